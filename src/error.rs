@@ -1,0 +1,257 @@
+//! The one error of the library.
+//!
+//! It is opaque on purpose: what failed is asked with `is_*`, so that finer causes can be added
+//! without breaking anybody, and the text is for people. Two finer designs were weighed: an enum
+//! per family (families meet in every caller and need one more enum to hold them), and a public
+//! kind (every new kind is a break). What a caller must *act* on beyond that is a type of its
+//! own: [`WriteOutcome`].
+
+use std::fmt;
+
+use crate::ids::Revision;
+
+/// The result of almost everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed. Ask with the `is_*` methods; print it for the details.
+///
+/// The text names the value that was wrong and the bound it broke. A cause from below (the
+/// operating system, mostly) is behind [`std::error::Error::source`].
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    outcome: WriteOutcome,
+}
+
+/// What a failed write has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// The write has not happened and never will.
+    NotApplied,
+    /// The write may have happened, once, or may yet happen (`INV-6`). Read to find out, or
+    /// repeat it guarded by a compare on the modification revision.
+    Unknown,
+}
+
+/// Why, for the predicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The caller passed something that can never be accepted (`SEL-4`, `SEL-10`).
+    Invalid,
+    /// Larger than a configured limit.
+    TooLarge,
+    /// A setting breaks a rule.
+    Config,
+    /// The revision asked for has been compacted (`ERR-9`).
+    Compacted(Revision),
+    /// The revision asked for has not happened yet (`ERR-10`).
+    FutureRevision(Revision),
+    /// The lease named does not exist (`ERR-13`).
+    LeaseNotFound,
+    /// A queue is full (`ERR-12`).
+    Overloaded,
+    /// The deadline passed (`ERR-34`).
+    Timeout,
+    /// No leader, or not this one; try again (`ERR-31`, `ERR-32`).
+    Unavailable,
+    /// The node is closed or closing (`ERR-33`).
+    Closed,
+    /// The node stopped itself after a failure.
+    Halted,
+    /// Another process has the directory open (`BST-7`).
+    Locked,
+    /// What is on disk belongs to another cluster or member.
+    Foreign,
+    /// What is on disk was written by a newer version (`BST-12`).
+    NewerFormat,
+    /// Bytes that should be ours are not what was written (`DUR-12`).
+    Corrupt,
+    /// The operating system refused.
+    Io,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            source: None,
+            outcome: WriteOutcome::NotApplied,
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(Kind::Corrupt, message)
+    }
+
+    pub(crate) fn io(message: impl Into<String>, source: std::io::Error) -> Self {
+        Self::new(Kind::Io, message).because(source)
+    }
+
+    pub(crate) fn compacted(asked: Revision, compacted: Revision) -> Self {
+        Self::new(
+            Kind::Compacted(compacted),
+            format!("revision {asked} has been compacted: the oldest readable one is {compacted}"),
+        )
+    }
+
+    pub(crate) fn future_revision(asked: Revision, current: Revision) -> Self {
+        Self::new(
+            Kind::FutureRevision(current),
+            format!("revision {asked} has not happened yet: the current one is {current}"),
+        )
+    }
+
+    /// Adds the cause from below.
+    pub(crate) fn because(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Says that the write it ended may have happened.
+    pub(crate) fn with_unknown_outcome(mut self) -> Self {
+        self.0.outcome = WriteOutcome::Unknown;
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// What the failed write has done. For anything but a write it is
+    /// [`WriteOutcome::NotApplied`].
+    pub fn outcome(&self) -> WriteOutcome {
+        self.0.outcome
+    }
+
+    /// The write may have happened: [`WriteOutcome::Unknown`].
+    pub fn is_unknown(&self) -> bool {
+        self.0.outcome == WriteOutcome::Unknown
+    }
+
+    /// The caller's own mistake: the same call will always fail.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.0.kind, Kind::Invalid | Kind::TooLarge)
+    }
+
+    /// Larger than a limit of the configuration.
+    pub fn is_too_large(&self) -> bool {
+        self.0.kind == Kind::TooLarge
+    }
+
+    /// A setting, or settings together, break a rule of [`Config`](crate::Config).
+    pub fn is_config(&self) -> bool {
+        self.0.kind == Kind::Config
+    }
+
+    /// The revision asked for has been compacted.
+    pub fn is_compacted(&self) -> bool {
+        matches!(self.0.kind, Kind::Compacted(_))
+    }
+
+    /// The oldest revision that can still be read, if that is why it failed.
+    pub fn compacted_revision(&self) -> Option<Revision> {
+        match self.0.kind {
+            Kind::Compacted(revision) => Some(revision),
+            _ => None,
+        }
+    }
+
+    /// The revision asked for has not happened yet, or not yet on this member.
+    pub fn is_future_revision(&self) -> bool {
+        matches!(self.0.kind, Kind::FutureRevision(_))
+    }
+
+    /// The lease named by a put does not exist.
+    pub fn is_lease_not_found(&self) -> bool {
+        self.0.kind == Kind::LeaseNotFound
+    }
+
+    /// A bounded queue is full. Nothing was taken; try again after a pause.
+    pub fn is_overloaded(&self) -> bool {
+        self.0.kind == Kind::Overloaded
+    }
+
+    /// The deadline passed first.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// No leader is known, or leadership moved; trying again later may work.
+    pub fn is_unavailable(&self) -> bool {
+        self.0.kind == Kind::Unavailable
+    }
+
+    /// The node was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.kind == Kind::Closed
+    }
+
+    /// The node stopped itself after a failure of its disk or its code; the text and the source
+    /// say which. Close it and open it again to verify the directory from the start.
+    pub fn is_halted(&self) -> bool {
+        self.0.kind == Kind::Halted
+    }
+
+    /// Another process (or another node of this one) has the directory open.
+    pub fn is_locked(&self) -> bool {
+        self.0.kind == Kind::Locked
+    }
+
+    /// The directory belongs to another cluster or another member.
+    pub fn is_foreign(&self) -> bool {
+        self.0.kind == Kind::Foreign
+    }
+
+    /// The directory was written by a newer version of this library.
+    pub fn is_newer_format(&self) -> bool {
+        self.0.kind == Kind::NewerFormat
+    }
+
+    /// Stored bytes are not what was written.
+    pub fn is_corrupt(&self) -> bool {
+        self.0.kind == Kind::Corrupt
+    }
+
+    /// The operating system refused something; the source says what.
+    pub fn is_io(&self) -> bool {
+        self.0.kind == Kind::Io
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("outcome", &self.0.outcome)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,23 @@
+//! An embeddable, replicated, durable key-value store with etcd's data model.
+#![forbid(unsafe_code)]
+#![allow(dead_code, reason = "until the rooms are joined")]
+#![allow(missing_docs, reason = "until the rooms are joined")]
+
+mod codec;
+mod config;
+mod core;
+mod entry;
+mod error;
+mod gate;
+mod ids;
+mod keys;
+mod runtime;
+mod service;
+mod storage;
+mod store;
+mod time;
+mod transport;
+
+pub use error::{Error, Result, WriteOutcome};
+pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
+pub use transport::{Lane, Peer, Transport};

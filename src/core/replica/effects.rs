@@ -15,12 +15,12 @@ impl Replica {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::Send { to, message } => self.say(to, &Body::Raft(message)),
-                Effect::Persist { ticket, entries, hard_state, install, must_sync } => {
+                Effect::Persist { ticket, entries, hard_state, install } => {
                     if install.is_some() {
                         // The received snapshot was accepted: it ends with `Install`.
                         self.stepped_snapshot = false;
                     }
-                    let persist = Persist { ticket, entries, hard_state, install, must_sync };
+                    let persist = Persist { ticket, entries, hard_state, install };
                     self.out.push_back(Output::Persist(persist));
                 }
                 Effect::Committed { entries } => self.apply(entries)?,
@@ -151,7 +151,7 @@ impl Replica {
 
     /// Takes a snapshot when the log since the last one is long, or a follower needs it.
     pub(super) fn maybe_snapshot(&mut self) {
-        if self.taking || self.snapshots.receiving().is_some() {
+        if self.taking.is_some() || self.snapshots.receiving().is_some() {
             return;
         }
         let (applied, term) = self.machine.applied();
@@ -162,7 +162,7 @@ impl Replica {
         if !due || since == 0 {
             return;
         }
-        self.taking = true;
+        self.taking = Some(std::mem::take(&mut self.log_bytes));
         let mark = SnapshotMark { index: applied, term, conf: self.machine.conf().clone() };
         let reader = self.machine.reader();
         self.out.push_back(Output::TakeSnapshot {

@@ -97,8 +97,6 @@ pub(crate) struct Persist {
     pub(crate) hard_state: Option<HardState>,
     /// Adopt the staged snapshot with this mark first; the log begins behind it.
     pub(crate) install: Option<SnapshotMark>,
-    /// False when nothing in it is a promise (`DUR-7`): it may ride along with the next sync.
-    pub(crate) must_sync: bool,
 }
 
 /// What a caller is told.

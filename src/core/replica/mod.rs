@@ -90,11 +90,11 @@ pub(crate) struct Replica {
     heard: BTreeMap<NodeId, Incarnation>,
     /// The newest durable snapshot.
     saved: Option<SnapshotFile>,
-    /// A snapshot is being written.
-    taking: bool,
+    /// A snapshot is being written, of a log of this many bytes since the one before.
+    taking: Option<u64>,
     /// A follower needs a snapshot newer than `saved`.
     wanted: bool,
-    /// Bytes of entries applied since `saved`.
+    /// Bytes of entries applied since the last snapshot was begun.
     log_bytes: u64,
     /// The entry that tells the cluster this node's incarnation is on its way.
     announced: bool,
@@ -154,7 +154,7 @@ impl Replica {
             forwarded: Vec::new(),
             heard: BTreeMap::new(),
             saved: None,
-            taking: false,
+            taking: None,
             wanted: false,
             log_bytes: 0,
             announced: false,
@@ -259,7 +259,7 @@ impl Replica {
             self.offer_writes();
             self.begin_read();
             self.consensus.drain(&mut self.effects)?;
-            if self.effects.is_empty() {
+            if self.effects.is_empty() && !self.stepped_snapshot {
                 break;
             }
             self.obey_effects()?;
@@ -474,15 +474,14 @@ impl Replica {
     // ---- snapshots
 
     fn snapshot_taken(&mut self, file: SnapshotFile, oldest: Index) {
-        self.taking = false;
+        let bytes = self.taking.take().unwrap_or_default();
         self.wanted = false;
         let index = file.mark.index;
         self.consensus.snapshot_saved(file.mark.clone());
         let behind = self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index);
         let entries = index.get().saturating_sub(behind.get());
         self.saved = Some(file);
-        let keep = self.settings.catchup(entries, self.log_bytes);
-        self.log_bytes = 0;
+        let keep = self.settings.catchup(entries, bytes);
         let upto = Index::new(index.get().saturating_sub(keep));
         let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
         self.consensus.compact(upto);

@@ -265,7 +265,12 @@ impl Snapshots {
     ) -> Option<Step> {
         let receiving = self.receiving.as_mut()?;
         let end = offset.checked_add(bytes.len() as u64)?;
-        let fits = end <= receiving.file.file_bytes && !receiving.finishing && !bytes.is_empty();
+        // A sender that ignores the window must not fill the queue to the disk.
+        let ahead = end.saturating_sub(receiving.have);
+        let fits = end <= receiving.file.file_bytes
+            && ahead <= 2 * WINDOW * u64::from(self.pace.chunk_bytes)
+            && !receiving.finishing
+            && !bytes.is_empty();
         if (receiving.from, receiving.transfer) != (from, transfer) || !fits {
             return None;
         }

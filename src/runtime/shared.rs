@@ -16,6 +16,7 @@ use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{NodeId, Term};
+use crate::storage::DirectoryLock;
 use crate::time::Instant;
 use crate::transport::Transport;
 
@@ -28,6 +29,19 @@ use super::writer::{Hand, Log};
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
 
+/// What a node is made of, before its threads run.
+pub(super) struct Parts {
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
+    pub(super) replica: Replica,
+    pub(super) log: Log,
+    pub(super) jobs: Jobs,
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) node_thread: Unparker,
+}
+
+/// See the top of the file.
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) clock: Clock,
@@ -42,16 +56,44 @@ pub(super) struct Shared {
     pub(super) halted: OnceLock<Arc<Error>>,
     pub(super) closing: AtomicBool,
     pub(super) node_thread: Unparker,
-    /// When the node thread will wake by itself, in nanoseconds.
-    pub(super) parked_until: AtomicU64,
+    /// When somebody has to drive at the latest, in nanoseconds.
+    wake_at: AtomicU64,
+    /// When the node thread will wake by itself, in nanoseconds; 0 while it is awake.
+    parked_until: AtomicU64,
     /// See [`Gate::leads_alone`].
     pub(super) leads_alone: AtomicBool,
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
+    /// The directory's lock, when a thread did not end in time that may still write.
+    kept: Mutex<Option<DirectoryLock>>,
 }
 
 impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { clock, limits, mailbox, replica, log, jobs, transport, node_thread } = parts;
+        Self {
+            address: *replica.address(),
+            clock,
+            limits,
+            mailbox,
+            reader: replica.reader(),
+            driver: Mutex::new(Driver::new(replica)),
+            log,
+            jobs,
+            transport,
+            halted: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            node_thread,
+            wake_at: AtomicU64::new(0),
+            parked_until: AtomicU64::new(0),
+            leads_alone: AtomicBool::new(false),
+            term: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            kept: Mutex::new(None),
+        }
+    }
+
     /// Drives whatever waits, unless somebody already does. Called by whoever has put something
     /// into the mailbox; does not wait for anything.
     pub(super) fn drive(&self) {
@@ -76,7 +118,8 @@ impl Shared {
                 Ok(Err(error)) => return self.halt(error),
                 Err(panic) => return self.halt(panicked("driving the replica", &*panic)),
             }
-            if wake_at < Instant::from_nanos(self.parked_until.load(Ordering::Acquire)) {
+            self.wake_at.store(wake_at.nanos(), Ordering::SeqCst);
+            if wake_at.nanos() < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
             }
             if !self.mailbox.is_filled() {
@@ -86,6 +129,27 @@ impl Shared {
         // Others keep it filled faster than this thread can empty it, and this thread has other
         // things to do.
         self.node_thread.unpark();
+    }
+
+    /// How long the node thread may sleep; nothing when there is something to do. Whoever drives
+    /// meanwhile and finds that it would sleep too long wakes it: the order of the stores and
+    /// loads, here and in `turns`, lets one of the two see the other.
+    pub(super) fn may_sleep(&self) -> Option<Duration> {
+        self.parked_until.store(u64::MAX, Ordering::SeqCst);
+        let until = self.wake_at.load(Ordering::SeqCst);
+        self.parked_until.store(until, Ordering::SeqCst);
+        let span = Instant::from_nanos(until).since(self.clock.now());
+        (!span.is_zero() && !self.mailbox.is_filled()).then_some(span)
+    }
+
+    pub(super) fn awake(&self) {
+        self.parked_until.store(0, Ordering::SeqCst);
+    }
+
+    /// Takes a report and acts on it.
+    pub(super) fn report(&self, input: Input) {
+        self.mailbox.report(input);
+        self.drive();
     }
 
     /// What callers and peers may see of the replica between turns.
@@ -142,6 +206,11 @@ impl Shared {
                 Err(error)
             }
         }
+    }
+
+    /// Keeps the directory locked until the last thread is gone.
+    pub(super) fn keep(&self, lock: DirectoryLock) {
+        *self.kept.lock() = Some(lock);
     }
 
     /// Watches for a sync that takes too long (raft-notes 9.2).

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
 
 use crate::core::machine::Machine;
 use crate::core::replica::io::{Input, Output, SnapshotFile};
@@ -20,23 +21,29 @@ const MAX_JOBS: usize = 1024;
 
 /// The queue to the snapshot thread.
 pub(super) struct Jobs {
-    queue: Sender<Output>,
+    /// `None` once the node closes.
+    queue: Mutex<Option<Sender<Output>>>,
 }
 
 impl Jobs {
     pub(super) fn new() -> (Self, Receiver<Output>) {
         let (queue, jobs) = crossbeam_channel::bounded(MAX_JOBS);
-        (Self { queue }, jobs)
+        (Self { queue: Mutex::new(Some(queue)) }, jobs)
     }
 
     pub(super) fn hand_over(&self, job: Output) -> Result<()> {
-        match self.queue.try_send(job) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-            Err(TrySendError::Full(_)) => {
+        match self.queue.lock().as_ref().map(|queue| queue.try_send(job)) {
+            None | Some(Ok(()) | Err(TrySendError::Disconnected(_))) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => {
                 let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
                 Err(Error::new(Kind::Halted, text))
             }
         }
+    }
+
+    /// No more jobs: the thread ends after the one in hand.
+    pub(super) fn stop(&self) {
+        *self.queue.lock() = None;
     }
 }
 

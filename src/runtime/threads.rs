@@ -11,7 +11,6 @@ use crossbeam_utils::sync::Parker;
 
 use crate::error::{Error, Kind, Result};
 
-use super::clock::Clock;
 use super::shared::{Shared, panicked};
 use super::snapshotter::Snapshotter;
 use super::writer;
@@ -86,16 +85,13 @@ impl Threads {
 
 /// The node thread: keeps time, and drives what nobody else does.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
-    let clock: Clock = shared.clock;
     let mut overdue = false;
     while !shared.closing.load(Ordering::Acquire) && shared.halted.get().is_none() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive();
-        let until = shared.wake_at();
-        shared.parked_until.store(until.nanos(), Ordering::Release);
-        if !shared.mailbox.is_filled() {
-            parker.park_timeout(until.since(clock.now()));
+        if let Some(span) = shared.may_sleep() {
+            parker.park_timeout(span);
         }
-        shared.parked_until.store(0, Ordering::Release);
+        shared.awake();
     }
 }

@@ -174,9 +174,18 @@ impl Checks<'_> {
         Ok(Verdict::Step)
     }
 
+    /// Whether this member leads the message's term. Only then the core looks into an answer:
+    /// one to an earlier boot of ours, that led and lost its undurable tail, is ignored.
+    fn leads(&self, m: &Message) -> bool {
+        self.raft.state == StateRole::Leader && m.term == self.raft.term
+    }
+
     fn append_answer(&self, m: &Message) -> Checked {
         let raft = self.raft;
         self.known(m)?;
+        if !self.leads(m) {
+            return Ok(Verdict::Step);
+        }
         // The crate would count entries as replicated that do not exist, and send appends that
         // panic the follower.
         require(m.index <= raft.raft_log.last_index(), "an acknowledgement beyond the log")?;
@@ -187,15 +196,14 @@ impl Checks<'_> {
         let stale = raft.prs().get(m.from).is_some_and(|peer| {
             m.reject && m.index <= peer.matched && peer.state != ProgressState::Replicate
         });
-        let ours = raft.state == StateRole::Leader && m.term == raft.term;
-        Ok(if ours && stale { Verdict::Ignore } else { Verdict::Step })
+        Ok(if stale { Verdict::Ignore } else { Verdict::Step })
     }
 
     fn heartbeat_answer(&self, m: &Message) -> Checked {
         self.known(m)?;
         // R6: a context that we did not draw in this term confirms no round of ours.
         let ours = m.context.is_empty() || self.rounds.issued(&m.context, self.raft.term);
-        require(ours, "the answer to a read round that is not ours")?;
+        require(ours || !self.leads(m), "the answer to a read round that is not ours")?;
         Ok(Verdict::Step)
     }
 

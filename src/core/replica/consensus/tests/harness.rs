@@ -464,6 +464,14 @@ impl Cluster {
         self.network.iter().filter(|p| p.kind == kind && p.to == to).cloned().collect()
     }
 
+    pub(super) fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+
+    pub(super) fn joint_configurations(&self) -> usize {
+        self.confs.values().filter(|conf| !conf.voters_outgoing.is_empty()).count()
+    }
+
     /// Throws away what is on its way.
     pub(super) fn drop_network(&mut self) {
         while !self.network.is_empty() {

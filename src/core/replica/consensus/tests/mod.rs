@@ -1,5 +1,6 @@
 //! Tests of the whole room.
 
+mod chaos;
 mod harness;
 
 use self::harness::*;

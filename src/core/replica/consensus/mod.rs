@@ -47,6 +47,7 @@ mod log;
 mod logger;
 mod reads;
 mod ready;
+mod show;
 mod status;
 mod waiting;
 mod wire;

@@ -88,6 +88,13 @@ impl Consensus {
         }
     }
 
+    /// No other member can have acknowledged a write that this one has not applied: it leads, has
+    /// committed in its term, and is the only voter.
+    pub(crate) fn leads_alone(&self) -> bool {
+        let raft = &self.core.raft;
+        raft.state == StateRole::Leader && self.is_alone() && raft.commit_to_current_term()
+    }
+
     /// What [`super::Effect::Role`] reports.
     pub(super) fn role(&self) -> (Role, Term, Option<NodeId>) {
         let raft = &self.core.raft;

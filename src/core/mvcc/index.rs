@@ -314,6 +314,13 @@ impl Index {
         (record, before)
     }
 
+    /// The newest version of `key`, tombstones included.
+    pub(super) fn newest(&self, key: &[u8]) -> Option<Record> {
+        let tree = self.tree.read();
+        let leaf = tree.leaf_of(key)?.1.read();
+        leaf.slot(leaf.find(key).ok()?).map(|slot| slot.newest().clone())
+    }
+
     /// Adds a version as it is.
     pub(super) fn insert(&self, record: &Record) -> Option<Record> {
         self.update(record.key(), |_| record.clone()).1

@@ -48,6 +48,11 @@ impl Slot {
         self.newest.key()
     }
 
+    /// The newest version, tombstones included.
+    pub(super) fn newest(&self) -> &Record {
+        &self.newest
+    }
+
     /// The newest version, if it is no tombstone.
     pub(super) fn newest_live(&self) -> Option<&Record> {
         self.stamp.is_live().then_some(&self.newest)

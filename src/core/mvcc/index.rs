@@ -314,6 +314,13 @@ impl Index {
         (record, before)
     }
 
+    /// The newest version of `key`, tombstones included.
+    pub(super) fn newest(&self, key: &[u8]) -> Option<Record> {
+        let tree = self.tree.read();
+        let leaf = tree.leaf_of(key)?.1.read();
+        leaf.slot(leaf.find(key).ok()?).map(|slot| slot.newest().clone())
+    }
+
     /// Adds a version as it is.
     pub(super) fn insert(&self, record: &Record) -> Option<Record> {
         self.update(record.key(), |_| record.clone()).1
@@ -361,5 +368,19 @@ impl Index {
         self.set_compacted(compacted);
         drop(ours);
         *other.tree.write() = tree;
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Asserts what the fields promise. Returns how many leaves there are.
+    pub(super) fn verify(&self) -> usize {
+        let tree = self.tree.read();
+        let mut leaves = tree.leaves.iter().peekable();
+        while let Some((fence, leaf)) = leaves.next() {
+            leaf.read().verify(fence, leaves.peek().map(|(next, _)| next.as_ref()));
+        }
+        assert!(tree.leaves.keys().next().is_none_or(|first| first.is_empty()));
+        tree.leaves.len()
     }
 }

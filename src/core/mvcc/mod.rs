@@ -1,10 +1,16 @@
 //! (chapter follows)
 
+mod hash;
 mod history;
 mod index;
 mod leaf;
 mod read;
 mod record;
+mod restore;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;
@@ -12,6 +18,7 @@ use std::sync::Arc;
 use self::history::{History, Records};
 use self::index::Index;
 
+pub(crate) use self::hash::Hash;
 pub(crate) use self::read::{RangePage, Reader};
 pub use self::record::KeyValue;
 pub(crate) use self::record::Record;

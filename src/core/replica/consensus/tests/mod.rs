@@ -1,7 +1,10 @@
 //! Tests of the whole room.
 
 mod chaos;
+mod guards;
 mod harness;
+mod rules;
+mod snapshots;
 
 use self::harness::*;
 use super::*;

@@ -68,6 +68,10 @@ impl Checks<'_> {
         // transfers panic with the wrong fields: none of them travels.
         require(travels(m.msg_type), "a kind of message that does not travel")?;
         self.numbers(m)?;
+        if is_answer(m.msg_type) {
+            // The core refuses these itself, and unwraps a member's progress in places.
+            require(self.raft.prs().get(m.from).is_some(), "an answer from a stranger")?;
+        }
         match m.msg_type {
             // The crate answers these by their term alone, or ignores them.
             _ if m.term < self.raft.term => Ok(Verdict::Step),
@@ -182,7 +186,6 @@ impl Checks<'_> {
 
     fn append_answer(&self, m: &Message) -> Checked {
         let raft = self.raft;
-        self.known(m)?;
         if !self.leads(m) {
             return Ok(Verdict::Step);
         }
@@ -200,16 +203,10 @@ impl Checks<'_> {
     }
 
     fn heartbeat_answer(&self, m: &Message) -> Checked {
-        self.known(m)?;
         // R6: a context that we did not draw in this term confirms no round of ours.
         let ours = m.context.is_empty() || self.rounds.issued(&m.context, self.raft.term);
         require(ours || !self.leads(m), "the answer to a read round that is not ours")?;
         Ok(Verdict::Step)
-    }
-
-    /// The crate ignores answers of strangers, and unwraps their progress in places.
-    fn known(&self, m: &Message) -> Result<(), Rejected> {
-        require(self.raft.prs().get(m.from).is_some(), "an answer from a stranger")
     }
 
     fn timeout_now(&self, m: &Message) -> Checked {
@@ -224,7 +221,6 @@ impl Checks<'_> {
     }
 
     fn vote(&self, m: &Message) -> Checked {
-        self.known(m)?;
         require(m.commit_term <= m.term, "a commit of a later term")?;
         // R3: our request leaves when our own vote is durable, so an answer before that answers
         // nothing; counted, it would make a leader whose own log is not durable: a panic.
@@ -233,6 +229,16 @@ impl Checks<'_> {
         require(!real || asked, "a vote that was not asked for")?;
         Ok(Verdict::Step)
     }
+}
+
+fn is_answer(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgAppendResponse
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse
+    )
 }
 
 fn candidacy(m: &Message) -> Checked {

@@ -207,7 +207,13 @@ fn mark(reader: &mut Reader) -> Result<SnapshotMark, Malformed> {
         if count > conf::MAX_MEMBERS {
             return Err(Malformed { what });
         }
-        (0..count).map(|_| reader.u64(what).map(NodeId::new)).collect::<Result<Vec<_>, _>>()
+        let ids: Result<Vec<_>, _> =
+            (0..count).map(|_| reader.u64(what).map(NodeId::new)).collect();
+        // In order and without repeats: there is one way to write a configuration.
+        ids.and_then(|ids| match ids.is_sorted_by(|a, b| a < b) {
+            true => Ok(ids),
+            false => Err(Malformed { what }),
+        })
     };
     let conf = ConfState {
         voters: ids("voters")?,

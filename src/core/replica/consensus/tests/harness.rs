@@ -41,7 +41,7 @@ pub(super) struct Disk {
     pub(super) entries: Vec<Entry>,
     pub(super) queue: VecDeque<Write>,
     /// The furthest that the durable log ever reached in this boot.
-    covered: u64,
+    pub(super) covered: u64,
 }
 
 impl Disk {
@@ -435,6 +435,22 @@ impl Cluster {
             self.settle();
         }
         panic!("{id} cannot be elected");
+    }
+
+    /// The same for a member whose disk has work left.
+    pub(super) fn elect_with_disk(&mut self, id: u64) {
+        self.settle();
+        self.elect(id);
+    }
+
+    /// Settles everybody but `id`, whose disk stands still; what is sent to it is lost.
+    pub(super) fn settle_without(&mut self, id: u64) {
+        let queue = std::mem::take(&mut self.node(id).disk.queue);
+        let links: Vec<_> = self.nodes.keys().map(|from| (*from, id)).collect();
+        self.cut.extend(links);
+        self.settle();
+        self.cut.clear();
+        self.node(id).disk.queue = queue;
     }
 
     /// Ticks everybody, settling in between.

@@ -1,7 +1,12 @@
 //! Tests of the whole room.
 
 mod chaos;
+mod codec;
+mod guards;
 mod harness;
+mod rules;
+mod snapshots;
+mod table;
 
 use self::harness::*;
 use super::*;

@@ -1,1 +1,64 @@
-//! (being written)
+//! The one way from a handle to a node.
+//!
+//! Handles ([`Store`](crate::Store) and what is built on it) know this trait and nothing of
+//! threads. The runtime implements it with threads, a simulator without, so whatever is written
+//! against a handle runs in both.
+
+use bytes::BytesMut;
+use std::time::Duration;
+
+use crate::core::machine::Outcome;
+use crate::core::mvcc::Reader;
+use crate::error::Result;
+use crate::ids::{ClusterId, NodeId, Term};
+
+/// Where an answer goes. Dropping it without an answer tells the waiter that the node is gone.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What a handle can ask of its node. Every request is answered once, at the latest when its
+/// timeout has passed.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A write: an encoded command with room for its stamp (`Command::encode`).
+    Write { payload: BytesMut, timeout: Duration, reply: Reply<Outcome> },
+    /// A linearizable read: answered when the local state is recent enough to be read (`LIN-1`).
+    Read { timeout: Duration, reply: Reply<()> },
+    /// Hand leadership to another member (`MEM-25`).
+    Transfer { to: NodeId, timeout: Duration, reply: Reply<()> },
+}
+
+/// Who answers: the part of a response header that does not depend on the request (`SEL-7`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) cluster: ClusterId,
+    pub(crate) member: NodeId,
+    pub(crate) term: Term,
+}
+
+/// The limits that are checked before a request leaves the caller's thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_request_bytes: usize,
+    pub(crate) request_timeout: Duration,
+}
+
+/// A node, as a handle sees it.
+pub(crate) trait Gate: Send + Sync + 'static {
+    /// Hands a request over without blocking. An error means that nothing was taken.
+    fn submit(&self, request: Request) -> Result<()>;
+
+    /// Lends the calling thread to the node until `done` says so or there is nothing for it to
+    /// do. For callers that would block anyway: saves them the wake-up of another thread.
+    fn lend(&self, done: &mut dyn FnMut() -> bool);
+
+    /// The data, readable on any thread at the last published revision.
+    fn reader(&self) -> &Reader;
+
+    /// This node leads alone: no other member could have acknowledged anything since, so what is
+    /// published here is the newest state there is and a linearizable read needs no round.
+    fn leads_alone(&self) -> bool;
+
+    fn standing(&self) -> Standing;
+
+    fn limits(&self) -> Limits;
+}

@@ -27,6 +27,15 @@ pub(crate) enum Request {
     Transfer { to: NodeId, timeout: Duration, reply: Reply<()> },
 }
 
+/// What the calling thread does once its request is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It goes on: the node's own threads must do all the work.
+    Leave,
+    /// It calls [`Gate::lend`] at once, so nobody has to be woken to write the log.
+    Lend,
+}
+
 /// Who answers: the part of a response header that does not depend on the request (`SEL-7`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -45,7 +54,7 @@ pub(crate) struct Limits {
 /// A node, as a handle sees it.
 pub(crate) trait Gate: Send + Sync + 'static {
     /// Hands a request over without blocking. An error means that nothing was taken.
-    fn submit(&self, request: Request) -> Result<()>;
+    fn submit(&self, request: Request, then: Then) -> Result<()>;
 
     /// Lends the calling thread to the node until `done` says so or there is nothing for it to
     /// do. For callers that would block anyway: saves them the wake-up of another thread.

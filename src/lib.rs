@@ -18,6 +18,8 @@ mod store;
 mod time;
 mod transport;
 
+pub use core::mvcc::KeyValue;
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
+pub use keys::KeyRange;
 pub use transport::{Lane, Peer, Transport};

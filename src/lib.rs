@@ -20,4 +20,5 @@ mod transport;
 
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
+pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
 pub use transport::{Lane, Peer, Transport};

@@ -18,6 +18,7 @@ mod store;
 mod time;
 mod transport;
 
+pub use config::{Config, InitialState};
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use transport::{Lane, Peer, Transport};

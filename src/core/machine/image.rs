@@ -25,6 +25,8 @@ mod items;
 
 use std::iter::Peekable;
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Machine;
@@ -55,6 +57,12 @@ pub(crate) struct Image {
     members: Members,
     sessions: Sessions,
     history: Pinned,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("mark", &self.head.mark).finish_non_exhaustive()
+    }
 }
 
 impl Image {

@@ -58,6 +58,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 pub(crate) use command::{Command, FRAME_BYTES, Origin, decode, stamp};
@@ -101,6 +103,12 @@ pub(crate) struct Applied {
     /// Who proposed it; nobody for an empty entry.
     pub(crate) origin: Option<Origin>,
     pub(crate) outcome: Outcome,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("applied", &self.applied).finish_non_exhaustive()
+    }
 }
 
 impl Machine {

@@ -200,8 +200,9 @@ impl Cluster {
                 };
                 self.say(at, format!("answers #{}: {text}", token.0));
             }
-            Output::TakeSnapshot { mark, image, .. } => {
-                let sections: Vec<Section> = image.collect();
+            Output::TakeSnapshot(image) => {
+                let mark = image.mark().clone();
+                let sections: Vec<Section> = image.sections().collect();
                 let file_bytes = sections.iter().map(|section| section.bytes.len() as u64).sum();
                 let hash = mark.index.get() * 1_000 + mark.term.get();
                 self.say(at, format!("takes a snapshot at {}", mark.index));

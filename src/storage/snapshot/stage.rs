@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::vfs::{OpenMode, VfsFile};
 use super::super::{at, damaged};
-use super::{Inner, Key, SnapshotHead, SnapshotInfo, file};
+use super::{Inner, Key, Sections, SnapshotHead, SnapshotInfo, file};
 use crate::error::{Error, Result};
 use crate::ids::{Index, Term};
 
@@ -56,6 +56,11 @@ impl Stage {
         Ok(Self { inner, file, key, path, have, checked, done: false })
     }
 
+    /// Which file it is.
+    pub(crate) fn key(&self) -> &StageKey {
+        &self.key
+    }
+
     /// How many bytes from the start are here: where the sender goes on.
     pub(crate) fn have(&self) -> u64 {
         self.have
@@ -81,9 +86,14 @@ impl Stage {
 
     /// Checks all of it: complete, whole, and what the key says. What is not is forgotten, so
     /// that the next stage begins anew.
-    pub(crate) fn finish(&mut self) -> Result<&SnapshotHead> {
-        match self.check() {
-            Ok(head) => Ok(self.checked.insert(head)),
+    ///
+    /// Gives the head, and what follows it to be read again.
+    pub(crate) fn finish(&mut self) -> Result<(SnapshotHead, Sections)> {
+        match self.check().and_then(|head| Ok((head, self.read()?.1))) {
+            Ok((head, sections)) => {
+                self.checked = Some(head.clone());
+                Ok((head, sections))
+            }
             Err(error) => {
                 if error.is_corrupt() || error.is_foreign() {
                     self.discard();
@@ -93,6 +103,12 @@ impl Stage {
         }
     }
 
+    fn read(&self) -> Result<(SnapshotHead, Sections)> {
+        let vfs = &self.inner.vfs;
+        let again = vfs.open(&self.path, OpenMode::Read).map_err(at("open", &self.path))?;
+        file::open(again, &self.path)
+    }
+
     fn check(&self) -> Result<SnapshotHead> {
         let key = &self.key;
         if self.have != key.file_bytes {
@@ -100,9 +116,7 @@ impl Stage {
                 format!("{} of {} bytes of the snapshot are here", self.have, key.file_bytes);
             return Err(Error::invalid(text));
         }
-        let vfs = &self.inner.vfs;
-        let again = vfs.open(&self.path, OpenMode::Read).map_err(at("open", &self.path))?;
-        let (head, sections) = file::open(again, &self.path)?;
+        let (head, sections) = self.read()?;
         self.inner.check_head(&self.path, (key.index, key.term), &head)?;
         let sum = sections.verify()?;
         if (sum.file_bytes, sum.hash) != (key.file_bytes, key.hash) {

@@ -80,6 +80,17 @@ impl Message {
         (self.0.msg_type == MessageType::MsgSnapshot).then(|| log::mark_of(self.0.get_snapshot()))
     }
 
+    /// Whether it installs a snapshot.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        self.0.msg_type == MessageType::MsgSnapshot
+    }
+
+    /// About how many bytes it takes: spares a buffer most of its growing.
+    pub(crate) fn size_hint(&self) -> usize {
+        let entries = self.0.entries.iter().map(|entry| entry.data.len() + ENTRY_BYTES);
+        64 + self.0.context.len() + entries.sum::<usize>()
+    }
+
     /// Appends the bytes. A kind that does not travel writes nothing.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         let m = &self.0;

@@ -371,6 +371,15 @@ fn check_snapshot(kvs: &[KeyValue], at: Revision, keys: u16) {
     assert_eq!(new, at.get() - 1, "one new key per revision");
 }
 
+/// Ends the readers when the writer is done, also when it has failed.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// DM-14, KV-18, INV-4: while the writer writes, compacts and is replaced, each read is of one
 /// revision, whole.
 #[test]
@@ -393,6 +402,7 @@ fn every_read_beside_the_writer_is_one_snapshot() {
                 }
             });
         }
+        let _stop = StopOnDrop(&stop);
         start.wait();
         for round in 2..=ROUNDS {
             write_round(&mut mvcc, round, KEYS);
@@ -408,7 +418,6 @@ fn every_read_beside_the_writer_is_one_snapshot() {
                 mvcc.replace(restored);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(mvcc.index.verify() > 3, "the index has several leaves");
 }
@@ -460,6 +469,7 @@ fn a_read_beside_a_replacement_is_of_one_content() {
                 reads.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let _stop = StopOnDrop(&stop);
         for _ in 0..500 {
             // Somewhere in the next read but one: a read that is disturbed starts again, so it
             // is not disturbed twice.
@@ -469,6 +479,5 @@ fn a_read_beside_a_replacement_is_of_one_content() {
             }
             other = mvcc.replace(other);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

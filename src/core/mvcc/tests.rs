@@ -481,3 +481,18 @@ fn a_read_beside_a_replacement_is_of_one_content() {
         }
     });
 }
+
+/// CMP-6: where keys go, leaves go too.
+#[test]
+fn leaves_that_empty_are_joined() {
+    let mut mvcc = Mvcc::new();
+    for number in 0..KEYS {
+        mvcc.begin().put(&key(number), b"", LeaseId::new(0));
+    }
+    let before = mvcc.index.verify();
+    mvcc.begin().delete(&KeyRange::all());
+    mvcc.begin().put(b"last", b"", LeaseId::new(0));
+    mvcc.compact(mvcc.revision()).unwrap();
+    let after = mvcc.index.verify();
+    assert!(before > 10 && after < 3, "{before} leaves, then {after}");
+}

@@ -300,8 +300,9 @@ fn records_that_do_not_follow_are_refused() {
     restore(None, 3, &[build("a", 2, 2, 1), build("a", 3, 2, 2)]).unwrap();
     restore(Some(3), 4, &[build("a", 3, 2, 2), dead(4)]).unwrap();
     restore(Some(3), 3, &[dead(3)]).unwrap();
-    let wrong: [(Option<u64>, u64, &[Record]); 11] = [
+    let wrong: [(Option<u64>, u64, &[Record]); 12] = [
         (None, 0, &[]),
+        (None, 1 << 63, &[]),
         (Some(3), 2, &[]),
         (None, 2, &[build("a", 3, 3, 1)]),
         (None, 3, &[build("a", 3, 3, 1), build("b", 2, 2, 1)]),

@@ -88,8 +88,8 @@ impl Consensus {
         }
     }
 
-    /// What [`super::Effect::Role`] reports.
-    pub(super) fn role(&self) -> (Role, Term, Option<NodeId>) {
+    /// What [`super::Effect::Role`] reports, without the cost of a whole [`Status`].
+    pub(crate) fn role(&self) -> (Role, Term, Option<NodeId>) {
         let raft = &self.core.raft;
         let role = match raft.state {
             StateRole::Follower => Role::Follower,

@@ -227,7 +227,6 @@ fn random_schedules_keep_every_promise() {
         joint += cluster.joint_configurations();
     }
 
-    println!("{terms} {committed} {installs} {reads} {joint}");
     // The schedules must get somewhere, or the judges see nothing.
     assert!(committed > 20 * SEEDS, "{committed} entries");
     assert!(installs > SEEDS as usize, "{installs} installs");

@@ -1,5 +1,6 @@
 //! The bytes of messages, and what arbitrary bytes and messages can do: nothing bad (R13).
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 use raft::eraftpb::MessageType::*;
 
@@ -7,7 +8,6 @@ use super::harness::*;
 use super::*;
 use crate::codec::Malformed;
 use crate::transport::Lane;
-use bytes::BytesMut;
 
 fn encode(message: &Message) -> Bytes {
     let mut out = BytesMut::from(&b"kept"[..]);
@@ -322,7 +322,7 @@ impl Member {
     }
 
     fn sync(&mut self, count: usize) {
-        let synced = self.tickets.drain(..count.min(self.tickets.len())).last();
+        let synced = self.tickets.drain(..count.min(self.tickets.len())).next_back();
         synced.into_iter().for_each(|ticket| self.core.persisted(ticket));
     }
 
@@ -366,7 +366,11 @@ impl Member {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1_500,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {

@@ -22,4 +22,11 @@ pub use core::mvcc::KeyValue;
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
+pub use runtime::{Config, Inbox, Node};
+pub use runtime::{LinkCounts, LocalEndpoint, LocalNetwork};
+pub use service::{
+    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
+    RangeRead, RangeResponse, TransferLeader,
+};
+pub use store::Store;
 pub use transport::{Lane, Peer, Transport};

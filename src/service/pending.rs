@@ -252,8 +252,8 @@ macro_rules! impl_call {
             /// use std::time::Duration;
             ///
             #[doc = concat!(
-                "let response = ", $example, ".wait_timeout(Duration::from_secs(1))?;"
-            )]
+                        "let response = ", $example, ".wait_timeout(Duration::from_secs(1))?;"
+                    )]
             /// # Ok(())
             /// # }
             /// ```

@@ -6,6 +6,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::entry::ConfState;
+use crate::ids::NodeId;
+
 /// What could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is cut short or out of bounds")]
@@ -91,6 +94,28 @@ pub(crate) fn checksum(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);
     hasher.finalize()
+}
+
+/// Writes a configuration: four counted lists and a flag.
+pub(crate) fn put_conf(out: &mut BytesMut, conf: &ConfState) {
+    for list in [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next] {
+        out.put_u32_le(u32::try_from(list.len()).unwrap_or(u32::MAX));
+        for id in list {
+            out.put_u64_le(id.get());
+        }
+    }
+    out.put_u8(u8::from(conf.auto_leave));
+}
+
+/// Reads a configuration back. Whether it makes sense is for consensus to check.
+pub(crate) fn read_conf(reader: &mut Reader) -> Result<ConfState, Malformed> {
+    let mut list = || -> Result<Vec<NodeId>, Malformed> {
+        let count = reader.count(8, "member list")?;
+        (0..count).map(|_| Ok(NodeId::new(reader.u64("member id")?))).collect()
+    };
+    let (voters, learners, voters_outgoing, learners_next) = (list()?, list()?, list()?, list()?);
+    let auto_leave = reader.u8("auto leave")? != 0;
+    Ok(ConfState { voters, learners, voters_outgoing, learners_next, auto_leave })
 }
 
 #[cfg(test)]

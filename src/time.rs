@@ -15,6 +15,11 @@ impl Instant {
         Self(nanos)
     }
 
+    /// Nanoseconds since zero.
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0
+    }
+
     /// This moment and a span more; stays at the end of time rather than wrap.
     pub(crate) fn after(self, span: Duration) -> Self {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);

@@ -370,3 +370,17 @@ impl Index {
         *other.tree.write() = tree;
     }
 }
+
+#[cfg(test)]
+impl Index {
+    /// Asserts what the fields promise. Returns how many leaves there are.
+    pub(super) fn verify(&self) -> usize {
+        let tree = self.tree.read();
+        let mut leaves = tree.leaves.iter().peekable();
+        while let Some((fence, leaf)) = leaves.next() {
+            leaf.read().verify(fence, leaves.peek().map(|(next, _)| next.as_ref()));
+        }
+        assert!(tree.leaves.keys().next().is_none_or(|first| first.is_empty()));
+        tree.leaves.len()
+    }
+}

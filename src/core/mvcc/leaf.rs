@@ -265,3 +265,24 @@ impl Leaf {
         self.slots.last().map(Slot::key)
     }
 }
+
+#[cfg(test)]
+impl Leaf {
+    /// Asserts what the fields promise, for a leaf between these fences.
+    pub(super) fn verify(&self, fence: &[u8], next: Option<&[u8]>) {
+        assert!(self.slots.len() <= LEAF_SLOTS);
+        let keys: Vec<_> = self.slots.iter().map(Slot::key).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "keys ascend");
+        assert!(keys.iter().all(|key| *key >= fence && next.is_none_or(|next| *key < next)));
+        let heads: Vec<_> = keys.iter().map(|key| head(key, self.shared)).collect();
+        assert_eq!(self.heads, heads);
+        assert!(heads.is_sorted(), "heads order as keys do");
+        for slot in &self.slots {
+            assert!(slot.newest.main() <= self.newest);
+            assert_eq!(slot.stamp.main(), slot.newest.main().get());
+            assert_eq!(slot.stamp.is_live(), !slot.newest.is_tombstone());
+        }
+        let live = self.slots.iter().filter(|slot| slot.newest_live().is_some()).count();
+        assert_eq!(self.live, live);
+    }
+}

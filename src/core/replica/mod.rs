@@ -1,2 +1,512 @@
-//! (being written)
+//! One member's part in the cluster: inputs in, outputs out.
+//!
+//! A [`Replica`] is a value. It owns the consensus state and the machine, decides everything and
+//! touches nothing: whoever drives it tells it what happened ([`Input`]), and obeys what it asks
+//! for ([`Output`]). The runtime drives it with threads and a disk, a simulator without either.
+//!
+//! ```text
+//!            Write, Read, Deliver, Persisted, Time ...
+//!                              │ handle(now, input)
+//!  ┌───────────────────────────▼──────────────────────────────┐
+//!  │ proposals   writes from stamp to answer                  │
+//!  │ reads       rounds that make a local read safe           │
+//!  │ snapshots   transfers of whole states                    │
+//!  │ timekeeper  moments to ticks                             │
+//!  │ consensus   the raft crate behind its guards ──► effects │
+//!  │ machine     committed entries become state    ◄──┘       │
+//!  └───────────────────────────┬──────────────────────────────┘
+//!                              │ poll()
+//!            Send, Persist, Reply, TakeSnapshot ...
+//! ```
+//!
+//! How to drive it: any number of `handle`, then `poll` until it gives nothing. Inputs that are
+//! given together are decided together: a hundred writes become one proposal, one append for
+//! each follower and one sync. That is the whole of group commit; there is no timer in it.
+//!
+//! Invariants:
+//! * an answer to a write is polled only after the entry was applied here and published, and an
+//!   entry is applied only when it is durable here and on a quorum;
+//! * nothing that promises something about this member's disk leaves before the disk has it (R2,
+//!   R4): such envelopes come out after the `Persisted` that covers them;
+//! * an error from `handle` or `poll` means that this member cannot go on. It is never a remote
+//!   party's doing: bad envelopes are dropped and counted.
+//!
+//! Not done here: growing and shrinking the membership has its guards in `consensus`, and no
+//! call that reaches them yet.
+
 pub(crate) mod consensus;
+mod effects;
+pub(crate) mod envelope;
+pub(crate) mod io;
+mod proposals;
+mod reads;
+mod settings;
+mod snapshots;
+mod status;
+mod timekeeper;
+
+#[cfg(test)]
+mod script;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use self::consensus::{Consensus, Effect, Rejected, Role};
+use self::envelope::{Address, Body, ChunkStage, Envelope};
+use self::io::{Answer, Input, Output, SnapshotFile, Token};
+pub(crate) use self::proposals::Me;
+use self::proposals::Proposals;
+use self::reads::{Reads, Waiter, Want};
+pub(crate) use self::settings::{Restored, Settings};
+use self::snapshots::{Pace, Snapshots, Step};
+pub(crate) use self::status::{Dropped, ReplicaStatus};
+use self::timekeeper::Timekeeper;
+use crate::core::machine::{Command, Machine, decode};
+use crate::core::mvcc::Reader;
+use crate::error::{Error, Kind, Result};
+use crate::ids::{Incarnation, Index, NodeId, Term};
+use crate::time::Instant;
+
+/// See the top of the file.
+pub(crate) struct Replica {
+    settings: Settings,
+    me: Me,
+    address: Address,
+    /// The latest moment that an input came with. Never falls.
+    now: Instant,
+    consensus: Consensus,
+    machine: Machine,
+    proposals: Proposals,
+    reads: Reads,
+    snapshots: Snapshots,
+    time: Timekeeper,
+    /// What consensus last said of itself.
+    standing: Standing,
+    /// Forwarded writes that wait to be proposed here.
+    forwarded: Vec<Bytes>,
+    /// The first incarnation heard from each member since this node opened; what the machine
+    /// has bound takes precedence.
+    heard: BTreeMap<NodeId, Incarnation>,
+    /// The newest durable snapshot.
+    saved: Option<SnapshotFile>,
+    /// A snapshot is being written, of a log of this many bytes since the one before.
+    taking: Option<u64>,
+    /// A follower needs a snapshot newer than `saved`.
+    wanted: bool,
+    /// Bytes of entries applied since the last snapshot was begun.
+    log_bytes: u64,
+    /// The entry that tells the cluster this node's incarnation is on its way.
+    announced: bool,
+    /// Something was applied that readers cannot see yet.
+    unpublished: bool,
+    /// A caller waits for leadership to reach a member.
+    transfer: Option<Moving>,
+    /// Consensus has been given a received snapshot and has not said yet what it makes of it.
+    stepped_snapshot: bool,
+    dropped: Dropped,
+    /// Inputs were handled since the last settling.
+    dirty: bool,
+    effects: VecDeque<Effect>,
+    steps: Vec<Step>,
+    out: VecDeque<Output>,
+}
+
+/// Role, term and leader, as last heard from consensus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    role: Role,
+    term: Term,
+    leader: Option<NodeId>,
+}
+
+#[derive(Debug)]
+struct Moving {
+    token: Token,
+    to: NodeId,
+    deadline: Instant,
+}
+
+impl Replica {
+    /// Puts a member together from what its disk held.
+    pub(crate) fn new(settings: Settings, restored: Restored, now: Instant) -> Result<Self> {
+        let Restored { me, cluster, start, machine, saved } = restored;
+        let ticks = start.election_ticks;
+        let consensus = Consensus::new(start)?;
+        let status = consensus.status();
+        let pace = Pace {
+            chunk_bytes: settings.chunk_bytes(),
+            retry: settings.retry(),
+            patience: settings.patience(),
+        };
+        let standing = Standing { role: status.role, term: status.term, leader: status.leader };
+        let mut replica = Self {
+            me,
+            address: Address { cluster, node: me.node, incarnation: me.incarnation },
+            now,
+            consensus,
+            machine,
+            proposals: Proposals::new(me),
+            reads: Reads::default(),
+            snapshots: Snapshots::new(pace),
+            time: Timekeeper::new(now, settings.tick, ticks),
+            standing,
+            forwarded: Vec::new(),
+            heard: BTreeMap::new(),
+            saved: None,
+            taking: None,
+            wanted: false,
+            log_bytes: 0,
+            announced: false,
+            unpublished: false,
+            transfer: None,
+            stepped_snapshot: false,
+            dropped: Dropped::default(),
+            dirty: true,
+            effects: VecDeque::new(),
+            steps: Vec::new(),
+            out: VecDeque::new(),
+            settings,
+        };
+        if let Some(file) = saved {
+            replica.consensus.snapshot_saved(file.mark.clone());
+            replica.saved = Some(file);
+        }
+        replica.tell_members();
+        Ok(replica)
+    }
+
+    /// Takes one input. What follows from it comes out of [`poll`](Self::poll).
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
+        self.now = self.now.max(now);
+        self.dirty = true;
+        match input {
+            Input::Time => {}
+            Input::Deliver(envelope) => self.deliver(envelope)?,
+            Input::Write { token, payload, deadline } => {
+                self.proposals.push(Some(token), payload, deadline);
+            }
+            Input::Read { token, deadline } => self.reads.push(Waiter::Local { token, deadline }),
+            Input::Transfer { token, to, deadline } => self.move_leader(token, to, deadline),
+            Input::Unreachable(peer) => self.consensus.unreachable(peer),
+            Input::Persisted(ticket) => self.consensus.persisted(ticket),
+            Input::DiskOverdue(overdue) => self.consensus.disk_overdue(overdue),
+            Input::SnapshotTaken { file, oldest } => self.snapshot_taken(file, oldest),
+            Input::ChunkRead { to, transfer, offset, bytes } => {
+                self.steps.extend(self.snapshots.chunk_read(to, transfer, offset, bytes));
+            }
+            Input::ChunkLost { to, .. } => self.snapshots.stop(to, &mut self.steps),
+            Input::Staged { hash, have } => self.snapshots.staged(hash, have, &mut self.steps),
+            Input::StageReady { hash, machine } => {
+                if let Some((from, message)) = self.snapshots.ready(hash, machine) {
+                    self.stepped_snapshot = true;
+                    self.step(from, message)?;
+                }
+            }
+            Input::StageFailed { hash, why } => {
+                tracing::warn!(why, "a received snapshot was bad and has been thrown away");
+                self.steps.extend(self.snapshots.failed(hash));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do, or nothing until the next input.
+    pub(crate) fn poll(&mut self) -> Result<Option<Output>> {
+        if self.out.is_empty() && self.dirty {
+            self.settle()?;
+        }
+        Ok(self.out.pop_front())
+    }
+
+    /// When to come back with [`Input::Time`] at the latest.
+    pub(crate) fn wake_at(&self) -> Instant {
+        let deadlines = [
+            self.proposals.earliest(),
+            self.reads.earliest(),
+            self.transfer.as_ref().map(|moving| moving.deadline),
+        ];
+        deadlines.into_iter().flatten().fold(self.time.next(), Instant::min)
+    }
+
+    /// Reads of the machine's data, for any thread.
+    pub(crate) fn reader(&self) -> Reader {
+        self.machine.reader()
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Carries everything that was handled to its consequences.
+    fn settle(&mut self) -> Result<()> {
+        self.dirty = false;
+        let ticks = self.time.due(self.now);
+        for _ in 0..ticks {
+            self.consensus.tick();
+        }
+        if ticks > 0 {
+            self.look_around();
+        }
+        self.expire();
+        loop {
+            self.obey_steps();
+            self.announce();
+            self.offer_writes();
+            self.begin_read();
+            self.consensus.drain(&mut self.effects)?;
+            if self.effects.is_empty() && !self.stepped_snapshot {
+                break;
+            }
+            self.obey_effects()?;
+            self.end_ignored_snapshot();
+        }
+        if std::mem::take(&mut self.unpublished) {
+            self.machine.publish();
+        }
+        let (applied, _) = self.machine.applied();
+        self.reads.applied(applied, &mut self.out);
+        self.maybe_snapshot();
+        Ok(())
+    }
+
+    /// Once a tick: what has been lost on the way?
+    fn look_around(&mut self) {
+        if self.standing.role != Role::Leader {
+            self.proposals.resend(self.now, self.settings.retry());
+        }
+        self.reads.retry(self.now, self.settings.retry());
+        self.snapshots.tick(self.now, &mut self.steps);
+    }
+
+    fn expire(&mut self) {
+        let led = self.standing.leader.is_some();
+        self.proposals.expire(self.now, led, &mut self.out);
+        self.reads.expire(self.now, led, &mut self.out);
+        if let Some(moving) = self.transfer.take_if(|moving| moving.deadline <= self.now) {
+            let text = format!("leadership did not reach member {} in time", moving.to);
+            let answer = Answer::Failed(Error::new(Kind::Timeout, text));
+            self.out.push_back(Output::Reply { token: moving.token, answer });
+        }
+    }
+
+    // ---- envelopes
+
+    fn deliver(&mut self, envelope: Envelope) -> Result<()> {
+        if !self.knows(&envelope) {
+            self.dropped.identity += 1;
+            return Ok(());
+        }
+        let Ok(body) = envelope.body() else {
+            self.dropped.malformed += 1;
+            return Ok(());
+        };
+        let from = envelope.from;
+        match body {
+            Body::Raft(message) if message.is_snapshot() => self.dropped.malformed += 1,
+            Body::Raft(message) => self.step(from, message)?,
+            Body::Forward(writes) => self.take_forwarded(&envelope, writes),
+            Body::Read { request } => {
+                if self.standing.role == Role::Leader {
+                    self.reads.push(Waiter::Peer { id: from, request });
+                }
+            }
+            Body::ReadAnswer { request, index } => {
+                if self.standing.role != Role::Leader {
+                    self.reads.confirmed(request, index);
+                }
+            }
+            Body::Offer { transfer, file, message } => {
+                if message.is_snapshot() && message.snapshot_mark().as_ref() == Some(&file.mark) {
+                    self.steps.extend(self.snapshots.offered(from, transfer, file, message));
+                } else {
+                    self.dropped.malformed += 1;
+                }
+            }
+            Body::Chunk { transfer, offset, bytes } => {
+                self.steps.extend(self.snapshots.chunk((from, transfer), offset, bytes));
+            }
+            Body::ChunkAck { transfer, have, stage } => {
+                let now = self.now;
+                self.snapshots.acked(from, transfer, (have, stage), now, &mut self.steps);
+            }
+        }
+        Ok(())
+    }
+
+    /// Is the sender who it was, and does it mean this node? A member that comes back with
+    /// another incarnation has lost its disk, and with it its votes (design 4.2).
+    fn knows(&mut self, envelope: &Envelope) -> bool {
+        let bound = self.bound(envelope.from);
+        let known = bound.or_else(|| self.heard.get(&envelope.from).copied());
+        if known.is_some_and(|known| known != envelope.from_incarnation) {
+            return false;
+        }
+        if known.is_none() && self.heard.len() < MAX_HEARD {
+            self.heard.insert(envelope.from, envelope.from_incarnation);
+        }
+        let meant = envelope.to_incarnation;
+        meant == Incarnation::default() || meant == self.me.incarnation
+    }
+
+    /// The incarnation that the log has bound to a member.
+    fn bound(&self, id: NodeId) -> Option<Incarnation> {
+        self.machine.members().get(id)?.incarnation
+    }
+
+    fn step(&mut self, from: NodeId, message: consensus::Message) -> Result<()> {
+        match self.consensus.step(from, message) {
+            Ok(()) => Ok(()),
+            Err(Rejected::Invalid(why)) => {
+                tracing::debug!(%from, why, "dropped a message");
+                self.dropped.invalid += 1;
+                Ok(())
+            }
+            Err(Rejected::Fatal(why)) => Err(Error::new(Kind::Halted, why)),
+        }
+    }
+
+    /// Another member's writes. What it stamped is checked here, before it can reach any log.
+    fn take_forwarded(&mut self, envelope: &Envelope, writes: Vec<Bytes>) {
+        if self.standing.role != Role::Leader {
+            return;
+        }
+        for payload in writes {
+            let genuine = decode(payload.clone()).is_ok_and(|(origin, _)| {
+                origin.node == envelope.from && origin.incarnation == envelope.from_incarnation
+            });
+            if !genuine || payload.len() > self.settings.max_entry_bytes() {
+                self.dropped.malformed += 1;
+            } else {
+                self.forwarded.push(payload);
+            }
+        }
+    }
+
+    fn say(&mut self, to: NodeId, body: &Body) {
+        let bound = self.bound(to);
+        let incarnation = bound.or_else(|| self.heard.get(&to).copied()).unwrap_or_default();
+        let envelope = body.seal(&self.address, to, incarnation);
+        self.out.push_back(Output::Send { to, lane: body.lane(), envelope });
+    }
+
+    // ---- writes and reads
+
+    /// Tells the cluster this node's incarnation, once it has a leader to hear it.
+    fn announce(&mut self) {
+        let bound = self.bound(self.me.node);
+        if self.announced || bound.is_some() || self.standing.leader.is_none() {
+            return;
+        }
+        self.announced = true;
+        let Me { node, incarnation, .. } = self.me;
+        let payload = Command::Announce { node, incarnation }.encode();
+        self.proposals.push(None, payload, Instant::from_nanos(u64::MAX));
+    }
+
+    /// Offers what waits to the leader: this node's own log, or another member.
+    fn offer_writes(&mut self) {
+        let Standing { role, term, leader } = self.standing;
+        let Some(leader) = leader else { return };
+        if role != Role::Leader {
+            self.forwarded.clear();
+            let room = self.settings.forward_bytes();
+            loop {
+                let batch = self.proposals.offer(leader, term, self.now, room);
+                if batch.is_empty() {
+                    return;
+                }
+                self.say(leader, &Body::Forward(batch));
+            }
+        }
+        loop {
+            let own = self.proposals.offer(leader, term, self.now, PROPOSAL_BYTES);
+            let count = own.len();
+            let mut batch = std::mem::take(&mut self.forwarded);
+            batch.extend(own);
+            if batch.is_empty() {
+                return;
+            }
+            if self.consensus.propose(batch).is_err() {
+                // A forwarded write is its sender's to offer again.
+                self.proposals.refused(count);
+                return;
+            }
+        }
+    }
+
+    fn begin_read(&mut self) {
+        if self.reads.want() == Want::Nothing {
+            return;
+        }
+        if self.standing.role == Role::Leader {
+            if let Some(round) = self.consensus.start_read() {
+                self.reads.begun(round, self.now);
+            }
+        } else if let Some(leader) = self.standing.leader {
+            let request = self.reads.next_question();
+            self.reads.begun(request, self.now);
+            self.say(leader, &Body::Read { request });
+        }
+    }
+
+    fn move_leader(&mut self, token: Token, to: NodeId, deadline: Instant) {
+        let answer = if self.standing.role != Role::Leader {
+            let leader = self.standing.leader.map_or("nobody".to_owned(), |id| id.to_string());
+            let text = format!("only the leader hands leadership over, and that is {leader}");
+            Answer::Failed(Error::new(Kind::Unavailable, text))
+        } else if to == self.me.node {
+            Answer::Done
+        } else if self.transfer.is_some() {
+            let text = "another transfer of leadership is under way";
+            Answer::Failed(Error::new(Kind::Unavailable, text))
+        } else {
+            match self.consensus.transfer(to) {
+                Ok(()) => {
+                    self.transfer = Some(Moving { token, to, deadline });
+                    return;
+                }
+                Err(error) => Answer::Failed(error),
+            }
+        };
+        self.out.push_back(Output::Reply { token, answer });
+    }
+
+    // ---- snapshots
+
+    fn snapshot_taken(&mut self, file: SnapshotFile, oldest: Index) {
+        let bytes = self.taking.take().unwrap_or_default();
+        self.wanted = false;
+        let index = file.mark.index;
+        self.consensus.snapshot_saved(file.mark.clone());
+        let behind = self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index);
+        let entries = index.get().saturating_sub(behind.get());
+        self.saved = Some(file);
+        let keep = self.settings.catchup(entries, bytes);
+        let upto = Index::new(index.get().saturating_sub(keep));
+        let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
+        self.consensus.compact(upto);
+        self.out.push_back(Output::ReleaseLog(oldest));
+    }
+
+    /// Consensus made nothing of a received snapshot: it knows all of it already.
+    fn end_ignored_snapshot(&mut self) {
+        if !std::mem::take(&mut self.stepped_snapshot) {
+            return;
+        }
+        if let Some((step, receiving)) = self.snapshots.end(ChunkStage::Done) {
+            self.out.push_back(Output::Unstage { hash: receiving.file.hash });
+            self.steps.push(step);
+        }
+    }
+}
+
+/// Strangers whose incarnation is remembered: more members than a cluster ever has.
+const MAX_HEARD: usize = 1024;
+
+/// Bytes of writes that one proposal carries.
+const PROPOSAL_BYTES: usize = 4 << 20;

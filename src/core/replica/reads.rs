@@ -1,0 +1,245 @@
+//! Linearizable reads: when may this member's own state be read?
+//!
+//! A read waits for one *round*: the leader notes its commit index and hears from a quorum,
+//! after the read arrived, that it still leads (`LIN-1`). One round serves every read that was
+//! waiting when it began; reads that arrive meanwhile join the next, because the running round
+//! proves nothing about what was acknowledged since it began. Then the read waits until its
+//! member has applied that index.
+//!
+//! A follower asks the leader with an envelope of its own. Each arrival of such a request joins
+//! a *new* round, so a repeated or late one cannot be answered by an old round (raft-notes 3.3,
+//! the stale read that this prevents).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::io::{Answer, Output, Token};
+use crate::error::{Error, Kind};
+use crate::ids::{Index, NodeId};
+use crate::time::Instant;
+
+/// Who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    Local { token: Token, deadline: Instant },
+    /// Another member, on behalf of its callers.
+    Peer { id: NodeId, request: u64 },
+}
+
+/// A round or a question to the leader that has no answer yet.
+#[derive(Debug)]
+struct Asked {
+    id: u64,
+    at: Instant,
+    waiters: Vec<Waiter>,
+}
+
+/// What the replica has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Nothing,
+    /// Somebody waits and nothing is under way.
+    Ask,
+}
+
+/// See the top of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Waiting for the next round.
+    waiting: Vec<Waiter>,
+    /// The one round (as leader) or question (as follower) under way.
+    asked: Option<Asked>,
+    /// Confirmed, and waiting for this member to apply the index.
+    confirmed: BTreeMap<Index, Vec<Waiter>>,
+    /// As in `Proposals`: no waiter's deadline is earlier.
+    earliest: Option<Instant>,
+    /// Questions asked so far: each has its own number.
+    questions: u64,
+}
+
+impl Reads {
+    pub(crate) fn push(&mut self, waiter: Waiter) {
+        if let Waiter::Local { deadline, .. } = waiter {
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+        // A member that asks again has given up on its earlier question.
+        if let Waiter::Peer { id, .. } = waiter {
+            self.waiting.retain(|other| !matches!(other, Waiter::Peer { id: old, .. } if *old == id));
+        }
+        self.waiting.push(waiter);
+    }
+
+    pub(crate) fn want(&self) -> Want {
+        if self.waiting.is_empty() || self.asked.is_some() { Want::Nothing } else { Want::Ask }
+    }
+
+    /// A number for the next question to the leader.
+    pub(crate) fn next_question(&mut self) -> u64 {
+        self.questions = self.questions.saturating_add(1);
+        self.questions
+    }
+
+    /// Everybody who waits is part of the round or question `id` now.
+    pub(crate) fn begun(&mut self, id: u64, now: Instant) {
+        let waiters = std::mem::take(&mut self.waiting);
+        self.asked = Some(Asked { id, at: now, waiters });
+    }
+
+    /// The round or question `id` was confirmed at `index`. Gives the members to tell.
+    pub(crate) fn confirmed(&mut self, id: u64, index: Index) -> Vec<(NodeId, u64)> {
+        let Some(asked) = self.asked.take_if(|asked| asked.id == id) else { return Vec::new() };
+        let mut peers = Vec::new();
+        for waiter in asked.waiters {
+            match waiter {
+                Waiter::Peer { id, request } => peers.push((id, request)),
+                Waiter::Local { .. } => self.confirmed.entry(index).or_default().push(waiter),
+            }
+        }
+        peers
+    }
+
+    /// Role, term or leader changed: what was under way will not be answered.
+    pub(crate) fn void(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.waiting.extend(asked.waiters);
+        }
+    }
+
+    /// This member does not lead any more: other members must ask the new leader themselves.
+    pub(crate) fn forget_peers(&mut self) {
+        self.waiting.retain(|waiter| matches!(waiter, Waiter::Local { .. }));
+    }
+
+    /// Starts over if what is under way has had no answer for `patience`.
+    pub(crate) fn retry(&mut self, now: Instant, patience: Duration) {
+        if self.asked.as_ref().is_some_and(|asked| now.since(asked.at) >= patience) {
+            self.void();
+        }
+    }
+
+    /// Answers the reads that `applied` makes safe.
+    pub(crate) fn applied(&mut self, applied: Index, out: &mut VecDeque<Output>) {
+        while let Some(first) = self.confirmed.first_entry() {
+            if *first.key() > applied {
+                return;
+            }
+            for waiter in first.remove() {
+                if let Waiter::Local { token, .. } = waiter {
+                    out.push_back(Output::Reply { token, answer: Answer::Done });
+                }
+            }
+        }
+    }
+
+    /// Answers the reads whose deadline has passed (`LIN-3`).
+    pub(crate) fn expire(&mut self, now: Instant, leader: bool, out: &mut VecDeque<Output>) {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return;
+        }
+        let mut earliest: Option<Instant> = None;
+        let mut keep = |waiter: &Waiter| {
+            let Waiter::Local { token, deadline } = *waiter else { return true };
+            if now < deadline {
+                earliest = Some(earliest.map_or(deadline, |earliest: Instant| earliest.min(deadline)));
+                return true;
+            }
+            let why = if leader {
+                "before a quorum confirmed the leader"
+            } else {
+                "while there was no leader"
+            };
+            let text = format!("the read's deadline passed {why}");
+            let answer = Answer::Failed(Error::new(Kind::Timeout, text));
+            out.push_back(Output::Reply { token, answer });
+            false
+        };
+        self.waiting.retain(&mut keep);
+        if let Some(asked) = &mut self.asked {
+            asked.waiters.retain(&mut keep);
+        }
+        for waiters in self.confirmed.values_mut() {
+            waiters.retain(&mut keep);
+        }
+        self.earliest = earliest;
+    }
+
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        self.earliest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(token: u64) -> Waiter {
+        Waiter::Local { token: Token(token), deadline: Instant::from_nanos(1_000) }
+    }
+
+    fn tokens(out: &VecDeque<Output>) -> Vec<u64> {
+        out.iter()
+            .map(|output| match output {
+                Output::Reply { token, .. } => token.0,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// LIN-1: a read that arrives during a round is not served by it.
+    #[test]
+    fn a_late_read_waits_for_the_next_round() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        reads.push(local(1));
+        reads.begun(7, Instant::default());
+        reads.push(local(2));
+        assert_eq!(reads.want(), Want::Nothing, "one round at a time");
+        reads.confirmed(7, Index::new(5));
+        reads.applied(Index::new(4), &mut out);
+        assert_eq!(tokens(&out), [0; 0], "not applied yet");
+        reads.applied(Index::new(5), &mut out);
+        assert_eq!(tokens(&out), [1]);
+        assert_eq!(reads.want(), Want::Ask);
+    }
+
+    /// LIN-3: an answer to a question that was given up changes nothing.
+    #[test]
+    fn a_stale_answer_is_ignored() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        reads.push(local(1));
+        reads.begun(7, Instant::default());
+        reads.void();
+        reads.begun(8, Instant::default());
+        reads.confirmed(7, Index::new(5));
+        reads.applied(Index::new(9), &mut out);
+        assert!(out.is_empty());
+        reads.confirmed(8, Index::new(6));
+        reads.applied(Index::new(9), &mut out);
+        assert_eq!(tokens(&out), [1]);
+    }
+
+    #[test]
+    fn a_deadline_reaches_a_read_wherever_it_waits() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        reads.push(local(1));
+        reads.begun(7, Instant::default());
+        reads.confirmed(7, Index::new(5));
+        reads.push(local(2));
+        reads.begun(8, Instant::default());
+        reads.push(local(3));
+        reads.expire(Instant::from_nanos(999), true, &mut out);
+        assert!(out.is_empty());
+        reads.expire(Instant::from_nanos(1_000), true, &mut out);
+        assert_eq!(tokens(&out), [3, 2, 1]);
+        assert_eq!(reads.earliest(), None);
+    }
+
+    #[test]
+    fn a_member_that_asks_again_is_told_once() {
+        let mut reads = Reads::default();
+        let peer = |request| Waiter::Peer { id: NodeId::new(2), request };
+        reads.push(peer(1));
+        reads.push(peer(2));
+        reads.begun(7, Instant::default());
+        assert_eq!(reads.confirmed(7, Index::new(5)), [(NodeId::new(2), 2)]);
+    }
+}

@@ -1,0 +1,330 @@
+//! Snapshots: when to take one, and how one reaches a member that is behind the log.
+//!
+//! The consensus crate says "send that member a snapshot" and then waits, for ever if need be,
+//! to hear how it went (R14). So every transfer has one owner here, [`Sending`], and every way
+//! out of it reports. The file itself travels in chunks through ordinary envelopes:
+//!
+//! ```text
+//! leader                                   follower
+//!   offer(transfer, file, message)  ─────►  stage(file): what do I hold already?
+//!                                   ◄─────  ack(have = 0, or what an earlier try left: resume)
+//!   chunk(0) chunk(1) .. window     ─────►  stored, in order
+//!                                   ◄─────  ack(have)        each ack moves the window
+//!   chunk(n)                        ─────►  complete: verify all, decode, step the message
+//!                                   ◄─────  ack(done)
+//!   report_snapshot(sent)
+//! ```
+//!
+//! Consensus on the receiving side hears of a snapshot only when it is complete and verified
+//! (raft-notes 4.3). A lost envelope costs one retry: the sender offers again and goes on from
+//! what the receiver then says it has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::consensus::Message;
+use super::envelope::{Body, ChunkStage};
+use super::io::SnapshotFile;
+use crate::core::machine::Machine;
+use crate::ids::{Index, NodeId};
+use crate::time::Instant;
+
+/// Chunks that may be on their way without an acknowledgement.
+const WINDOW: u64 = 4;
+
+/// One outgoing transfer.
+#[derive(Debug)]
+struct Sending {
+    transfer: u64,
+    file: SnapshotFile,
+    message: Message,
+    /// The receiver holds everything below.
+    acked: u64,
+    /// Everything below has been asked from the disk.
+    asked: u64,
+    /// When the receiver last moved on.
+    progress: Instant,
+    /// When it was last offered.
+    offered: Instant,
+}
+
+/// The one incoming transfer.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    pub(crate) from: NodeId,
+    pub(crate) transfer: u64,
+    pub(crate) file: SnapshotFile,
+    /// What installs it; taken when it is stepped.
+    pub(crate) message: Option<Message>,
+    /// Handed to the disk, in order, without a gap.
+    next: u64,
+    /// Known to be stored.
+    have: u64,
+    finishing: bool,
+    /// Decoded and waiting for consensus to accept it.
+    pub(crate) machine: Option<Box<Machine>>,
+}
+
+/// What [`Snapshots`] wants done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Say { to: NodeId, body: Body },
+    ReadChunk { to: NodeId, transfer: u64, index: Index, offset: u64, len: u32 },
+    Stage(SnapshotFile),
+    StageChunk { hash: u64, offset: u64, bytes: bytes::Bytes },
+    StageFinish { hash: u64 },
+    /// Tell consensus how a transfer went (R14).
+    Report { to: NodeId, sent: bool },
+}
+
+/// How transfers behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) chunk_bytes: u32,
+    /// Offer again after this long without progress.
+    pub(crate) retry: Duration,
+    /// Give up after this long without progress.
+    pub(crate) patience: Duration,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    pace: Pace,
+    transfers: u64,
+    sending: BTreeMap<NodeId, Sending>,
+    receiving: Option<Receiving>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { pace, transfers: 0, sending: BTreeMap::new(), receiving: None }
+    }
+
+    // ---- the sending side
+
+    /// Begins to send `file` to `to`; an earlier transfer to it is over.
+    pub(crate) fn send(
+        &mut self,
+        to: NodeId,
+        file: SnapshotFile,
+        message: Message,
+        now: Instant,
+    ) -> Step {
+        self.transfers = self.transfers.saturating_add(1);
+        let sending = Sending {
+            transfer: self.transfers,
+            file,
+            message,
+            acked: 0,
+            asked: u64::MAX,
+            progress: now,
+            offered: now,
+        };
+        let step = Step::Say { to, body: offer(&sending) };
+        self.sending.insert(to, sending);
+        step
+    }
+
+    /// The receiver says how far it is.
+    pub(crate) fn acked(
+        &mut self,
+        from: NodeId,
+        transfer: u64,
+        (have, stage): (u64, ChunkStage),
+        now: Instant,
+        out: &mut Vec<Step>,
+    ) {
+        let Some(sending) = self.sending.get_mut(&from) else { return };
+        if sending.transfer != transfer || have > sending.file.file_bytes {
+            return;
+        }
+        match stage {
+            ChunkStage::Done | ChunkStage::Refused => {
+                self.sending.remove(&from);
+                out.push(Step::Report { to: from, sent: stage == ChunkStage::Done });
+                return;
+            }
+            ChunkStage::Receiving => {}
+        }
+        if have > sending.acked || sending.asked == u64::MAX {
+            sending.progress = now;
+        }
+        // The first answer to an offer says where to begin; later ones only move forward.
+        if sending.asked == u64::MAX {
+            sending.asked = have;
+        }
+        sending.acked = sending.acked.max(have);
+        sending.asked = sending.asked.max(have);
+        let window = WINDOW * u64::from(self.pace.chunk_bytes);
+        let until = sending.acked.saturating_add(window).min(sending.file.file_bytes);
+        while sending.asked < until {
+            let left = sending.file.file_bytes - sending.asked;
+            let len = u32::try_from(left).unwrap_or(u32::MAX).min(self.pace.chunk_bytes);
+            out.push(Step::ReadChunk {
+                to: from,
+                transfer,
+                index: sending.file.mark.index,
+                offset: sending.asked,
+                len,
+            });
+            sending.asked += u64::from(len);
+        }
+    }
+
+    /// A chunk came from the disk: pass it on if its transfer still runs.
+    pub(crate) fn chunk_read(
+        &self,
+        to: NodeId,
+        transfer: u64,
+        offset: u64,
+        bytes: bytes::Bytes,
+    ) -> Option<Step> {
+        let sending = self.sending.get(&to)?;
+        (sending.transfer == transfer)
+            .then_some(Step::Say { to, body: Body::Chunk { transfer, offset, bytes } })
+    }
+
+    /// Ends the transfer to `to`, if there is one (the file is gone, the peer is).
+    pub(crate) fn stop(&mut self, to: NodeId, out: &mut Vec<Step>) {
+        if self.sending.remove(&to).is_some() {
+            out.push(Step::Report { to, sent: false });
+        }
+    }
+
+    /// This node leads no more: nobody is left to report to, consensus has forgotten it all.
+    pub(crate) fn stop_all(&mut self) {
+        self.sending.clear();
+    }
+
+    /// Offers again what got stuck and gives up what stays stuck.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Vec<Step>) {
+        let pace = self.pace;
+        self.sending.retain(|&to, sending| {
+            if now.since(sending.progress) >= pace.patience {
+                out.push(Step::Report { to, sent: false });
+                return false;
+            }
+            let quiet = now.since(sending.progress).min(now.since(sending.offered));
+            if quiet >= pace.retry {
+                sending.offered = now;
+                sending.asked = u64::MAX;
+                out.push(Step::Say { to, body: offer(sending) });
+            }
+            true
+        });
+    }
+
+    /// The lowest index that a running transfer will leave its receiver at.
+    pub(crate) fn lowest_sending(&self) -> Option<Index> {
+        self.sending.values().map(|sending| sending.file.mark.index).min()
+    }
+
+    // ---- the receiving side
+
+    pub(crate) fn receiving(&mut self) -> Option<&mut Receiving> {
+        self.receiving.as_mut()
+    }
+
+    /// The leader offers a snapshot.
+    pub(crate) fn offered(
+        &mut self,
+        from: NodeId,
+        transfer: u64,
+        file: SnapshotFile,
+        message: Message,
+    ) -> Option<Step> {
+        if let Some(receiving) = &mut self.receiving {
+            if receiving.machine.is_some() || receiving.message.is_none() {
+                // It is being installed right now: the sender will hear when it is done.
+                return None;
+            }
+            if receiving.file == file {
+                (receiving.from, receiving.transfer) = (from, transfer);
+                receiving.message = Some(message);
+                // Go back to what is stored: a chunk may have been lost.
+                receiving.next = receiving.have;
+                return Some(ack(receiving, ChunkStage::Receiving));
+            }
+        }
+        let message = Some(message);
+        let (next, have, finishing, machine) = (0, 0, false, None);
+        let stage = Step::Stage(file.clone());
+        let receiving =
+            Receiving { from, transfer, file, message, next, have, finishing, machine };
+        self.receiving = Some(receiving);
+        Some(stage)
+    }
+
+    /// A piece arrives. Out of order: say what is held instead.
+    pub(crate) fn chunk(
+        &mut self,
+        (from, transfer): (NodeId, u64),
+        offset: u64,
+        bytes: bytes::Bytes,
+    ) -> Option<Step> {
+        let receiving = self.receiving.as_mut()?;
+        let end = offset.checked_add(bytes.len() as u64)?;
+        // A sender that ignores the window must not fill the queue to the disk.
+        let ahead = end.saturating_sub(receiving.have);
+        let fits = end <= receiving.file.file_bytes
+            && ahead <= 2 * WINDOW * u64::from(self.pace.chunk_bytes)
+            && !receiving.finishing
+            && !bytes.is_empty();
+        if (receiving.from, receiving.transfer) != (from, transfer) || !fits {
+            return None;
+        }
+        if offset != receiving.next {
+            return Some(ack(receiving, ChunkStage::Receiving));
+        }
+        receiving.next = end;
+        Some(Step::StageChunk { hash: receiving.file.hash, offset, bytes })
+    }
+
+    /// The disk holds `have` bytes from the front.
+    pub(crate) fn staged(&mut self, hash: u64, have: u64, out: &mut Vec<Step>) {
+        let Some(receiving) = self.receiving.as_mut() else { return };
+        if receiving.file.hash != hash || receiving.finishing {
+            return;
+        }
+        receiving.have = have;
+        receiving.next = receiving.next.max(have);
+        out.push(ack(receiving, ChunkStage::Receiving));
+        if have == receiving.file.file_bytes {
+            receiving.finishing = true;
+            out.push(Step::StageFinish { hash });
+        }
+    }
+
+    /// It is whole and decoded: gives the message to step.
+    pub(crate) fn ready(&mut self, hash: u64, machine: Box<Machine>) -> Option<(NodeId, Message)> {
+        let receiving = self.receiving.as_mut().filter(|receiving| receiving.file.hash == hash)?;
+        receiving.machine = Some(machine);
+        Some((receiving.from, receiving.message.take()?))
+    }
+
+    /// The incoming transfer is over, this way or that: tell the sender.
+    pub(crate) fn end(&mut self, stage: ChunkStage) -> Option<(Step, Receiving)> {
+        let receiving = self.receiving.take()?;
+        Some((ack(&receiving, stage), receiving))
+    }
+
+    /// As [`end`](Self::end), if it is the one with this hash.
+    pub(crate) fn failed(&mut self, hash: u64) -> Option<Step> {
+        let same = self.receiving.as_ref().is_some_and(|receiving| receiving.file.hash == hash);
+        if same { self.end(ChunkStage::Refused).map(|(step, _)| step) } else { None }
+    }
+}
+
+fn offer(sending: &Sending) -> Body {
+    Body::Offer {
+        transfer: sending.transfer,
+        file: sending.file.clone(),
+        message: sending.message.clone(),
+    }
+}
+
+fn ack(receiving: &Receiving, stage: ChunkStage) -> Step {
+    let Receiving { from, transfer, have, .. } = *receiving;
+    Step::Say { to: from, body: Body::ChunkAck { transfer, have, stage } }
+}

@@ -1,0 +1,165 @@
+//! What waits for the node: bounded, in two queues, emptied in one grab.
+//!
+//! Callers' requests are bounded by count and by bytes; a full mailbox gives the request back
+//! with an error. Peers' envelopes have a bound of their own, so that neither can crowd out the
+//! other; beyond it they are dropped, which the protocol takes for loss. What the node's own
+//! threads report is never refused: there is no more of it than they have work in hand.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use parking_lot::Mutex;
+
+use crate::core::replica::envelope::Envelope;
+use crate::core::replica::io::Input;
+use crate::error::{Error, Kind, Result};
+use crate::gate::Request;
+
+/// A request and the moment it came, which its timeout counts from.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) request: Request,
+    pub(super) at: crate::time::Instant,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) max_requests: usize,
+    pub(super) max_request_bytes: usize,
+    pub(super) max_envelope_bytes: usize,
+}
+
+/// What one grab takes out.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) reports: VecDeque<Input>,
+    pub(super) envelopes: VecDeque<Envelope>,
+    pub(super) requests: VecDeque<Posted>,
+    envelope_bytes: usize,
+    request_bytes: usize,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.reports.is_empty() && self.envelopes.is_empty() && self.requests.is_empty()
+    }
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    bounds: Bounds,
+    waiting: Mutex<Batch>,
+    /// Whether `waiting` holds anything: read without the lock.
+    filled: AtomicBool,
+    /// Envelopes dropped because too many waited.
+    dropped: AtomicU64,
+    /// Requests taken out whose answers are still owed, plus those that wait: the bound counts
+    /// both, so that a stalled cluster cannot gather more than it has room for.
+    owed: AtomicU64,
+    /// The node takes nothing more.
+    closed: AtomicBool,
+}
+
+impl Mailbox {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            waiting: Mutex::default(),
+            filled: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a caller's request, or gives the reason why not (`SEL-11`).
+    pub(super) fn post(&self, posted: Posted) -> Result<()> {
+        let bytes = match &posted.request {
+            Request::Write { payload, .. } => payload.len(),
+            Request::Read { .. } | Request::Transfer { .. } => 0,
+        };
+        let Bounds { max_requests, max_request_bytes, .. } = self.bounds;
+        let mut waiting = self.waiting.lock();
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Closed, "the node is closed"));
+        }
+        let owed = usize::try_from(self.owed.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if owed >= max_requests {
+            let text = format!("{owed} requests are waiting, and {max_requests} may");
+            return Err(Error::new(Kind::Overloaded, text));
+        }
+        let total = waiting.request_bytes.saturating_add(bytes);
+        if total > max_request_bytes && !waiting.requests.is_empty() {
+            let text = format!("waiting requests would take {total} bytes of {max_request_bytes}");
+            return Err(Error::new(Kind::Overloaded, text));
+        }
+        self.owed.fetch_add(1, Ordering::Relaxed);
+        waiting.request_bytes = total;
+        waiting.requests.push_back(posted);
+        self.filled.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes nothing more from anybody. What came before is still there to be taken out.
+    pub(super) fn close(&self) {
+        let _waiting = self.waiting.lock();
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// `count` requests have been answered.
+    pub(super) fn answered(&self, count: usize) {
+        self.owed.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
+    /// Takes a peer's envelope of `bytes` bytes, or drops it.
+    pub(super) fn receive(&self, envelope: Envelope, bytes: usize) {
+        let mut waiting = self.waiting.lock();
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let total = waiting.envelope_bytes.saturating_add(bytes);
+        if total > self.bounds.max_envelope_bytes && !waiting.envelopes.is_empty() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.envelope_bytes = total;
+        waiting.envelopes.push_back(envelope);
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// Takes a report of one of the node's own threads.
+    pub(super) fn report(&self, input: Input) {
+        self.waiting.lock().reports.push_back(input);
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// Swaps everything that waits into `batch`, which must be empty.
+    pub(super) fn take(&self, batch: &mut Batch) {
+        let mut waiting = self.waiting.lock();
+        std::mem::swap(&mut *waiting, batch);
+        waiting.envelope_bytes = 0;
+        waiting.request_bytes = 0;
+        debug_assert!(waiting.is_empty());
+        self.filled.store(false, Ordering::Release);
+    }
+
+    /// Whether something waits, for whoever has just let go of the driver. Pairs with
+    /// [`barrier`](Self::barrier).
+    pub(super) fn is_filled(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Between filling the mailbox and trying for the driver: either the one who posts gets the
+    /// driver, or the one who lets go of it sees what was posted. Without the two fences both
+    /// could look before either is seen, and what was posted would wait for the next tick.
+    pub(super) fn barrier(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

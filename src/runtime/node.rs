@@ -1,0 +1,250 @@
+//! The owner of a running member.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::core::replica::io::Input;
+use crate::error::{Error, Kind, Result};
+use crate::gate::{Gate, Request, Then};
+use crate::ids::NodeId;
+use crate::service::TransferLeader;
+use crate::storage::DirLock;
+use crate::store::Store;
+use crate::transport::Transport;
+
+use super::open;
+use super::shared::Shared;
+use super::status::{StateHash, Status};
+use super::threads::Threads;
+
+/// How long a node that is dropped, not closed, may take to end.
+const DROP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A running member of a cluster: opens a directory, takes part, and closes it again.
+///
+/// The node is the owner; [`Store`] handles are cheap and outlive it harmlessly (they answer that
+/// the node is closed). Several nodes, of one cluster or of many, live in one process without
+/// knowing of each other.
+///
+/// ```no_run
+/// use quorate::{Config, LocalNetwork, Node};
+/// use std::time::Duration;
+///
+/// # fn main() -> quorate::Result<()> {
+/// let config = Config::new("a", "/var/lib/app/a").initial_cluster([("a", "here")]);
+/// let network = LocalNetwork::new();
+/// let node = Node::open(config.clone(), network.endpoint(config.node_id()?))?;
+/// network.connect(node.inbox());
+///
+/// node.store().put("greeting", "hello").wait()?;
+/// node.close(Duration::from_secs(5))
+/// # }
+/// ```
+pub struct Node {
+    shared: Arc<Shared>,
+    name: String,
+    /// `None` once closed.
+    running: Option<Running>,
+}
+
+struct Running {
+    threads: Threads,
+    /// Held until the last thread that could write has ended.
+    lock: DirLock,
+}
+
+impl Node {
+    /// Opens a member: recovers what its directory holds, or bootstraps an empty one (`BST-1`,
+    /// `BST-2`), and starts to take part.
+    ///
+    /// Blocks for as long as recovery reads; it waits for no other member.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) for settings that break a rule, before anything is
+    /// touched; [`is_locked`](Error::is_locked) when another process has the directory;
+    /// [`is_foreign`](Error::is_foreign), [`is_newer_format`](Error::is_newer_format) and
+    /// [`is_corrupt`](Error::is_corrupt) for what is in it; [`is_io`](Error::is_io) when the
+    /// operating system refuses.
+    pub fn open(config: Config, transport: impl Transport) -> Result<Self> {
+        let opened = open::open(config, Box::new(transport))?;
+        let open::Opened { shared, name, parker, snapshotter, patience, lock } = opened;
+        let threads = Threads::start(&shared, parker, snapshotter, patience);
+        let threads = match threads {
+            Ok(threads) => threads,
+            Err(error) => {
+                shared.stop();
+                return Err(error);
+            }
+        };
+        Ok(Self { shared, name, running: Some(Running { threads, lock }) })
+    }
+
+    /// This member's id.
+    pub fn id(&self) -> NodeId {
+        self.shared.address.node
+    }
+
+    /// A handle to the data.
+    pub fn store(&self) -> Store {
+        Store::new(Arc::clone(&self.shared) as Arc<dyn Gate>)
+    }
+
+    /// What a transport delivers into. Holding it does not keep the node open.
+    pub fn inbox(&self) -> Inbox {
+        Inbox { id: self.id(), shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// Takes an envelope that arrived from `from`. See [`Inbox::deliver`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Inbox::deliver`].
+    pub fn deliver(&self, from: NodeId, envelope: impl Into<Bytes>) -> Result<()> {
+        self.shared.deliver(from, envelope.into())
+    }
+
+    /// Says that the connection to a peer broke. See [`Inbox::report_unreachable`].
+    pub fn report_unreachable(&self, peer: NodeId) {
+        self.shared.report(Input::Unreachable(peer));
+    }
+
+    /// Hands leadership to another member (`MEM-25`).
+    pub fn transfer_leader(&self, to: NodeId) -> TransferLeader {
+        let gate: Arc<dyn Gate> = Arc::clone(&self.shared) as Arc<dyn Gate>;
+        TransferLeader::new(&gate, to)
+    }
+
+    /// A moment's view of this member; needs no quorum (`MNT-1`).
+    pub fn status(&self) -> Status {
+        Status::of(&self.shared, &self.name)
+    }
+
+    /// A hash of the whole state, with the revision and the log index that it is of. Members with
+    /// equal indexes have equal hashes (`INV-11`).
+    ///
+    /// Goes through all of the data on the calling thread; the node goes on meanwhile.
+    pub fn hash(&self) -> StateHash {
+        StateHash::of(&self.shared)
+    }
+
+    /// Ends the member: leadership goes to another voter if there is one to take it (`LIN-14`),
+    /// every pending call is answered, every thread is joined, every file is closed. The
+    /// directory can be opened again at once.
+    ///
+    /// # Errors
+    ///
+    /// [`is_timeout`](Error::is_timeout) when a thread was still in the disk at the deadline: it
+    /// ends by itself when the disk lets it, and the directory stays locked until then.
+    /// [`is_halted`](Error::is_halted) when the node had halted before; it is closed all the same.
+    pub fn close(mut self, deadline: Duration) -> Result<()> {
+        self.hand_over(deadline / 4);
+        self.end(deadline)?;
+        match self.shared.halted.get() {
+            Some(_) => Err(self.shared.ended()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets another voter lead, if this one does.
+    fn hand_over(&self, timeout: Duration) {
+        let Some(to) = self.shared.driver.lock().replica.successor() else { return };
+        let (reply, answer) = oneshot::channel();
+        if self.shared.submit(Request::Transfer { to, timeout, reply }, Then::Leave).is_ok() {
+            // Whether it went well makes no difference: the others elect one if not.
+            drop(answer.recv_timeout(timeout));
+        }
+    }
+
+    fn end(&mut self, deadline: Duration) -> Result<()> {
+        let Some(Running { threads, lock }) = self.running.take() else { return Ok(()) };
+        self.shared.stop();
+        let joined = threads.join(deadline);
+        self.shared.abandon();
+        if joined.is_ok() {
+            self.shared.log.close();
+            drop(lock);
+        } else {
+            // A thread may still write: the lock must outlive it.
+            self.shared.keep(lock);
+        }
+        joined
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(DROP_DEADLINE) {
+            tracing::warn!(%error, "a dropped node did not end in time");
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).field("id", &self.id()).finish()
+    }
+}
+
+/// Where a transport puts what arrives for a node. Cheap to clone; does not keep the node open.
+#[derive(Clone)]
+pub struct Inbox {
+    id: NodeId,
+    shared: Weak<Shared>,
+}
+
+impl Inbox {
+    /// The member that it belongs to.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Takes an envelope that arrived from `from`, and usually acts on it before it returns: the
+    /// calling thread drives the node if no other does. It waits for no disk and no lock, and it
+    /// may call [`Transport::send`]. Envelopes that do not fit into the bounded mailbox are
+    /// dropped, as a network would.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong with the envelope: [`is_newer_format`](Error::is_newer_format),
+    /// [`is_corrupt`](Error::is_corrupt) for changed bytes, [`is_foreign`](Error::is_foreign)
+    /// for another cluster, [`is_invalid`](Error::is_invalid) for anything else;
+    /// [`is_closed`](Error::is_closed) when the node is gone. It has been dropped and counted; a
+    /// transport need not do anything about it.
+    pub fn deliver(&self, from: NodeId, envelope: impl Into<Bytes>) -> Result<()> {
+        match self.shared.upgrade() {
+            Some(shared) => shared.deliver(from, envelope.into()),
+            None => Err(Error::new(Kind::Closed, "the node is closed")),
+        }
+    }
+
+    /// Says that the connection to a peer broke: once for each loss, not for each envelope. What
+    /// was on its way is sent again sooner.
+    pub fn report_unreachable(&self, peer: NodeId) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.report(Input::Unreachable(peer));
+        }
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Lets the threads end.
+    pub(super) fn stop(&self) {
+        self.mailbox.close();
+        self.closing.store(true, Ordering::Release);
+        self.leads_alone.store(false, Ordering::Release);
+        self.log.stop();
+        self.jobs.stop();
+        self.node_thread.unpark();
+    }
+}

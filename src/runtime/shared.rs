@@ -1,0 +1,284 @@
+//! What a node's threads and its callers' threads share.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_utils::sync::Unparker;
+use parking_lot::Mutex;
+
+use crate::core::mvcc::Reader;
+use crate::core::replica::Replica;
+use crate::core::replica::envelope::{Address, Envelope};
+use crate::core::replica::io::Input;
+use crate::error::{Error, Kind, Result};
+use crate::gate::{Gate, Limits, Request, Standing, Then};
+use crate::ids::{NodeId, Term};
+use crate::storage::DirLock;
+use crate::time::Instant;
+use crate::transport::Transport;
+
+use super::clock::Clock;
+use super::driver::Driver;
+use super::mailbox::{Mailbox, Posted};
+use super::snapshotter::Jobs;
+use super::writer::{Hand, Log};
+
+/// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
+const BORROWED_TURNS: usize = 16;
+
+/// What a node is made of, before its threads run.
+pub(super) struct Parts {
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
+    pub(super) replica: Replica,
+    pub(super) log: Log,
+    pub(super) jobs: Jobs,
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) node_thread: Unparker,
+}
+
+/// See the top of the file.
+pub(super) struct Shared {
+    pub(super) address: Address,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
+    pub(super) driver: Mutex<Driver>,
+    pub(super) log: Log,
+    pub(super) jobs: Jobs,
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) reader: Reader,
+    /// Set once, when the node stops itself.
+    pub(super) halted: OnceLock<Arc<Error>>,
+    pub(super) closing: AtomicBool,
+    pub(super) node_thread: Unparker,
+    /// When somebody has to drive at the latest, in nanoseconds.
+    wake_at: AtomicU64,
+    /// When the node thread will wake by itself, in nanoseconds; 0 while it is awake.
+    parked_until: AtomicU64,
+    /// See [`Gate::leads_alone`].
+    pub(super) leads_alone: AtomicBool,
+    pub(super) term: AtomicU64,
+    /// Envelopes whose frame was refused.
+    pub(super) refused: AtomicU64,
+    /// The directory's lock, when a thread did not end in time that may still write.
+    kept: Mutex<Option<DirLock>>,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { clock, limits, mailbox, replica, log, jobs, transport, node_thread } = parts;
+        Self {
+            address: *replica.address(),
+            clock,
+            limits,
+            mailbox,
+            reader: replica.reader(),
+            driver: Mutex::new(Driver::new(replica)),
+            log,
+            jobs,
+            transport,
+            halted: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            node_thread,
+            wake_at: AtomicU64::new(0),
+            parked_until: AtomicU64::new(0),
+            leads_alone: AtomicBool::new(false),
+            term: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// Drives whatever waits, unless somebody already does. Called by whoever has put something
+    /// into the mailbox; does not wait for anything.
+    pub(super) fn drive(&self) {
+        self.turns();
+        self.log.wake();
+    }
+
+    /// As [`drive`](Self::drive), leaving the log to the calling thread.
+    fn turns(&self) {
+        for _ in 0..BORROWED_TURNS {
+            self.mailbox.barrier();
+            let Some(mut driver) = self.driver.try_lock() else { return };
+            if self.halted.get().is_some() {
+                drop(driver);
+                return self.abandon();
+            }
+            let turn = catch_unwind(AssertUnwindSafe(|| driver.turn(self)));
+            let wake_at = driver.replica.wake_at();
+            drop(driver);
+            match turn {
+                Ok(Ok(answers)) => answers.give(self),
+                Ok(Err(error)) => return self.halt(error),
+                Err(panic) => return self.halt(panicked("driving the replica", &*panic)),
+            }
+            self.wake_at.store(wake_at.nanos(), Ordering::SeqCst);
+            if wake_at.nanos() < self.parked_until.load(Ordering::SeqCst) {
+                self.node_thread.unpark();
+            }
+            if !self.mailbox.is_filled() {
+                return;
+            }
+        }
+        // Others keep it filled faster than this thread can empty it, and this thread has other
+        // things to do.
+        self.node_thread.unpark();
+    }
+
+    /// How long the node thread may sleep; nothing when there is something to do. Whoever drives
+    /// meanwhile and finds that it would sleep too long wakes it: the order of the stores and
+    /// loads, here and in `turns`, lets one of the two see the other.
+    pub(super) fn may_sleep(&self) -> Option<Duration> {
+        self.parked_until.store(u64::MAX, Ordering::SeqCst);
+        let until = self.wake_at.load(Ordering::SeqCst);
+        self.parked_until.store(until, Ordering::SeqCst);
+        let span = Instant::from_nanos(until).since(self.clock.now());
+        (!span.is_zero() && !self.mailbox.is_filled()).then_some(span)
+    }
+
+    pub(super) fn awake(&self) {
+        self.parked_until.store(0, Ordering::SeqCst);
+    }
+
+    /// Takes a report and acts on it.
+    pub(super) fn report(&self, input: Input) {
+        self.mailbox.report(input);
+        self.drive();
+    }
+
+    /// What callers and peers may see of the replica between turns.
+    pub(super) fn publish(&self, replica: &Replica) {
+        self.leads_alone.store(replica.leads_alone(), Ordering::Release);
+        self.term.store(replica.term().get(), Ordering::Release);
+    }
+
+    /// Stops the node for good: everybody who waits is told, nothing more is decided.
+    pub(super) fn halt(&self, cause: Error) {
+        let first = self.halted.set(Arc::new(cause));
+        if first.is_ok() {
+            if let Some(cause) = self.halted.get() {
+                tracing::error!(%cause, member = %self.address.node, "the node has halted");
+            }
+        }
+        self.leads_alone.store(false, Ordering::Release);
+        self.mailbox.close();
+        self.abandon();
+        self.node_thread.unpark();
+    }
+
+    /// Answers everybody who waits with why nothing more will come.
+    pub(super) fn abandon(&self) {
+        let left = self.driver.lock().abandon(self);
+        self.mailbox.answered(left.len());
+        for waiter in left {
+            waiter.fail(self.ended());
+        }
+    }
+
+    /// Why the node takes and gives nothing any more.
+    pub(super) fn ended(&self) -> Error {
+        match self.halted.get() {
+            Some(cause) => {
+                Error::new(Kind::Halted, format!("the node has halted: {cause}"))
+                    .because(Arc::clone(cause))
+            }
+            None => Error::new(Kind::Closed, "the node is closed"),
+        }
+    }
+
+    /// Takes an envelope from the transport.
+    pub(super) fn deliver(&self, from: NodeId, bytes: Bytes) -> Result<()> {
+        let size = bytes.len();
+        match Envelope::open(&self.address, from, bytes) {
+            Ok(envelope) => {
+                self.mailbox.receive(envelope, size);
+                self.drive();
+                Ok(())
+            }
+            Err(error) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the directory locked until the last thread is gone.
+    pub(super) fn keep(&self, lock: DirLock) {
+        *self.kept.lock() = Some(lock);
+    }
+
+    /// Watches for a sync that takes too long (raft-notes 9.2).
+    pub(super) fn watch_disk(&self, patience: Duration, overdue: &mut bool) {
+        let late = self
+            .log
+            .busy_since()
+            .is_some_and(|since| self.clock.now().since(since) >= patience);
+        if late != *overdue {
+            *overdue = late;
+            self.mailbox.report(Input::DiskOverdue(late));
+        }
+    }
+}
+
+/// A panic as a cause.
+pub(super) fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned());
+    Error::new(Kind::Halted, format!("a panic while {doing}: {text}"))
+}
+
+impl Gate for Shared {
+    fn submit(&self, request: Request, then: Then) -> Result<()> {
+        let posted = Posted { request, at: self.clock.now() };
+        if self.halted.get().is_some() {
+            return Err(self.ended());
+        }
+        self.mailbox.post(posted)?;
+        self.turns();
+        if then == Then::Leave {
+            self.log.wake();
+        }
+        Ok(())
+    }
+
+    fn lend(&self, done: &mut dyn FnMut() -> bool) {
+        while !done() {
+            match self.log.work(self, Hand::Lent) {
+                Ok(true) => self.turns(),
+                Ok(false) => break,
+                Err(error) => return self.halt(error),
+            }
+        }
+        // Others may have queued behind what this thread wrote.
+        self.log.wake();
+    }
+
+    fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn leads_alone(&self) -> bool {
+        self.leads_alone.load(Ordering::Acquire)
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            cluster: self.address.cluster,
+            member: self.address.node,
+            term: Term::new(self.term.load(Ordering::Acquire)),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+}

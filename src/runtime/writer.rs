@@ -1,0 +1,178 @@
+//! The log's side of the node: gather, write, one sync, report.
+//!
+//! Whoever has the log at the moment takes everything that is queued, so what arrives during a
+//! sync is the next batch: one caller pays one sync, a thousand share one. Usually that is the
+//! log thread. A caller that blocks until its write is durable lends its own thread instead, when
+//! the log is idle: that spares two wake-ups.
+//!
+//! Invariant: one holder at a time (`busy`), so batches reach the disk in the order in which the
+//! core asked for them, and a report says "this ticket and all before it".
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::core::replica::io::{Input, Persist};
+use crate::error::{Error, Kind, Result};
+use crate::ids::Index;
+use crate::storage::{Snapshots, Stage, Wal, WalStats};
+use crate::time::Instant;
+
+use super::shared::Shared;
+
+/// The queue to the log, and the log.
+pub(super) struct Log {
+    state: Mutex<State>,
+    work: Condvar,
+    /// `None` once the node is closed.
+    wal: Mutex<Option<Wal>>,
+    pub(super) snapshots: Snapshots,
+    /// The snapshot being received: the snapshot thread fills it, the log adopts it.
+    pub(super) stage: Mutex<Option<Stage>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Vec<Persist>,
+    release: Option<Index>,
+    /// Since when somebody has the log.
+    busy: Option<Instant>,
+    stopped: bool,
+}
+
+/// Who offers to do the log's work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hand {
+    LogThread,
+    /// Does a sync, but no housekeeping.
+    Lent,
+}
+
+impl Log {
+    pub(super) fn new(wal: Wal, snapshots: Snapshots) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            wal: Mutex::new(Some(wal)),
+            snapshots,
+            stage: Mutex::new(None),
+        }
+    }
+
+    /// Queues one hand-over. Whoever drives sees to it that somebody takes it.
+    pub(super) fn push(&self, persist: Persist) {
+        self.state.lock().queue.push(persist);
+    }
+
+    pub(super) fn release(&self, upto: Index) {
+        self.state.lock().release = Some(upto);
+        self.work.notify_one();
+    }
+
+    /// Wakes the log thread if there is work that nobody has taken.
+    pub(super) fn wake(&self) {
+        let state = self.state.lock();
+        if !state.queue.is_empty() && state.busy.is_none() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Since when a batch has been on its way to the disk.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        self.state.lock().busy
+    }
+
+    pub(super) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.work.notify_all();
+    }
+
+    /// Gives the log up: its files are closed.
+    pub(super) fn close(&self) {
+        *self.wal.lock() = None;
+        *self.stage.lock() = None;
+    }
+
+    pub(super) fn stats(&self) -> Option<WalStats> {
+        self.wal.lock().as_ref().map(Wal::stats)
+    }
+
+    /// Waits for work; false when there will be none.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            let work = !state.queue.is_empty() || state.release.is_some();
+            if work && state.busy.is_none() {
+                return true;
+            }
+            if state.stopped {
+                return false;
+            }
+            self.work.wait(&mut state);
+        }
+    }
+
+    /// One batch, if there is one and nobody else has it. Says whether there was.
+    pub(super) fn work(&self, shared: &Shared, hand: Hand) -> Result<bool> {
+        let (batch, release) = {
+            let mut state = self.state.lock();
+            let release = if hand == Hand::LogThread { state.release.take() } else { None };
+            if state.busy.is_some() || (state.queue.is_empty() && release.is_none()) {
+                state.release = release.or(state.release);
+                return Ok(false);
+            }
+            state.busy = Some(shared.clock.now());
+            (std::mem::take(&mut state.queue), release)
+        };
+        let written = self.write(&batch, release);
+        let more = {
+            let mut state = self.state.lock();
+            // After a failure the log stays busy for ever: nothing is written behind it.
+            if written.is_ok() {
+                state.busy = None;
+            }
+            state.stopped || state.release.is_some()
+        };
+        if more {
+            self.work.notify_one();
+        }
+        written?;
+        if let Some(last) = batch.last() {
+            shared.mailbox.report(Input::Persisted(last.ticket));
+        }
+        Ok(true)
+    }
+
+    fn write(&self, batch: &[Persist], release: Option<Index>) -> Result<()> {
+        let mut wal = self.wal.lock();
+        let Some(wal) = wal.as_mut() else {
+            return Err(Error::new(Kind::Closed, "the log is closed"));
+        };
+        for persist in batch {
+            if let Some(mark) = &persist.install {
+                let Some(stage) = self.stage.lock().take() else {
+                    return Err(Error::corrupt("the snapshot to install is not there"));
+                };
+                self.snapshots.adopt(stage)?;
+                wal.install(mark)?;
+            }
+            wal.append(&persist.entries, persist.hard_state.as_ref())?;
+        }
+        if !batch.is_empty() {
+            wal.sync()?;
+        }
+        if let Some(upto) = release {
+            wal.release(upto)?;
+        }
+        Ok(())
+    }
+}
+
+/// The log thread.
+pub(super) fn run(shared: &Shared) {
+    while shared.log.wait() {
+        match shared.log.work(shared, Hand::LogThread) {
+            // The batch's consequences are this thread's to drive: nobody has to be woken.
+            Ok(_) => shared.drive(),
+            Err(error) => return shared.halt(error),
+        }
+    }
+}

@@ -394,6 +394,7 @@ fn a_future_that_is_polled_after_its_end_says_so() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "one thread waits while another answers")]
 fn a_future_that_was_polled_can_be_waited_for() {
     let (node, store) = fake(Manner::Keep);
     let mut put = store.put("a", "1");

@@ -381,6 +381,9 @@ impl Consensus {
     }
 
     /// Drops entries up to and including `upto` from memory, or as far as the rules let it.
+    ///
+    /// Keep some behind the newest saved snapshot: a follower that lacks a dropped entry needs a
+    /// snapshot that ends at the last dropped one or later.
     pub(crate) fn compact(&mut self, upto: Index) {
         let raft = &self.core.raft;
         // R10: beyond what was handed out, committed entries are skipped in silence; beyond the

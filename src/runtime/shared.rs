@@ -55,6 +55,8 @@ pub(super) struct Shared {
     /// Set once, when the node stops itself.
     pub(super) halted: OnceLock<Arc<Error>>,
     pub(super) closing: AtomicBool,
+    /// Closing or halted: nothing may be read or asked any more.
+    ended: AtomicBool,
     pub(super) node_thread: Unparker,
     /// When somebody has to drive at the latest, in nanoseconds.
     wake_at: AtomicU64,
@@ -84,6 +86,7 @@ impl Shared {
             transport,
             halted: OnceLock::new(),
             closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             node_thread,
             wake_at: AtomicU64::new(0),
             parked_until: AtomicU64::new(0),
@@ -166,10 +169,16 @@ impl Shared {
                 tracing::error!(%cause, member = %self.address.node, "the node has halted");
             }
         }
-        self.leads_alone.store(false, Ordering::Release);
-        self.mailbox.close();
+        self.end();
         self.abandon();
         self.node_thread.unpark();
+    }
+
+    /// Nothing may be read or asked from here on.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.leads_alone.store(false, Ordering::Release);
+        self.mailbox.close();
     }
 
     /// Answers everybody who waits with why nothing more will come.
@@ -177,12 +186,12 @@ impl Shared {
         let left = self.driver.lock().abandon(self);
         self.mailbox.answered(left.len());
         for waiter in left {
-            waiter.fail(self.ended());
+            waiter.fail(self.ending());
         }
     }
 
     /// Why the node takes and gives nothing any more.
-    pub(super) fn ended(&self) -> Error {
+    pub(super) fn ending(&self) -> Error {
         match self.halted.get() {
             Some(cause) => Error::new(Kind::Halted, format!("the node has halted: {cause}"))
                 .because(Arc::clone(cause)),
@@ -235,8 +244,8 @@ pub(super) fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error
 impl Gate for Shared {
     fn submit(&self, request: Request, then: Then) -> Result<()> {
         let posted = Posted { request, at: self.clock.now() };
-        if self.halted.get().is_some() {
-            return Err(self.ended());
+        if self.ended.load(Ordering::Acquire) {
+            return Err(self.ending());
         }
         self.mailbox.post(posted)?;
         self.turns();
@@ -258,8 +267,8 @@ impl Gate for Shared {
         self.log.wake();
     }
 
-    fn reader(&self) -> &Reader {
-        &self.reader
+    fn reader(&self) -> Result<&Reader> {
+        if self.ended.load(Ordering::Acquire) { Err(self.ending()) } else { Ok(&self.reader) }
     }
 
     fn leads_alone(&self) -> bool {

@@ -109,7 +109,8 @@ impl Shared {
         for _ in 0..BORROWED_TURNS {
             self.mailbox.barrier();
             let Some(mut driver) = self.driver.try_lock() else { return };
-            if self.halted.get().is_some() {
+            if self.ended.load(Ordering::Acquire) {
+                // Nothing is decided any more, and nobody may wait for it.
                 drop(driver);
                 return self.abandon();
             }

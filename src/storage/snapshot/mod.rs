@@ -111,12 +111,13 @@ impl Snapshots {
         let names = inner.vfs.list(&inner.dir).map_err(at("list", &inner.dir))?;
         let mut keys: Vec<Key> = names.iter().filter_map(|name| parse_name(name)).collect();
         keys.sort_unstable_by(|a, b| b.cmp(a));
-        let mut chosen = None;
+        let (mut chosen, mut changed) = (None, false);
         let mut infos = BTreeMap::new();
         for key in keys {
             let path = inner.path(key);
             if fit(key) == Fit::Unknown {
                 inner.vfs.remove(&path).map_err(at("remove", &path))?;
+                changed = true;
                 continue;
             }
             let wanted = chosen.is_none() && fit(key) == Fit::Usable;
@@ -130,11 +131,14 @@ impl Snapshots {
                 Err(error) if error.is_corrupt() => {
                     let broken = path.with_extension("broken");
                     inner.vfs.rename(&path, &broken).map_err(at("rename", &path))?;
+                    changed = true;
                 }
                 Err(error) => return Err(error),
             }
         }
-        inner.vfs.sync_dir(&inner.dir).map_err(at("sync", &inner.dir))?;
+        if changed {
+            inner.vfs.sync_dir(&inner.dir).map_err(at("sync", &inner.dir))?;
+        }
         inner.shelf.lock().infos = infos;
         inner.prune()?;
         Ok(chosen)

@@ -99,6 +99,8 @@ pub(super) struct Marker {
     /// What this sync covers ends here. It was acknowledged or not: if it is not there, the
     /// state of its sectors tells a torn write from damage.
     pub(super) end: u64,
+    /// The file was at least this long before this marker was written, durably.
+    pub(super) length: u64,
     /// The last entry of the log.
     pub(super) last: (Index, Term),
     /// The checksum of the last record.
@@ -111,6 +113,7 @@ impl Marker {
         out.put_u64_le(self.number);
         out.put_u64_le(self.vouched);
         out.put_u64_le(self.end);
+        out.put_u64_le(self.length);
         out.put_u64_le(self.last.0.get());
         out.put_u64_le(self.last.1.get());
         out.put_u32_le(self.chain);
@@ -123,6 +126,7 @@ impl Marker {
             number: reader.u64("marker number")?,
             vouched: reader.u64("vouched end")?,
             end: reader.u64("written end")?,
+            length: reader.u64("length")?,
             last: (Index::new(reader.u64("last index")?), Term::new(reader.u64("last term")?)),
             chain: reader.u32("chain")?,
         })
@@ -132,7 +136,7 @@ impl Marker {
 /// The slot that the marker of this number goes to.
 pub(super) fn slot(number: u64) -> u64 {
     let [even, odd] = SLOT_OFFSETS;
-    if number % 2 == 0 { even } else { odd }
+    if number.is_multiple_of(2) { even } else { odd }
 }
 
 /// A segment's head as read.
@@ -175,6 +179,11 @@ pub(super) fn read_head(
         let [first, _] = SLOT_OFFSETS;
         return Err(damaged(path, first, "neither tail marker is whole"));
     };
+    let size = file.size().map_err(at("measure", path))?;
+    if size < newest.length {
+        let cause = format!("it is cut short: it had {} bytes", newest.length);
+        return Err(damaged(path, size, cause));
+    }
     Ok(Head { header, seed, newest, older: markers.pop() })
 }
 
@@ -262,7 +271,8 @@ impl Segment {
         let chain = record::put_base(&mut writer, seed, begin.base);
         let chain = record::put_hard_state(&mut writer, chain, begin.hard_state);
         let end = writer.position();
-        let marker = Marker { number: 0, vouched: end, end, last: begin.header.before, chain };
+        let last = begin.header.before;
+        let marker = Marker { number: 0, vouched: end, end, length: 0, last, chain };
         let mut head = header.to_vec();
         head.extend_from_slice(&marker.encode(seed));
         head.resize(usize::try_from(HEAD_BYTES).unwrap_or_default(), 0);
@@ -327,6 +337,7 @@ impl Segment {
             number: self.marker.number.saturating_add(1),
             vouched: self.marker.end,
             end,
+            length: self.written,
             last,
             chain: self.chain,
         };
@@ -411,7 +422,8 @@ mod tests {
             let header = Header { owner, sequence, before, previous };
             let (bytes, seed) = header.encode();
             prop_assert_eq!(Header::decode(&bytes), Ok((FORMAT_VERSION, Some((header, seed)))));
-            let marker = Marker { number: boot, vouched: index, end: term, last: before, chain: seed };
+            let (vouched, end, length) = (index, term, sequence);
+            let marker = Marker { number: boot, vouched, end, length, last: before, chain: seed };
             prop_assert_eq!(Marker::decode(&marker.encode(seed)), Ok(marker));
         }
 

@@ -239,7 +239,11 @@ pub(super) struct Segment {
     pub(super) highest: Index,
 }
 
-/// Zeros are written this far ahead of the tail when it reaches new ground.
+/// When the tail reaches new ground, zeros are written ahead of it up to a multiple of this.
+///
+/// Entries of 300 bytes, appended and synced one by one on ext4, take at the median 189 us where
+/// each sync makes the file longer, 134 us with zeros 1 MiB ahead (4 MiB: 141 us), 129 us in a
+/// recycled segment. Sixty-four at a time: 265, 158 (159) and 142 us.
 const AHEAD_BYTES: u64 = 1 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -428,7 +432,9 @@ mod tests {
         }
 
         #[test]
-        fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES), ours: bool) {
+        fn survives_any_bytes(
+            bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES), ours: bool,
+        ) {
             let mut sector: Sector = *bytes.first_chunk().unwrap();
             if ours {
                 sector[..8].copy_from_slice(MAGIC);

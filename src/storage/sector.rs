@@ -11,7 +11,7 @@
 //!
 //! | the sector is | because | which means |
 //! |---|---|---|
-//! | blank (zeros) or stale (whole, another tag) | the write never reached the disk | a torn write |
+//! | blank (zeros) or stale (whole, another tag) | the write never reached the disk | torn |
 //! | rotten (its checksum is wrong) | what was on the disk has changed | damage |
 //!
 //! A checksum per record alone cannot tell the two apart, and a log that takes one for the other

@@ -193,7 +193,7 @@ impl Runner {
             "receive" => self.receive(&snapshots, args)?,
             "finish" => {
                 let stage = self.stage.as_mut().ok_or("nothing was received")?;
-                stage.finish().map(|head| format!("whole: mark {}\n", head.mark.index))
+                stage.finish().map(|(head, _)| format!("whole: mark {}\n", head.mark.index))
             }
             "adopt" => {
                 let stage = self.stage.take().ok_or("nothing was received")?;

@@ -63,15 +63,15 @@ use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
 pub(crate) use self::check::Rejected;
 use self::check::{Checks, Verdict};
-pub(crate) use self::conf::{ConfChange, ConfRefused};
 #[cfg(test)]
 pub(crate) use self::conf::ConfStep;
+pub(crate) use self::conf::{ConfChange, ConfRefused};
 use self::jitter::{Attempts, election_timeout};
 use self::log::LogView;
 use self::reads::Rounds;
-pub(crate) use self::status::{Role, Status};
 #[cfg(test)]
 pub(crate) use self::status::{PeerProgress, PeerState};
+pub(crate) use self::status::{Role, Status};
 use self::waiting::Waiting;
 pub(crate) use self::wire::Message;
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};

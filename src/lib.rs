@@ -1,7 +1,5 @@
 //! An embeddable, replicated, durable key-value store with etcd's data model.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "until the rooms are joined")]
-#![allow(missing_docs, reason = "until the rooms are joined")]
 
 mod codec;
 mod config;

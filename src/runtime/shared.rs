@@ -126,7 +126,13 @@ impl Shared {
             if wake_at.nanos() < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
             }
-            if !self.mailbox.is_filled() {
+            // The fence in `is_filled` also orders the end: whoever ended the node meanwhile and
+            // did not get the driver leaves it to this thread to tell those who wait.
+            let filled = self.mailbox.is_filled();
+            if self.ended.load(Ordering::SeqCst) {
+                return self.abandon();
+            }
+            if !filled {
                 return;
             }
         }
@@ -177,14 +183,19 @@ impl Shared {
 
     /// Nothing may be read or asked from here on.
     pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.ended.store(true, Ordering::SeqCst);
         self.leads_alone.store(false, Ordering::Release);
         self.mailbox.close();
     }
 
-    /// Answers everybody who waits with why nothing more will come.
+    /// Answers everybody who waits with why nothing more will come. A thread that drives at the
+    /// moment does it instead when its turn is over: waiting for it here could be waiting for a
+    /// thread that waits for this one, through two nodes that deliver to each other.
     pub(super) fn abandon(&self) {
-        let left = self.driver.lock().abandon(self);
+        self.mailbox.barrier();
+        let Some(mut driver) = self.driver.try_lock() else { return };
+        let left = driver.abandon(self);
+        drop(driver);
         self.mailbox.answered(left.len());
         for waiter in left {
             waiter.fail(self.ending());

@@ -59,7 +59,7 @@ pub(crate) use self::proposals::Me;
 use self::proposals::Proposals;
 use self::reads::{Reads, Waiter, Want};
 pub(crate) use self::settings::{Restored, Settings};
-use self::snapshots::{Pace, Snapshots, Step};
+use self::snapshots::{Offered, Pace, Snapshots, Step};
 use self::status::Dropped;
 use self::timekeeper::Timekeeper;
 use crate::core::machine::{Command, Machine, decode};
@@ -324,14 +324,20 @@ impl Replica {
                 }
             }
             Body::Offer { transfer, file, message } => {
-                if message.is_snapshot() && message.snapshot_mark().as_ref() == Some(&file.mark) {
-                    self.steps.extend(self.snapshots.offered(from, transfer, file, message));
-                } else {
+                if message.snapshot_mark().as_ref() != Some(&file.mark) {
                     self.dropped.malformed += 1;
+                } else if file.mark.index <= self.machine.applied().0 {
+                    // It has been installed, and word of it was lost.
+                    let (have, stage) = (file.file_bytes, ChunkStage::Done);
+                    self.say(from, &Body::ChunkAck { transfer, have, stage });
+                } else {
+                    let offer = Offered { from, transfer, file, message };
+                    self.steps.extend(self.snapshots.offered(offer, self.now));
                 }
             }
             Body::Chunk { transfer, offset, bytes } => {
-                self.steps.extend(self.snapshots.chunk((from, transfer), offset, bytes));
+                let (now, chunk) = (self.now, (offset, bytes));
+                self.steps.extend(self.snapshots.chunk((from, transfer), chunk, now));
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;

@@ -15,6 +15,7 @@ mod storage;
 mod store;
 mod time;
 mod transport;
+mod vfs;
 
 pub use config::{Config, InitialState};
 pub use core::mvcc::KeyValue;
@@ -26,6 +27,7 @@ pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
     RangeRead, RangeResponse, TransferLeader,
 };
-pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
+pub use storage::Disk;
 pub use store::Store;
 pub use transport::{Lane, Peer, Transport};
+pub use vfs::{OpenMode, Vfs, VfsFile, VfsLock};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, fdatasync, flock, fsync};
 
-use super::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
+use crate::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 
 /// The operating system's file system.
 ///

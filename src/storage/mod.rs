@@ -55,7 +55,6 @@ mod sector;
 mod snapshot;
 #[cfg(test)]
 mod tests;
-mod vfs;
 mod wal;
 
 use std::fmt::Display;
@@ -66,12 +65,12 @@ use std::sync::Arc;
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
+use crate::vfs::Vfs;
 pub use disk::Disk;
 pub(crate) use identity::Identity;
 pub(crate) use lock::DirLock;
 use snapshot::Fit;
 pub(crate) use snapshot::{Sections, SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
-pub use vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 use wal::{Place, Recovered};
 pub(crate) use wal::{Wal, WalStats};
 

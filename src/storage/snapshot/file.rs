@@ -17,12 +17,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use sha1::{Digest, Sha1};
 
 use super::super::mark::{put_mark, read_mark};
-use super::super::vfs::VfsFile;
 use super::super::{FORMAT_VERSION, at, damaged, newer};
 use crate::codec::{Malformed, Reader, checksum};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::ids::{ClusterId, Revision};
+use crate::vfs::VfsFile;
 
 const MAGIC: &[u8; 8] = b"QUORSNP\n";
 const PROLOGUE_BYTES: usize = 24;

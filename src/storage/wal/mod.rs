@@ -51,11 +51,11 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::vfs::{OpenMode, Vfs};
 use super::{Bootstrap, Identity, at};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Index, Term};
+use crate::vfs::{OpenMode, Vfs};
 use record::Base;
 use recover::Sealed;
 pub(super) use recover::{Recovered, list, recover};

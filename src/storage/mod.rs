@@ -42,18 +42,21 @@
 //! Threads, clocks and randomness: the callers own them. `std::fs` is named in `disk.rs` only.
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
 mod crash;
 mod disk;
 mod identity;
 mod lock;
 mod mark;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
 mod memory;
 #[cfg(test)]
 mod script;
 mod sector;
 mod snapshot;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
 mod tests;
 mod wal;
 
@@ -70,7 +73,7 @@ pub use disk::Disk;
 pub(crate) use identity::Identity;
 pub(crate) use lock::DirLock;
 use snapshot::Fit;
-pub(crate) use snapshot::{Sections, SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
+pub(crate) use snapshot::{SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
 use wal::{Place, Recovered};
 pub(crate) use wal::{Wal, WalStats};
 
@@ -156,7 +159,7 @@ pub(crate) fn open(vfs: Arc<dyn Vfs>, options: Options, boot: Bootstrap) -> Resu
     let directory = Directory { vfs, options, snapshot_dir, lock };
     match identity::read(&*directory.vfs, &directory.options.data_dir)? {
         Some(found) if found.boot > 0 => directory.reopen(found, &boot),
-        unfinished => directory.create(unfinished.is_some(), &boot),
+        unfinished => directory.create(unfinished.is_some(), boot),
     }
 }
 
@@ -170,7 +173,7 @@ struct Directory {
 
 impl Directory {
     /// Begins afresh; also where an earlier attempt at that got no further than boot 0.
-    fn create(self, unfinished: bool, boot: &Bootstrap) -> Result<Opened> {
+    fn create(self, unfinished: bool, boot: Bootstrap) -> Result<Opened> {
         let vfs = &*self.vfs;
         let wal_dir = &self.options.wal_dir;
         for sequence in wal::list(vfs, wal_dir)? {
@@ -184,13 +187,13 @@ impl Directory {
         }
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;
         self.clean()?;
-        let Bootstrap { cluster, node, incarnation, .. } = *boot;
+        let Bootstrap { cluster, node, incarnation, .. } = boot;
         let mut owner = Identity { cluster, node, incarnation, boot: 0 };
         identity::write(vfs, &self.options.data_dir, &owner)?;
         owner.boot = 1;
-        let wal = Wal::create(self.place(owner), boot)?;
+        let wal = Wal::create(self.place(owner), &boot)?;
         identity::write(vfs, &self.options.data_dir, &owner)?;
-        let mark = boot.mark.clone();
+        let mark = boot.mark;
         let hard_state = clamp(boot.hard_state, mark.index, mark.index);
         Ok(Opened {
             identity: owner,

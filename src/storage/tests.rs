@@ -1,6 +1,6 @@
 //! The room as its callers see it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -38,7 +38,7 @@ pub(super) fn entry(index: u64, term: u64, len: usize) -> Entry {
     Entry {
         index: Index::new(index),
         term: Term::new(term),
-        kind: if index % 5 == 0 { EntryKind::ConfChange } else { EntryKind::Normal },
+        kind: if index.is_multiple_of(5) { EntryKind::ConfChange } else { EntryKind::Normal },
         data: Bytes::from(vec![fill; len]),
     }
 }

@@ -132,7 +132,7 @@ impl Marker {
 /// The slot that the marker of this number goes to.
 pub(super) fn slot(number: u64) -> u64 {
     let [even, odd] = SLOT_OFFSETS;
-    if number % 2 == 0 { even } else { odd }
+    if number.is_multiple_of(2) { even } else { odd }
 }
 
 /// A segment's head as read.
@@ -411,12 +411,16 @@ mod tests {
             let header = Header { owner, sequence, before, previous };
             let (bytes, seed) = header.encode();
             prop_assert_eq!(Header::decode(&bytes), Ok((FORMAT_VERSION, Some((header, seed)))));
-            let marker = Marker { number: boot, vouched: index, end: term, last: before, chain: seed };
+            let (vouched, end) = (index, term);
+            let marker = Marker { number: boot, vouched, end, last: before, chain: seed };
             prop_assert_eq!(Marker::decode(&marker.encode(seed)), Ok(marker));
         }
 
         #[test]
-        fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES), ours: bool) {
+        fn survives_any_bytes(
+            bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES),
+            ours: bool,
+        ) {
             let mut sector: Sector = *bytes.first_chunk().unwrap();
             if ours {
                 sector[..8].copy_from_slice(MAGIC);

@@ -11,7 +11,7 @@
 //!
 //! | the sector is | because | which means |
 //! |---|---|---|
-//! | blank (zeros) or stale (whole, another tag) | its write never arrived | torn: nobody was told |
+//! | blank (zeros) or stale (whole, another tag) | the write never reached the disk | torn |
 //! | rotten (its checksum is wrong) | what was on the disk has changed | damage |
 //!
 //! A checksum per record alone cannot tell the two apart, and a log that takes one for the other
@@ -162,8 +162,7 @@ mod tests {
         #[test]
         fn lays_out_the_stream(
             pieces in prop::collection::vec(
-                (prop::collection::vec(any::<u8>(), 0..1500), any::<bool>()),
-                1..8,
+                (prop::collection::vec(any::<u8>(), 0..1500), any::<bool>()), 1..8,
             ),
         ) {
             let mut writer = SectorWriter::new(4096, 9);

@@ -48,6 +48,7 @@ mod scan;
 mod segment;
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -215,10 +216,6 @@ impl Wal {
 
     /// Does now what the next append would have to do first: cuts a full segment. For whoever
     /// drives the log to call when nobody waits; never needed.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the log thread does not idle on purpose yet")
-    )]
     pub(crate) fn prepare(&mut self) -> Result<()> {
         self.guard(Self::cut_if_full)
     }
@@ -276,7 +273,7 @@ impl Wal {
             if entry.index > last.0.next() || entry.index <= floor {
                 let (index, last) = (entry.index, last.0);
                 return Err(misused(format!(
-                    "entry {index} follows neither the mark at {floor} nor the last entry {last}"
+                    "entry {index}, which follows neither the mark at {floor} nor entry {last}"
                 )));
             }
             last = (entry.index, entry.term);
@@ -292,7 +289,8 @@ impl Wal {
         }
         let result = act(self);
         if let Err(error) = &result {
-            self.failed = Some(error.to_string());
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.failed = Some(format!("{error}{cause}"));
         }
         result
     }
@@ -327,6 +325,3 @@ fn seal(mut segment: Segment, last: (Index, Term)) -> Result<Sealed> {
 fn misused(what: impl Display) -> Error {
     Error::new(Kind::Halted, format!("the log was handed {what}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -101,8 +101,6 @@
 //!
 //! - `serde`: [`Config`] implements `Deserialize`, with sizes and durations in words.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "until the rooms are joined")]
-#![allow(missing_docs, reason = "until the rooms are joined")]
 
 mod codec;
 mod config;
@@ -118,6 +116,7 @@ mod storage;
 mod store;
 mod time;
 mod transport;
+mod vfs;
 
 pub use config::{Config, InitialState};
 pub use core::mvcc::KeyValue;
@@ -129,9 +128,10 @@ pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
     RangeRead, RangeResponse, TransferLeader,
 };
-pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
+pub use storage::Disk;
 pub use store::Store;
 pub use transport::{Lane, Peer, Transport};
+pub use vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 
 /// Its programs must compile.
 #[cfg(doctest)]

@@ -13,8 +13,8 @@
 //! for each lane, and a connection carries frames one way:
 //!
 //! ```text
-//!   node.send(b, Urgent, ..) ─ queue ─ thread to-b-Urgent ═ TCP ═ thread from-a ─ inbox.deliver(a, ..)
-//!   node.send(b, Bulk, ..) ─── queue ─ thread to-b-Bulk ═══ TCP ═ thread from-a ─ inbox.deliver(a, ..)
+//!   send(b, Urgent, ..) ─ queue ─ thread to-b-Urgent ═ TCP ═ thread from ─ inbox.deliver(a, ..)
+//!   send(b, Bulk, ..) ─── queue ─ thread to-b-Bulk ═══ TCP ═ thread from ─ inbox.deliver(a, ..)
 //!
 //!   hello   magic, 8 bytes │ sender's id, u64                once, from who connects
 //!   frame   length, u32    │ envelope                        from then on; little-endian
@@ -378,7 +378,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // The rest is the program around it.
 
 const USAGE: &str = "usage: tcp_cluster --name NAME --listen ADDRESS --peers NAME=ADDRESS,.. \
-     --dir DIR [--heartbeat-ms N] [--election-ms N] [--snapshot-count N]";
+     --dir DIR [--heartbeat-ms N] [--election-ms N] [--snapshot-count N] [--segment-bytes N]";
 
 const HELP: &str = "\
 put KEY VALUE   the value is the rest of the line
@@ -426,6 +426,7 @@ impl Options {
                 "heartbeat-ms" => config.heartbeat_interval(Duration::from_millis(number)),
                 "election-ms" => config.election_timeout(Duration::from_millis(number)),
                 "snapshot-count" => config.snapshot_count(number),
+                "segment-bytes" => config.segment_bytes(number),
                 _ => return Err(format!("what is --{name}?").into()),
             };
         }
@@ -491,11 +492,12 @@ impl Prompt<'_> {
                     }
                 });
             }
-            self.read(&queue)
+            // It takes the queue with it when it ends, and the workers end after the last command.
+            self.read(queue)
         })
     }
 
-    fn read(&self, queue: &SyncSender<(String, String)>) -> io::Result<()> {
+    fn read(&self, queue: SyncSender<(String, String)>) -> io::Result<()> {
         let is_terminal = io::stdin().is_terminal();
         let mut lines = io::stdin().lock().lines();
         loop {

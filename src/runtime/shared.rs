@@ -184,10 +184,8 @@ impl Shared {
     /// Why the node takes and gives nothing any more.
     pub(super) fn ended(&self) -> Error {
         match self.halted.get() {
-            Some(cause) => {
-                Error::new(Kind::Halted, format!("the node has halted: {cause}"))
-                    .because(Arc::clone(cause))
-            }
+            Some(cause) => Error::new(Kind::Halted, format!("the node has halted: {cause}"))
+                .because(Arc::clone(cause)),
             None => Error::new(Kind::Closed, "the node is closed"),
         }
     }
@@ -215,10 +213,8 @@ impl Shared {
 
     /// Watches for a sync that takes too long (raft-notes 9.2).
     pub(super) fn watch_disk(&self, patience: Duration, overdue: &mut bool) {
-        let late = self
-            .log
-            .busy_since()
-            .is_some_and(|since| self.clock.now().since(since) >= patience);
+        let late =
+            self.log.busy_since().is_some_and(|since| self.clock.now().since(since) >= patience);
         if late != *overdue {
             *overdue = late;
             self.mailbox.report(Input::DiskOverdue(late));

@@ -68,13 +68,31 @@ pub(crate) struct Receiving {
 /// What [`Snapshots`] wants done.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Say { to: NodeId, body: Body },
-    ReadChunk { to: NodeId, transfer: u64, index: Index, offset: u64, len: u32 },
+    Say {
+        to: NodeId,
+        body: Body,
+    },
+    ReadChunk {
+        to: NodeId,
+        transfer: u64,
+        index: Index,
+        offset: u64,
+        len: u32,
+    },
     Stage(SnapshotFile),
-    StageChunk { hash: u64, offset: u64, bytes: bytes::Bytes },
-    StageFinish { hash: u64 },
+    StageChunk {
+        hash: u64,
+        offset: u64,
+        bytes: bytes::Bytes,
+    },
+    StageFinish {
+        hash: u64,
+    },
     /// Tell consensus how a transfer went (R14).
-    Report { to: NodeId, sent: bool },
+    Report {
+        to: NodeId,
+        sent: bool,
+    },
 }
 
 /// How transfers behave.
@@ -250,8 +268,7 @@ impl Snapshots {
         let message = Some(message);
         let (next, have, finishing, machine) = (0, 0, false, None);
         let stage = Step::Stage(file.clone());
-        let receiving =
-            Receiving { from, transfer, file, message, next, have, finishing, machine };
+        let receiving = Receiving { from, transfer, file, message, next, have, finishing, machine };
         self.receiving = Some(receiving);
         Some(stage)
     }

@@ -64,7 +64,7 @@ fn wait_for_a_moment(cluster: &mut Cluster, dice: &mut Dice) {
     if dice.one_in(4) {
         cluster.run_for(Duration::from_millis(dice.below(60)));
     } else {
-        cluster.run_until_acknowledged(5 + dice.below(120));
+        cluster.run_until_acknowledged(5 + dice.below(300));
         cluster.run_for(Duration::from_micros(dice.below(3_000)));
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::ledger::Ledger;
 use super::process::{Event, Process, What, build};
 
-pub const MEMBERS: usize = 3;
+pub(crate) const MEMBERS: usize = 3;
 const NAMES: [&str; MEMBERS] = ["a", "b", "c"];
 /// Writes that each member is given at a time.
 const IN_FLIGHT: usize = 8;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// member is dead the system may lend its port to somebody's outgoing connection.
 const MAX_FAILED_STARTS: usize = 20;
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     binary: PathBuf,
     root: TempDir,
     ports: [u16; MEMBERS],
@@ -40,7 +40,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (sender, events) = channel();
         let mut cluster = Self {
             binary: build(),
@@ -63,7 +63,7 @@ impl Cluster {
     }
 
     /// Starts members; does not wait for them.
-    pub fn restart(&mut self, members: &[usize]) {
+    pub(crate) fn restart(&mut self, members: &[usize]) {
         for &member in members {
             self.lives += 1;
             self.ready[member] = false;
@@ -73,7 +73,7 @@ impl Cluster {
         }
     }
 
-    pub fn kill(&mut self, members: &[usize]) {
+    pub(crate) fn kill(&mut self, members: &[usize]) {
         for &member in members {
             if let Some(process) = self.members[member].take() {
                 process.kill();
@@ -83,7 +83,7 @@ impl Cluster {
     }
 
     /// Lets the writers write for so long.
-    pub fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -99,26 +99,26 @@ impl Cluster {
     }
 
     /// Lets the writers write until so many more writes are acknowledged.
-    pub fn run_until_acknowledged(&mut self, more: u64) {
+    pub(crate) fn run_until_acknowledged(&mut self, more: u64) {
         let enough = self.ledger.acknowledged() + usize::try_from(more).unwrap();
         self.run_until("acknowledgements", |cluster| cluster.ledger.acknowledged() >= enough);
     }
 
     /// Starts no more writes and waits for the answers to those in flight.
-    pub fn finish_writes(&mut self) {
+    pub(crate) fn finish_writes(&mut self) {
         self.writing = false;
         self.run_until("the last answers", |cluster| cluster.ledger.pending() == 0);
     }
 
     /// Reads all that the cluster holds through `member`.
-    pub fn check_everything_at(&mut self, member: usize) {
+    pub(crate) fn check_everything_at(&mut self, member: usize) {
         let certain = self.ledger.acknowledged();
         self.ask(member, "range w/");
         self.ledger.check(certain, &self.lines);
     }
 
     /// All members hold the same: equal hashes at equal log indexes (`INV-11`).
-    pub fn check_hashes(&mut self) {
+    pub(crate) fn check_hashes(&mut self) {
         for _ in 0..100 {
             let states: Vec<String> = (0..MEMBERS)
                 .map(|member| {
@@ -136,7 +136,7 @@ impl Cluster {
         panic!("the members never stood at one index");
     }
 
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         format!("{} kills; {}", self.kills, self.ledger.summary())
     }
 

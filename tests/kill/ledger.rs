@@ -16,7 +16,7 @@ enum Fate {
 
 /// Every write that was ever asked for; a write's number is its place.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     fates: Vec<Fate>,
     /// Acknowledged writes, in the order in which their answers came.
     acknowledged: Vec<usize>,
@@ -24,7 +24,7 @@ pub struct Ledger {
 
 /// A key as a member shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     version: u64,
     revision: u64,
     value: String,
@@ -32,14 +32,14 @@ pub struct Found {
 
 impl Ledger {
     /// Notes a new write in `life`, a process; gives the command.
-    pub fn begin(&mut self, life: u64) -> String {
+    pub(crate) fn begin(&mut self, life: u64) -> String {
         let write = self.fates.len();
         self.fates.push(Fate::Pending(life));
         format!("@{write} put {} {}", key(write), value(write))
     }
 
     /// Notes the answer to a write.
-    pub fn answer(&mut self, write: usize, answer: &str) {
+    pub(crate) fn answer(&mut self, write: usize, answer: &str) {
         let fate = if let Some(revision) = answer.strip_prefix("ok revision=") {
             self.acknowledged.push(write);
             Fate::Acknowledged { revision: revision.parse().expect("a revision") }
@@ -55,23 +55,23 @@ impl Ledger {
     }
 
     /// A process is gone: what it had not answered may have happened.
-    pub fn end_of(&mut self, life: u64) {
+    pub(crate) fn end_of(&mut self, life: u64) {
         for fate in self.fates.iter_mut().filter(|fate| **fate == Fate::Pending(life)) {
             *fate = Fate::Unknown;
         }
     }
 
-    pub fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.len()
     }
 
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.fates.iter().filter(|fate| matches!(fate, Fate::Pending(_))).count()
     }
 
     /// Compares with all that a member holds. The first `certain` acknowledgements came before it
     /// was asked, so those writes must be there.
-    pub fn check(&self, certain: usize, lines: &[String]) {
+    pub(crate) fn check(&self, certain: usize, lines: &[String]) {
         let found: HashMap<usize, Found> = lines.iter().map(|line| parse(line)).collect();
         assert_eq!(found.len(), lines.len(), "a key is shown twice");
         for write in &self.acknowledged[..certain] {
@@ -91,7 +91,7 @@ impl Ledger {
         }
     }
 
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let count = |fate| self.fates.iter().filter(|other| **other == fate).count();
         format!(
             "{} writes: {} acknowledged, {} not applied, {} unknown",

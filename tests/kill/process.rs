@@ -8,29 +8,29 @@ use std::sync::mpsc::Sender;
 use std::thread;
 
 /// What a process said or did.
-pub struct Event {
-    pub member: usize,
+pub(crate) struct Event {
+    pub(crate) member: usize,
     /// Which process of that member.
-    pub life: u64,
-    pub what: What,
+    pub(crate) life: u64,
+    pub(crate) what: What,
 }
 
-pub enum What {
+pub(crate) enum What {
     /// A whole line of its output.
     Said(String),
     /// Its output has ended, and with it the process.
     Ended,
 }
 
-pub struct Process {
-    pub life: u64,
+pub(crate) struct Process {
+    pub(crate) life: u64,
     child: Child,
     input: ChildStdin,
 }
 
 impl Process {
     /// Starts `command`; what it says goes to `events`.
-    pub fn start(
+    pub(crate) fn start(
         command: &mut Command,
         (member, life): (usize, u64),
         events: Sender<Event>,
@@ -59,12 +59,12 @@ impl Process {
     }
 
     /// Types a line. If the process is gone it is lost, as it would be for a user.
-    pub fn type_line(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         let _ = self.input.write_all(format!("{line}\n").as_bytes());
     }
 
     /// SIGKILL; returns when the process is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is ours to kill");
         self.child.wait().expect("it is ours to wait for");
     }
@@ -72,7 +72,7 @@ impl Process {
 
 /// The example's binary, built anew if it has to be: `cargo test --test kill` alone would find an
 /// old one, or none.
-pub fn build() -> PathBuf {
+pub(crate) fn build() -> PathBuf {
     let test = env::current_exe().expect("this test's path");
     // target/PROFILE/deps/kill-HASH
     let folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");

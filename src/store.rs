@@ -12,9 +12,8 @@ use crate::service::{Compact, Delete, Get, Put, RangeRead};
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
 ///
 /// Cheap to clone; use it from any thread. What it makes are requests that do nothing until they
-/// are awaited, on any runtime, or waited for. Through a handle that outlives its node, serializable
-/// reads show what was there; everything else ends with an error that
-/// [`is_closed`](crate::Error::is_closed).
+/// are awaited, on any runtime, or waited for. A handle that outlives its node answers with an
+/// error that [`is_closed`](crate::Error::is_closed).
 ///
 /// Keys and values are bytes. A literal, a `String`, a `Vec<u8>` and a [`Bytes`] are taken as they
 /// are, without a copy; what is only borrowed is copied by the caller, with

@@ -124,6 +124,7 @@ impl Snapshotter {
                 drop(slot.take_if(|stage| stage.key().hash == hash));
                 Ok(None)
             }
+            Output::Discard(_) => Ok(None),
             other => Err(Error::new(Kind::Halted, format!("not a snapshot's job: {other:?}"))),
         }
     }

@@ -191,8 +191,8 @@ impl Gate for Fake {
         }
     }
 
-    fn reader(&self) -> &Reader {
-        &self.reader
+    fn reader(&self) -> Result<&Reader> {
+        Ok(&self.reader)
     }
 
     fn leads_alone(&self) -> bool {

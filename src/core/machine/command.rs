@@ -23,7 +23,7 @@ use crate::keys::KeyRange;
 const VERSION: u8 = 1;
 
 /// The length of what stands in front of the encoded command.
-const FRAME_BYTES: usize = 44;
+pub(crate) const FRAME_BYTES: usize = 44;
 
 /// A change of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]

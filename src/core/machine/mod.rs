@@ -63,6 +63,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(crate) use command::FRAME_BYTES;
 pub(crate) use command::{Command, Origin, decode, stamp};
 pub(crate) use image::Image;
 pub(crate) use member::{Member, Members};

@@ -107,7 +107,6 @@ use std::sync::Arc;
 use self::history::{History, Records};
 use self::index::Index;
 
-pub(crate) use self::hash::Hash;
 pub(crate) use self::read::{RangePage, Reader};
 pub use self::record::KeyValue;
 pub(crate) use self::record::Record;

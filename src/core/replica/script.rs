@@ -237,7 +237,7 @@ impl Cluster {
                 }
                 self.say(at, format!("releases the log up to {upto}"));
             }
-            Output::Members(_) => {}
+            Output::Members(_) | Output::Discard(_) => {}
         }
         Ok(())
     }

@@ -177,6 +177,20 @@ fn parcels_leave_when_they_are_due_and_in_order() {
 }
 
 #[test]
+fn parcels_of_one_moment_leave_as_they_came() {
+    let network = LocalNetwork::new();
+    let mut waiting = Waiting::new(1 << 20);
+    for number in 0..100 {
+        let envelope = Bytes::from(number.to_string());
+        waiting.push(at(1), Parcel { envelope, ..parcel(&network, "") }).unwrap();
+    }
+    for number in 0..100 {
+        let parcel = waiting.pop_due(at(1)).unwrap();
+        assert_eq!(text(&parcel.envelope), number.to_string());
+    }
+}
+
+#[test]
 fn what_waits_is_bounded_in_bytes() {
     let network = LocalNetwork::new();
     let mut waiting = Waiting::new(1000);

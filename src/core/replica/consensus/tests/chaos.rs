@@ -4,7 +4,7 @@
 use super::harness::*;
 use super::*;
 
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 200;
 const STEPS: u64 = 4_000;
 
 /// What a seed decides about its world.

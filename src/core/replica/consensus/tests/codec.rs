@@ -367,7 +367,7 @@ impl Member {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_500,
+        cases: 1_000,
         failure_persistence: None,
         ..Default::default()
     })]

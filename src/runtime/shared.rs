@@ -216,6 +216,9 @@ impl Shared {
 
     /// Takes an envelope from the transport.
     pub(super) fn deliver(&self, from: NodeId, bytes: Bytes) -> Result<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(self.ending());
+        }
         let size = bytes.len();
         match Envelope::open(&self.address, from, bytes) {
             Ok(envelope) => {

@@ -197,9 +197,10 @@ impl Inbox {
     ///
     /// What was wrong with the envelope: [`is_newer_format`](Error::is_newer_format),
     /// [`is_corrupt`](Error::is_corrupt) for changed bytes, [`is_foreign`](Error::is_foreign)
-    /// for another cluster, [`is_invalid`](Error::is_invalid) for anything else;
-    /// [`is_closed`](Error::is_closed) when the node is gone. It has been dropped and counted; a
-    /// transport need not do anything about it.
+    /// for another cluster, [`is_invalid`](Error::is_invalid) for anything else. It has been
+    /// dropped and counted; a transport need not do anything about it. And
+    /// [`is_closed`](Error::is_closed) or [`is_halted`](Error::is_halted) when the node takes
+    /// nothing any more.
     pub fn deliver(&self, from: NodeId, envelope: impl Into<Bytes>) -> Result<()> {
         match self.shared.upgrade() {
             Some(shared) => shared.deliver(from, envelope.into()),

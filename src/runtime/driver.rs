@@ -20,24 +20,33 @@ use super::shared::Shared;
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    Write(Reply<Outcome>),
+    /// With the bytes that the mailbox counts for it.
+    Write(Reply<Outcome>, usize),
     Done(Reply<()>),
 }
 
 impl From<Request> for Waiter {
     fn from(request: Request) -> Self {
         match request {
-            Request::Write { reply, .. } => Self::Write(reply),
+            Request::Write { reply, payload, .. } => Self::Write(reply, payload.len()),
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => Self::Done(reply),
         }
     }
 }
 
 impl Waiter {
+    /// The bytes that the mailbox counts for it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Write(_, bytes) => *bytes,
+            Self::Done(_) => 0,
+        }
+    }
+
     /// Tells the caller that no answer will come. A write may have happened all the same.
     pub(super) fn fail(self, error: Error) {
         match self {
-            Self::Write(reply) => drop(reply.send(Err(error.with_unknown_outcome()))),
+            Self::Write(reply, _) => drop(reply.send(Err(error.with_unknown_outcome()))),
             Self::Done(reply) => drop(reply.send(Err(error))),
         }
     }
@@ -99,6 +108,7 @@ impl Driver {
         self.free.clear();
         left.extend(std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter));
         left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
+        self.batch = Batch::default();
         shared.mailbox.take(&mut self.batch);
         left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
         self.batch = Batch::default();
@@ -109,7 +119,7 @@ impl Driver {
         let Posted { request, at } = posted;
         match request {
             Request::Write { payload, timeout, reply } => {
-                let token = self.register(Waiter::Write(reply));
+                let token = self.register(Waiter::Write(reply, payload.len()));
                 Input::Write { token, payload, deadline: at.after(timeout) }
             }
             Request::Read { timeout, reply } => {
@@ -158,17 +168,20 @@ impl Answers {
         if self.0.is_empty() {
             return;
         }
-        shared.mailbox.answered(self.0.len());
+        let bytes = self.0.iter().map(|(waiter, _)| waiter.bytes()).sum();
+        shared.mailbox.answered(self.0.len(), bytes);
         for (waiter, answer) in self.0 {
             // A caller that has gone away does not want to know.
             match (waiter, answer) {
-                (Waiter::Write(reply), Answer::Applied(outcome)) => drop(reply.send(Ok(outcome))),
-                (Waiter::Write(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+                (Waiter::Write(reply, _), Answer::Applied(outcome)) => {
+                    drop(reply.send(Ok(outcome)))
+                }
+                (Waiter::Write(reply, _), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 (Waiter::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),
                 (Waiter::Done(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 // The core answers a write with its outcome and all else with "done": dropping
                 // the reply tells the waiter that the node is gone.
-                (Waiter::Write(_), Answer::Done) | (Waiter::Done(_), Answer::Applied(_)) => {}
+                (Waiter::Write(..), Answer::Done) | (Waiter::Done(_), Answer::Applied(_)) => {}
             }
         }
     }

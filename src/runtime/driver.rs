@@ -174,7 +174,7 @@ impl Answers {
             // A caller that has gone away does not want to know.
             match (waiter, answer) {
                 (Waiter::Write(reply, _), Answer::Applied(outcome)) => {
-                    drop(reply.send(Ok(outcome)))
+                    drop(reply.send(Ok(outcome)));
                 }
                 (Waiter::Write(reply, _), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 (Waiter::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),

@@ -116,7 +116,7 @@ impl Log {
     }
 
     pub(super) fn stats(&self) -> WalStats {
-        self.state.lock().stats.clone()
+        self.state.lock().stats
     }
 
     /// Waits for work; false when there will be none.
@@ -172,7 +172,7 @@ impl Log {
             // After a failure the log stays busy for ever: nothing is written behind it.
             if let Ok(stats) = &written {
                 state.busy = None;
-                state.stats = stats.clone();
+                state.stats = *stats;
             }
             (state.stopped || state.release.is_some(), state.orphaned)
         };

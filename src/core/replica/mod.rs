@@ -292,18 +292,19 @@ impl Replica {
             self.proposals.resend(self.now, self.settings.retry());
         }
         // A leader's round needs no asking again: every heartbeat repeats it (raft-notes 3.1).
-        if let (false, Some(leader)) = (leads, self.standing.leader) {
-            if let Some(request) = self.reads.ask_again(self.now, self.settings.retry()) {
-                self.say(leader, &Body::Read { request });
-            }
+        if let (false, Some(leader)) = (leads, self.standing.leader)
+            && let Some(request) = self.reads.ask_again(self.now, self.settings.retry())
+        {
+            self.say(leader, &Body::Read { request });
         }
         // A leader without a disk applies nothing and yet keeps its followers loyal: somebody
         // else must lead (raft-notes 9.2).
         let hung = |since: Instant| self.now.since(since) >= self.settings.election;
-        if leads && self.overdue_since.is_some_and(hung) {
-            if let Some(to) = self.successor() {
-                drop(self.consensus.transfer(to));
-            }
+        if leads
+            && self.overdue_since.is_some_and(hung)
+            && let Some(to) = self.successor()
+        {
+            drop(self.consensus.transfer(to));
         }
         self.snapshots.tick(self.now, &mut self.steps);
     }

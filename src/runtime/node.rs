@@ -57,6 +57,16 @@ impl Node {
     ///
     /// Blocks for as long as recovery reads; it waits for no other member.
     ///
+    /// ```no_run
+    /// # fn example(transport: impl quorate::Transport) -> quorate::Result<()> {
+    /// use quorate::{Config, Node};
+    ///
+    /// let config = Config::new("a", "/var/lib/app/a").initial_cluster([("a", "here")]);
+    /// let node = Node::open(config, transport)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_config`](Error::is_config) for settings that break a rule, before anything is
@@ -76,21 +86,50 @@ impl Node {
     }
 
     /// This member's id.
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) {
+    /// let leads = node.status().leader == Some(node.id());
+    /// # }
+    /// ```
     pub fn id(&self) -> NodeId {
         self.shared.address.node
     }
 
     /// A handle to the data.
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// let store = node.store();
+    /// std::thread::spawn(move || store.put("color", "green").wait());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn store(&self) -> Store {
         Store::new(Arc::clone(&self.shared) as Arc<dyn Gate>)
     }
 
     /// What a transport delivers into. Holding it does not keep the node open.
+    ///
+    /// ```no_run
+    /// # fn example(network: quorate::LocalNetwork, node: quorate::Node) -> quorate::Result<()> {
+    /// network.connect(node.inbox());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn inbox(&self) -> Inbox {
         Inbox { id: self.id(), shared: Arc::downgrade(&self.shared) }
     }
 
     /// Takes an envelope that arrived from `from`. See [`Inbox::deliver`].
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, from: quorate::NodeId, bytes: bytes::Bytes) {
+    /// if let Err(error) = node.deliver(from, bytes) {
+    ///     println!("{from} sent something strange: {error}");
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -100,17 +139,38 @@ impl Node {
     }
 
     /// Says that the connection to a peer broke. See [`Inbox::report_unreachable`].
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, peer: quorate::NodeId) {
+    /// node.report_unreachable(peer);
+    /// # }
+    /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
         self.shared.report(Input::Unreachable(peer));
     }
 
     /// Hands leadership to another member (`MEM-25`).
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, other: quorate::NodeId) -> quorate::Result<()> {
+    /// node.transfer_leader(other).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn transfer_leader(&self, to: NodeId) -> TransferLeader {
         let gate: Arc<dyn Gate> = Arc::clone(&self.shared) as Arc<dyn Gate>;
         TransferLeader::new(&gate, to)
     }
 
     /// A moment's view of this member; needs no quorum (`MNT-1`).
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// let status = node.status();
+    /// println!("{} is {} at revision {}", status.name, status.role, status.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         Status::of(&self.shared, &self.name)
     }
@@ -119,6 +179,14 @@ impl Node {
     /// equal indexes have equal hashes (`INV-11`).
     ///
     /// Goes through all of the data on the calling thread; the node goes on meanwhile.
+    ///
+    /// ```no_run
+    /// # fn example(one: quorate::Node, other: quorate::Node) -> quorate::Result<()> {
+    /// let (here, there) = (one.hash(), other.hash());
+    /// assert!(here.applied != there.applied || here == there);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn hash(&self) -> StateHash {
         StateHash::of(&self.shared)
     }
@@ -126,6 +194,12 @@ impl Node {
     /// Ends the member: leadership goes to another voter if there is one to take it (`LIN-14`),
     /// every pending call is answered, every thread is joined, every file is closed. The
     /// directory can be opened again at once.
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// node.close(std::time::Duration::from_secs(5))
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -184,6 +258,12 @@ pub struct Inbox {
 
 impl Inbox {
     /// The member that it belongs to.
+    ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox) {
+    /// println!("listening for member {}", inbox.id());
+    /// # }
+    /// ```
     pub fn id(&self) -> NodeId {
         self.id
     }
@@ -192,6 +272,14 @@ impl Inbox {
     /// calling thread drives the node if no other does. It waits for no disk and no lock, and it
     /// may call [`Transport::send`]. Envelopes that do not fit into the bounded mailbox are
     /// dropped, as a network would.
+    ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox, from: quorate::NodeId, bytes: bytes::Bytes) {
+    /// if inbox.deliver(from, bytes).is_err_and(|error| error.is_closed()) {
+    ///     println!("stop listening");
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -210,6 +298,12 @@ impl Inbox {
 
     /// Says that the connection to a peer broke: once for each loss, not for each envelope. What
     /// was on its way is sent again sooner.
+    ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox, peer: quorate::NodeId) {
+    /// inbox.report_unreachable(peer);
+    /// # }
+    /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
         if let Some(shared) = self.shared.upgrade() {
             shared.report(Input::Unreachable(peer));

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::core::replica::Replica;
-use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
@@ -101,7 +100,7 @@ impl Node {
 
     /// Says that the connection to a peer broke. See [`Inbox::report_unreachable`].
     pub fn report_unreachable(&self, peer: NodeId) {
-        self.shared.report(Input::Unreachable(peer));
+        self.shared.unreachable(peer);
     }
 
     /// Hands leadership to another member (`MEM-25`).
@@ -212,7 +211,7 @@ impl Inbox {
     /// was on its way is sent again sooner.
     pub fn report_unreachable(&self, peer: NodeId) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.report(Input::Unreachable(peer));
+            shared.unreachable(peer);
         }
     }
 }

@@ -166,8 +166,8 @@ impl Config {
         self
     }
 
-    /// Whether this member founds the cluster or joins one that runs (`CFG-12`). Default:
-    /// [`InitialState::New`].
+    /// Whether this member may found the cluster, or must hold its data already (`CFG-12`).
+    /// Default: [`InitialState::New`].
     #[must_use]
     pub fn initial_state(mut self, state: InitialState) -> Self {
         self.initial_state = state;
@@ -175,7 +175,8 @@ impl Config {
     }
 
     /// A word that keeps clusters apart whose members have the same addresses (`CFG-13`): it is
-    /// part of all ids. 1 to 255 bytes, default "quorate". It stays the same for the life of the cluster.
+    /// part of all ids. 1 to 255 bytes, default "quorate". It stays the same for the life of the
+    /// cluster.
     #[must_use]
     pub fn cluster_token(mut self, token: impl Into<String>) -> Self {
         self.cluster_token = token.into();

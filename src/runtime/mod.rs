@@ -42,6 +42,6 @@ mod status;
 mod threads;
 mod writer;
 
-pub use self::local::{LocalEndpoint, LocalNetwork};
+pub use self::local::{LinkCounts, LocalEndpoint, LocalNetwork};
 pub use self::node::{Inbox, Node};
 pub use self::status::{Role, StateHash, Status};

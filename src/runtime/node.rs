@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
-use crate::storage::DirectoryLock;
+use crate::storage::DirLock;
 use crate::store::Store;
 use crate::transport::Transport;
 
@@ -54,7 +54,7 @@ pub struct Node {
 struct Running {
     threads: Threads,
     /// Held until the last thread that could write has ended.
-    lock: DirectoryLock,
+    lock: DirLock,
 }
 
 impl Node {

@@ -16,7 +16,7 @@ use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{NodeId, Term};
-use crate::storage::DirectoryLock;
+use crate::storage::DirLock;
 use crate::time::Instant;
 use crate::transport::Transport;
 
@@ -66,7 +66,7 @@ pub(super) struct Shared {
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
     /// The directory's lock, when a thread did not end in time that may still write.
-    kept: Mutex<Option<DirectoryLock>>,
+    kept: Mutex<Option<DirLock>>,
 }
 
 impl Shared {
@@ -209,7 +209,7 @@ impl Shared {
     }
 
     /// Keeps the directory locked until the last thread is gone.
-    pub(super) fn keep(&self, lock: DirectoryLock) {
+    pub(super) fn keep(&self, lock: DirLock) {
         *self.kept.lock() = Some(lock);
     }
 

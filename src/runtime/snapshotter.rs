@@ -74,11 +74,15 @@ impl Snapshotter {
 
     fn work(&self, job: Output, shared: &Shared) -> Result<Option<Input>> {
         match job {
-            Output::TakeSnapshot { mark, revision, compacted, image } => {
-                let cluster = self.cluster;
-                let head = SnapshotHead { cluster, mark, revision, compacted };
+            Output::TakeSnapshot(image) => {
+                let head = SnapshotHead {
+                    cluster: self.cluster,
+                    mark: image.mark().clone(),
+                    revision: image.revision(),
+                    compacted: image.compacted(),
+                };
                 let closing = || Error::new(Kind::Closed, "the node is closing");
-                let sections = image.map(|section| match shared.closing.load(Ordering::Acquire) {
+                let sections = image.sections().map(|section| match shared.closing.load(Ordering::Acquire) {
                     true => Err(closing()),
                     false => Ok(section),
                 });
@@ -89,7 +93,7 @@ impl Snapshotter {
                 }
             }
             Output::ReadChunk { to, transfer, index, offset, len } => {
-                Ok(Some(match self.snapshots.read_at(index, offset, len) {
+                Ok(Some(match self.snapshots.read_at(index, offset, len as usize) {
                     Ok(bytes) => Input::ChunkRead { to, transfer, offset, bytes },
                     Err(error) => {
                         tracing::warn!(%error, "a snapshot is gone while it was being sent");
@@ -134,7 +138,8 @@ impl Snapshotter {
         let decoded = match slot.as_mut().filter(|stage| stage.key().hash == hash) {
             Some(stage) => stage
                 .finish()
-                .and_then(|(head, sections)| Machine::restore(sections, &head.mark).map(Box::new)),
+                .and_then(|(head, sections)| Machine::restore(sections, &head.mark))
+                .map(Box::new),
             None => Err(Error::corrupt("the staged snapshot is gone")),
         };
         match decoded {

@@ -98,8 +98,10 @@ pub struct StateHash {
 
 impl Status {
     pub(super) fn of(shared: &Shared, name: &str) -> Self {
-        let replica = shared.driver.lock().replica.status();
-        let stats = shared.reader.stats();
+        let (replica, stats) = {
+            let driver = shared.driver.lock();
+            (driver.replica.status(), driver.replica.machine().mvcc().stats())
+        };
         let log = shared.log.stats();
         let dropped = replica.dropped;
         Self {
@@ -119,13 +121,13 @@ impl Status {
             last_index: replica.last_index,
             revision: replica.revision,
             compacted: replica.compacted,
-            keys: stats.keys,
-            versions: stats.versions,
-            data_bytes: stats.bytes,
+            keys: stats.keys as u64,
+            versions: stats.versions as u64,
+            data_bytes: stats.bytes as u64,
             segments: log.as_ref().map_or(0, |log| log.segments),
             log_bytes: log.as_ref().map_or(0, |log| log.bytes),
             syncs: log.as_ref().map_or(0, |log| log.syncs),
-            snapshots: shared.log.snapshots() as u64,
+            snapshots: shared.log.snapshots.list().len() as u64,
             snapshot_index: replica.snapshot,
             pending_writes: replica.pending as u64,
             dropped_envelopes: shared.refused.load(Ordering::Relaxed)
@@ -140,11 +142,8 @@ impl Status {
 
 impl StateHash {
     pub(super) fn of(shared: &Shared) -> Self {
-        let pinned = {
-            let driver = shared.driver.lock();
-            driver.replica.machine().pin_hash()
-        };
-        let (applied, revision) = (pinned.applied(), pinned.revision());
-        Self { applied, revision, hash: pinned.hash() }
+        // Pinned under the lock, read without it.
+        let image = shared.driver.lock().replica.machine().pin();
+        Self { applied: image.mark().index, revision: image.revision(), hash: image.hash() }
     }
 }

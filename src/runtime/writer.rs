@@ -24,7 +24,7 @@ pub(super) struct Log {
     work: Condvar,
     /// `None` once the node is closed.
     wal: Mutex<Option<Wal>>,
-    snapshots: Snapshots,
+    pub(super) snapshots: Snapshots,
     /// The snapshot being received: the snapshot thread fills it, the log adopts it.
     pub(super) stage: Mutex<Option<Stage>>,
 }

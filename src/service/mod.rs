@@ -1,1 +1,60 @@
-//! (being written)
+//! What users hold.
+//!
+//! A call is a *builder*: made by a [`Store`](crate::Store), refined by its options, and then
+//! either awaited or waited for. It is the future itself, so there is nothing between the options
+//! and the answer, no runtime is needed and any will do.
+//!
+//! A put, from the caller's thread to the node and back (`SEL-9` gives the order of the checks):
+//!
+//! ```text
+//!   store.put("k", "v")              nothing has happened yet
+//!     .await   or   .wait()
+//!       empty key? (SEL-4) ......... is_invalid
+//!       encode the command, once
+//!       too many bytes? (SEL-10) ... is_too_large
+//!       gate.submit(Write) ......... is_overloaded, is_closed: nothing was taken
+//!         |
+//!         |    .await: the reply wakes the task
+//!         |    .wait(): the thread is lent to the node, then parks until the reply
+//!         v
+//!       reply: Outcome::Put { revision: 7 }
+//!   PutResponse { header: { revision: 7, .. } }
+//! ```
+//!
+//! A read asks the node at most one question, "how recent must the state be?", and then reads on
+//! the caller's own thread:
+//!
+//! ```text
+//!   serializable ..................... read at once, as old as it is (KV-16)
+//!   this node leads alone ............ read at once: nothing newer can exist
+//!   otherwise, gate.submit(Read) ..... a round of the leader, then read (LIN-1)
+//! ```
+//!
+//! # What holds
+//!
+//! - A builder does nothing before it is polled or waited for, and asks its node at most once.
+//! - A call ends: with the answer, with the node's error when the timeout has passed (the timeout
+//!   travels with the request; no timer runs here), or with `is_closed` when the node is gone.
+//! - A failed write says [`WriteOutcome::NotApplied`](crate::WriteOutcome) only if that is
+//!   certain: it was refused before it was taken, or the node said so. A node that went away
+//!   without an answer leaves it unknown.
+//! - Dropping a future cancels the waiting, not the request: a write that was handed over may
+//!   still happen, once.
+//! - No thread, timer or lock of its own: what is here runs over any [`Gate`](crate::gate::Gate).
+//!
+//! # What is not done
+//!
+//! Transactions, watches, leases and what stands on them.
+
+mod cluster;
+#[cfg(test)]
+mod fake;
+mod kv;
+mod pending;
+mod response;
+
+pub use cluster::TransferLeader;
+pub use kv::{Compact, Delete, Get, Put, RangeRead};
+pub use response::{
+    CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
+};

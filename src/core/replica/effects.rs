@@ -154,7 +154,7 @@ impl Replica {
         if self.taking.is_some() || self.snapshots.receiving().is_some() {
             return;
         }
-        let (applied, term) = self.machine.applied();
+        let (applied, _) = self.machine.applied();
         let since = applied.get().saturating_sub(self.snapshot_index().get());
         let due = since >= self.settings.snapshot_count
             || self.log_bytes >= self.settings.snapshot_log_bytes
@@ -163,14 +163,7 @@ impl Replica {
             return;
         }
         self.taking = Some(std::mem::take(&mut self.log_bytes));
-        let mark = SnapshotMark { index: applied, term, conf: self.machine.conf().clone() };
-        let reader = self.machine.reader();
-        self.out.push_back(Output::TakeSnapshot {
-            mark,
-            revision: reader.revision(),
-            compacted: reader.compacted(),
-            image: self.machine.pin(),
-        });
+        self.out.push_back(Output::TakeSnapshot(self.machine.pin()));
     }
 
     fn snapshot_index(&self) -> Index {

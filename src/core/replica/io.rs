@@ -12,7 +12,7 @@ use super::envelope::Envelope;
 use crate::core::machine::{Image, Machine, Outcome};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::Error;
-use crate::ids::{Index, NodeId, Revision};
+use crate::ids::{Index, NodeId};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer};
 
@@ -72,7 +72,7 @@ pub(crate) enum Output {
     /// Answer a caller.
     Reply { token: Token, answer: Answer },
     /// Write a snapshot in the background and say [`Input::SnapshotTaken`].
-    TakeSnapshot { mark: SnapshotMark, revision: Revision, compacted: Option<Revision>, image: Image },
+    TakeSnapshot(Image),
     /// Read part of a snapshot file and say [`Input::ChunkRead`] or [`Input::ChunkLost`].
     ReadChunk { to: NodeId, transfer: u64, index: Index, offset: u64, len: u32 },
     /// Make or find the place for a snapshot that is being received; say [`Input::Staged`].

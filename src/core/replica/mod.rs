@@ -341,7 +341,7 @@ impl Replica {
     /// Is the sender who it was, and does it mean this node? A member that comes back with
     /// another incarnation has lost its disk, and with it its votes (design 4.2).
     fn knows(&mut self, envelope: &Envelope) -> bool {
-        let bound = self.machine.members().incarnation(envelope.from);
+        let bound = self.bound(envelope.from);
         let known = bound.or_else(|| self.heard.get(&envelope.from).copied());
         if known.is_some_and(|known| known != envelope.from_incarnation) {
             return false;
@@ -351,6 +351,11 @@ impl Replica {
         }
         let meant = envelope.to_incarnation;
         meant == Incarnation::default() || meant == self.me.incarnation
+    }
+
+    /// The incarnation that the log has bound to a member.
+    fn bound(&self, id: NodeId) -> Option<Incarnation> {
+        self.machine.members().get(id)?.incarnation
     }
 
     fn step(&mut self, from: NodeId, message: consensus::Message) -> Result<()> {
@@ -383,7 +388,7 @@ impl Replica {
     }
 
     fn say(&mut self, to: NodeId, body: &Body) {
-        let bound = self.machine.members().incarnation(to);
+        let bound = self.bound(to);
         let incarnation = bound.or_else(|| self.heard.get(&to).copied()).unwrap_or_default();
         let envelope = body.seal(&self.address, to, incarnation);
         self.out.push_back(Output::Send { to, lane: body.lane(), envelope });
@@ -393,7 +398,7 @@ impl Replica {
 
     /// Tells the cluster this node's incarnation, once it has a leader to hear it.
     fn announce(&mut self) {
-        let bound = self.machine.members().incarnation(self.me.node);
+        let bound = self.bound(self.me.node);
         if self.announced || bound.is_some() || self.standing.leader.is_none() {
             return;
         }

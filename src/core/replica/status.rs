@@ -63,8 +63,7 @@ impl Replica {
     /// No other member could have acknowledged a write since this one last applied: it leads, has
     /// committed in its term, and is the only voter.
     pub(crate) fn leads_alone(&self) -> bool {
-        let status = self.consensus.status();
-        status.role == Role::Leader && status.sole_voter && status.committed_in_term
+        self.consensus.leads_alone()
     }
 
     /// Who should lead when this node leaves: the most advanced other voter that is heard from

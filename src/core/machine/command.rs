@@ -1,0 +1,241 @@
+//! What an entry asks for, and its bytes.
+//!
+//! ```text
+//!   0         1       4      12            20     28         36          44
+//!   | version | 0 0 0 | node | incarnation | boot | sequence | watermark | command (protobuf) |
+//!   '------------------------- frame, little-endian ---------------------'
+//! ```
+//!
+//! The frame stands in front, at fixed places, so that a command is encoded once on the caller's
+//! thread and stamped with its origin when its turn comes. The version covers the command too:
+//! protobuf would skip a field that it does not know, and a member that skips what another one
+//! obeys has left the cluster without noticing. So nothing is skipped here: a command whose bytes
+//! are not exactly what this version writes is refused, and a new field is a new version.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::codec::{Malformed, Reader};
+use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
+use crate::keys::KeyRange;
+
+/// The version this code writes. Every released one stays readable.
+const VERSION: u8 = 1;
+
+/// The length of what stands in front of the encoded command.
+pub(crate) const FRAME_BYTES: usize = 44;
+
+/// A change of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Writes a new version of a key (`KV-30`).
+    Put {
+        /// Never empty (`SEL-4`).
+        key: Bytes,
+        value: Bytes,
+        /// 0 for none (`KV-31`).
+        lease: LeaseId,
+        /// The record as it was before is wanted back (`KV-33`).
+        prev: bool,
+    },
+    /// Ends the life of every key selected (`KV-50`).
+    Delete {
+        /// Never begins at the empty key (`SEL-4`).
+        range: KeyRange,
+        /// The records as they were before are wanted back.
+        prev: bool,
+    },
+    /// Forgets what was overwritten or deleted at or before a revision (`CMP-1`).
+    Compact { revision: Revision },
+    /// Binds a member to the data directory that speaks for it, once and for all.
+    Announce {
+        /// Never 0.
+        node: NodeId,
+        incarnation: Incarnation,
+    },
+}
+
+/// Who proposed an entry, and which of that node's proposals it is.
+///
+/// `(node, incarnation, boot, sequence)` names one proposal for ever: however often it is sent,
+/// it is applied once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) node: NodeId,
+    /// The data directory that `boot` counts in.
+    pub(crate) incarnation: Incarnation,
+    /// How often that directory was opened. Sequences restart with it.
+    pub(crate) boot: u64,
+    pub(crate) sequence: u64,
+    /// The origin waits for nothing below it any more. Never above `sequence`.
+    pub(crate) watermark: u64,
+}
+
+impl Command {
+    /// Encodes the command behind room for the frame: [`stamp`] fills it.
+    pub(crate) fn encode(&self) -> BytesMut {
+        let wire = Wire { command: Some(self.to_wire()) };
+        let len = FRAME_BYTES.saturating_add(wire.encoded_len());
+        let mut payload = BytesMut::with_capacity(len);
+        payload.put_bytes(0, FRAME_BYTES);
+        wire.encode_raw(&mut payload);
+        payload
+    }
+
+    fn to_wire(&self) -> WireCommand {
+        match self {
+            Self::Put { key, value, lease, prev } => WireCommand::Put(WirePut {
+                key: key.clone(),
+                value: value.clone(),
+                lease: lease.get(),
+                prev: *prev,
+            }),
+            Self::Delete { range, prev } => {
+                let (key, range_end) = range.selector();
+                WireCommand::Delete(WireDelete { key, range_end, prev: *prev })
+            }
+            Self::Compact { revision } => {
+                WireCommand::Compact(WireCompact { revision: revision.get() })
+            }
+            Self::Announce { node, incarnation } => WireCommand::Announce(WireAnnounce {
+                node: node.get(),
+                incarnation: incarnation.get(),
+            }),
+        }
+    }
+
+    /// The checks that a sender makes too: bytes from outside are never trusted.
+    fn from_wire(wire: WireCommand) -> Result<Self, Malformed> {
+        match wire {
+            WireCommand::Put(put) => {
+                if put.key.is_empty() {
+                    return Err(Malformed { what: "key of a put" });
+                }
+                let (key, value) = (put.key, put.value);
+                Ok(Self::Put { key, value, lease: LeaseId::new(put.lease), prev: put.prev })
+            }
+            WireCommand::Delete(delete) => {
+                let range = KeyRange::from_selector(delete.key, delete.range_end);
+                range.check().map_err(|_| Malformed { what: "key of a delete" })?;
+                Ok(Self::Delete { range, prev: delete.prev })
+            }
+            WireCommand::Compact(compact) => {
+                Ok(Self::Compact { revision: Revision::new(compact.revision) })
+            }
+            WireCommand::Announce(announce) => {
+                if announce.node == 0 {
+                    return Err(Malformed { what: "node of an announcement" });
+                }
+                let incarnation = Incarnation::new(announce.incarnation);
+                Ok(Self::Announce { node: NodeId::new(announce.node), incarnation })
+            }
+        }
+    }
+}
+
+/// Fills the room that [`Command::encode`] left in front.
+pub(crate) fn stamp(payload: &mut BytesMut, origin: &Origin) {
+    let Some(mut frame) = payload.get_mut(..FRAME_BYTES) else { return };
+    frame.put_u8(VERSION);
+    frame.put_bytes(0, 3);
+    frame.put_u64_le(origin.node.get());
+    frame.put_u64_le(origin.incarnation.get());
+    frame.put_u64_le(origin.boot);
+    frame.put_u64_le(origin.sequence);
+    frame.put_u64_le(origin.watermark);
+}
+
+/// Reads a stamped payload. Keys and values are slices of it, not copies.
+pub(crate) fn decode(payload: Bytes) -> Result<(Origin, Command), Malformed> {
+    let mut reader = Reader::new(payload);
+    let origin = read_frame(&mut reader)?;
+    let body = reader.rest();
+    let len = body.len();
+    let wire = Wire::decode(body).map_err(|_| Malformed { what: "command" })?;
+    // Whatever protobuf skipped or merged is missing from the length (see the module's comment).
+    if wire.encoded_len() != len {
+        return Err(Malformed { what: "command: unknown or repeated field" });
+    }
+    let command = wire.command.ok_or(Malformed { what: "command: no kind" })?;
+    Ok((origin, Command::from_wire(command)?))
+}
+
+fn read_frame(reader: &mut Reader) -> Result<Origin, Malformed> {
+    if reader.u8("version of a command")? != VERSION {
+        return Err(Malformed { what: "version of a command" });
+    }
+    if reader.take(3, "frame of a command")?.iter().any(|&byte| byte != 0) {
+        return Err(Malformed { what: "reserved bytes of a command" });
+    }
+    let origin = Origin {
+        node: NodeId::new(reader.u64("origin: node")?),
+        incarnation: Incarnation::new(reader.u64("origin: incarnation")?),
+        boot: reader.u64("origin: boot")?,
+        sequence: reader.u64("origin: sequence")?,
+        watermark: reader.u64("origin: watermark")?,
+    };
+    if origin.node.get() == 0 || origin.watermark > origin.sequence {
+        return Err(Malformed { what: "origin of a command" });
+    }
+    Ok(origin)
+}
+
+/// The protobuf message. Field numbers are for ever.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Wire {
+    #[prost(oneof = "WireCommand", tags = "1, 2, 3, 4")]
+    command: Option<WireCommand>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum WireCommand {
+    #[prost(message, tag = "1")]
+    Put(WirePut),
+    #[prost(message, tag = "2")]
+    Delete(WireDelete),
+    #[prost(message, tag = "3")]
+    Compact(WireCompact),
+    #[prost(message, tag = "4")]
+    Announce(WireAnnounce),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WirePut {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+    #[prost(uint64, tag = "3")]
+    lease: u64,
+    #[prost(bool, tag = "4")]
+    prev: bool,
+}
+
+/// The selector as etcd writes it (`SEL-1`).
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireDelete {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    range_end: Bytes,
+    #[prost(bool, tag = "3")]
+    prev: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireCompact {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+}
+
+/// Fixed width: ids and incarnations use all their bits.
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireAnnounce {
+    #[prost(fixed64, tag = "1")]
+    node: u64,
+    #[prost(fixed64, tag = "2")]
+    incarnation: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Scripts of the machine: commands in, outcomes and state out.

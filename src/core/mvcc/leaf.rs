@@ -1,0 +1,288 @@
+//! A leaf of the index: up to 64 keys in order, each with its versions.
+
+use std::ops::Range;
+
+use super::record::Record;
+use crate::ids::Revision;
+
+/// Keys in a leaf. More makes the index flatter, but a writer keeps readers out of one leaf for
+/// as long as it takes to move this many slots.
+pub(super) const LEAF_SLOTS: usize = 64;
+
+/// One key: its newest version at hand, the older ones behind a pointer that most keys never need.
+pub(super) struct Slot {
+    newest: Record,
+    /// What of `newest` decides whether it is seen, copied here: a count over many keys, or a
+    /// read of the current state, must not fetch every record from memory to know.
+    stamp: Stamp,
+    /// Ascending, all before `newest`. Boxed as a whole: 8 bytes per key instead of 24.
+    older: Option<Box<Older>>,
+}
+
+struct Older(Vec<Record>);
+
+/// Main revision and liveness of a record in one word.
+#[derive(Clone, Copy)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn of(record: &Record) -> Self {
+        Self(record.main().get() << 1 | u64::from(!record.is_tombstone()))
+    }
+
+    fn main(self) -> u64 {
+        self.0 >> 1
+    }
+
+    fn is_live(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+impl Slot {
+    fn new(newest: Record) -> Self {
+        Self { stamp: Stamp::of(&newest), newest, older: None }
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        self.newest.key()
+    }
+
+    /// The newest version, tombstones included.
+    pub(super) fn newest(&self) -> &Record {
+        &self.newest
+    }
+
+    /// The newest version, if it is no tombstone.
+    pub(super) fn newest_live(&self) -> Option<&Record> {
+        self.stamp.is_live().then_some(&self.newest)
+    }
+
+    /// What a reader at `at` sees (`DM-10`): the last version at or before it, unless that ended
+    /// the key's life. Of several changes in one revision the last counts (`DM-11`).
+    pub(super) fn live_at(&self, at: Revision) -> Option<&Record> {
+        if self.stamp.main() <= at.get() {
+            return self.newest_live();
+        }
+        let older = &self.older.as_deref()?.0;
+        let seen = older.partition_point(|record| record.main() <= at);
+        older.get(..seen)?.last().filter(|record| !record.is_tombstone())
+    }
+
+    fn is_live_at(&self, at: Revision) -> bool {
+        if self.stamp.main() <= at.get() {
+            return self.stamp.is_live();
+        }
+        self.live_at(at).is_some()
+    }
+
+    fn push(&mut self, record: Record) {
+        self.stamp = Stamp::of(&record);
+        let before = std::mem::replace(&mut self.newest, record);
+        self.older.get_or_insert_with(|| Box::new(Older(Vec::new()))).0.push(before);
+    }
+
+    /// Drops what a compaction at `at` does not keep (`CMP-4`, `CMP-5`). Returns false when
+    /// nothing is left of the key (`CMP-6`).
+    fn compact(&mut self, at: Revision, dropped: &mut Vec<Record>) -> bool {
+        let gone = |record: &Record| record.is_tombstone() && record.main() < at;
+        let newest_is_old = self.stamp.main() <= at.get();
+        if let Some(older) = self.older.as_deref_mut() {
+            let old = older.0.partition_point(|record| record.main() <= at);
+            let last = old.checked_sub(1).and_then(|last| older.0.get(last));
+            let superseded = match last {
+                _ if newest_is_old => old,
+                Some(last) if !gone(last) => old.saturating_sub(1),
+                _ => old,
+            };
+            dropped.extend(older.0.drain(..superseded));
+            if older.0.is_empty() {
+                self.older = None;
+            } else {
+                older.0.shrink_to_fit();
+            }
+        }
+        if newest_is_old && gone(&self.newest) {
+            dropped.push(self.newest.clone());
+            return false;
+        }
+        true
+    }
+}
+
+/// Keys in order, found by eight of their bytes.
+///
+/// All keys of a leaf lie between two fences of the index, so all begin with the bytes that the
+/// two fences share. The eight bytes behind those are kept apart for every key, as a number: a
+/// search touches a few cache lines of numbers and then, mostly, the one slot it was looking for.
+pub(super) struct Leaf {
+    /// How many bytes the fences share. Only keys between the fences may be searched for.
+    shared: usize,
+    /// `heads[i]` is the head of `slots[i]`'s key; never falls from one to the next.
+    heads: Vec<u64>,
+    /// Ascending by key, at most [`LEAF_SLOTS`].
+    slots: Vec<Slot>,
+    /// How many slots are live at their newest version.
+    live: usize,
+    /// No version here is newer.
+    newest: Revision,
+}
+
+/// The eight bytes of `key` behind the first `shared`, such that heads order as keys do.
+fn head(key: &[u8], shared: usize) -> u64 {
+    let rest = key.get(shared..).unwrap_or_default();
+    if let Some(bytes) = rest.first_chunk() {
+        return u64::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes)
+}
+
+impl Leaf {
+    pub(super) fn new() -> Self {
+        Self::of(0, Vec::new())
+    }
+
+    fn of(shared: usize, slots: Vec<Slot>) -> Self {
+        let mut leaf = Self { shared, heads: Vec::new(), slots, live: 0, newest: Revision::new(0) };
+        leaf.recount();
+        leaf
+    }
+
+    /// Computes anew what is derived from the slots.
+    fn recount(&mut self) {
+        self.heads.clear();
+        self.heads.extend(self.slots.iter().map(|slot| head(slot.key(), self.shared)));
+        self.live = self.slots.iter().filter(|slot| slot.stamp.is_live()).count();
+        let newest = self.slots.iter().map(|slot| slot.stamp.main()).max();
+        self.newest = Revision::new(newest.unwrap_or(0));
+    }
+
+    /// Tells the leaf what its fences share now.
+    pub(super) fn set_shared(&mut self, shared: usize) {
+        if self.shared != shared {
+            self.shared = shared;
+            self.recount();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.len() >= LEAF_SLOTS
+    }
+
+    /// Where `key` is, or where it belongs. It must lie between the leaf's fences.
+    pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        let head = head(key, self.shared);
+        let from = self.heads.partition_point(|&other| other < head);
+        let alike = self.heads.iter().skip(from).take_while(|&&other| other == head).count();
+        let run = self.slots.get(from..from.saturating_add(alike)).unwrap_or_default();
+        run.binary_search_by(|slot| slot.key().cmp(key))
+            .map(|at| from.saturating_add(at))
+            .map_err(|at| from.saturating_add(at))
+    }
+
+    pub(super) fn slot(&self, at: usize) -> Option<&Slot> {
+        self.slots.get(at)
+    }
+
+    pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<&Record> {
+        self.slots.get(self.find(key).ok()?)?.live_at(at)
+    }
+
+    /// Adds a version at the place that [`Leaf::find`] gave for its key.
+    pub(super) fn put(&mut self, place: Result<usize, usize>, record: Record) {
+        let live = usize::from(!record.is_tombstone());
+        self.newest = self.newest.max(record.main());
+        match place {
+            Ok(at) => {
+                let Some(slot) = self.slots.get_mut(at) else { return };
+                let before = usize::from(slot.stamp.is_live());
+                slot.push(record);
+                self.live = self.live.saturating_add(live).saturating_sub(before);
+            }
+            Err(at) => {
+                let at = at.min(self.slots.len());
+                self.heads.insert(at, head(record.key(), self.shared));
+                self.slots.insert(at, Slot::new(record));
+                self.live = self.live.saturating_add(live);
+            }
+        }
+    }
+
+    /// The slots of `span` that are live at `at`, in key order.
+    pub(super) fn live(&self, span: Range<usize>, at: Revision) -> impl Iterator<Item = &Record> {
+        let slots = self.slots.get(span).unwrap_or_default();
+        slots.iter().filter_map(move |slot| slot.live_at(at))
+    }
+
+    /// How many slots of `span` are live at `at`, without touching a record if that can be helped.
+    pub(super) fn count(&self, span: Range<usize>, at: Revision) -> usize {
+        if span == (0..self.slots.len()) && self.newest <= at {
+            return self.live;
+        }
+        let slots = self.slots.get(span).unwrap_or_default();
+        slots.iter().filter(|slot| slot.is_live_at(at)).count()
+    }
+
+    /// Compacts the key in slot `place`; its slot goes when nothing is left.
+    pub(super) fn compact(&mut self, place: usize, at: Revision, dropped: &mut Vec<Record>) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        if !slot.compact(at, dropped) {
+            // Only a tombstone leaves nothing behind, and a tombstone was not counted as live.
+            self.heads.remove(place);
+            self.slots.remove(place);
+        }
+    }
+
+    /// Cuts the leaf in two for a key that belongs at `place`: `self` keeps the first part, and
+    /// what is returned begins the second. Keys that arrive in order leave full leaves behind.
+    pub(super) fn split(&mut self, place: usize) -> Self {
+        let len = self.slots.len();
+        let middle = if place >= len { len } else { len / 2 };
+        let right = Self::of(self.shared, self.slots.split_off(middle));
+        self.recount();
+        right
+    }
+
+    /// Takes the slots of the next leaf to the right.
+    pub(super) fn merge(&mut self, right: Self) {
+        self.slots.extend(right.slots);
+        self.recount();
+    }
+
+    pub(super) fn first_key(&self) -> Option<&[u8]> {
+        self.slots.first().map(Slot::key)
+    }
+
+    pub(super) fn last_key(&self) -> Option<&[u8]> {
+        self.slots.last().map(Slot::key)
+    }
+}
+
+#[cfg(test)]
+impl Leaf {
+    /// Asserts what the fields promise, for a leaf between these fences.
+    pub(super) fn verify(&self, fence: &[u8], next: Option<&[u8]>) {
+        assert!(self.slots.len() <= LEAF_SLOTS);
+        let keys: Vec<_> = self.slots.iter().map(Slot::key).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "keys ascend");
+        assert!(keys.iter().all(|key| *key >= fence && next.is_none_or(|next| *key < next)));
+        let heads: Vec<_> = keys.iter().map(|key| head(key, self.shared)).collect();
+        assert_eq!(self.heads, heads);
+        assert!(heads.is_sorted(), "heads order as keys do");
+        for slot in &self.slots {
+            assert!(slot.newest.main() <= self.newest);
+            assert_eq!(slot.stamp.main(), slot.newest.main().get());
+            assert_eq!(slot.stamp.is_live(), !slot.newest.is_tombstone());
+        }
+        let live = self.slots.iter().filter(|slot| slot.newest_live().is_some()).count();
+        assert_eq!(self.live, live);
+    }
+}

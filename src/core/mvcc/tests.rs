@@ -1,0 +1,474 @@
+//! The store beside a twin that does the same in the plainest way, and beside threads.
+
+use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::record::Draft;
+use super::*;
+use crate::ids::LeaseId;
+use crate::keys::KeyRange;
+
+/// Keys that make the index work: long shared beginnings, short keys, keys that differ only in
+/// trailing zero bytes or only behind the bytes that a leaf compares as a number.
+fn key(number: u16) -> Vec<u8> {
+    let text = format!("{:03}", number / 5);
+    match number % 5 {
+        0 => text.into_bytes(),
+        1 => format!("directory/of/jobs/{text}").into_bytes(),
+        2 => format!("directory/of/jobs/{text}\0\0").into_bytes(),
+        3 => format!("directory/{text}/a long way behind").into_bytes(),
+        _ => number.to_be_bytes().to_vec(),
+    }
+}
+
+const KEYS: u16 = 900;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u16, u8),
+    /// Many puts in one transaction: leaves split.
+    PutMany(u16, u16),
+    Delete(u16, u16),
+    /// So many tenths of the readable revisions are compacted away: leaves empty and join.
+    Compact(u64),
+    Pin,
+    Restore,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..KEYS, any::<u8>()).prop_map(|(key, value)| Op::Put(key, value)),
+        3 => (0..KEYS, 0..300_u16).prop_map(|(from, count)| Op::PutMany(from, count)),
+        3 => (0..KEYS, 0..KEYS).prop_map(|(from, to)| Op::Delete(from, to)),
+        2 => (0..=10_u64).prop_map(Op::Compact),
+        1 => Just(Op::Pin),
+        1 => Just(Op::Restore),
+    ]
+}
+
+/// Everything as lists of records, searched from end to end.
+#[derive(Default)]
+struct Twin {
+    versions: BTreeMap<Vec<u8>, Vec<Record>>,
+}
+
+impl Twin {
+    fn live_at(versions: &[Record], at: u64) -> Option<&Record> {
+        let seen = versions.iter().rfind(|record| record.main().get() <= at)?;
+        (!seen.is_tombstone()).then_some(seen)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8], main: u64, sub: u32) -> Option<KeyValue> {
+        let versions = self.versions.entry(key.to_vec()).or_default();
+        let before = Self::live_at(versions, main).cloned();
+        let position = (Revision::new(main), sub);
+        let (create, version) = match &before {
+            Some(before) => (before.create_revision(), before.version() + 1),
+            None => (position.0, 1),
+        };
+        let lease = LeaseId::new(u64::from(sub));
+        let draft = Draft { key, value, position, create, version, lease };
+        versions.push(Record::build(&mut Vec::new(), &draft));
+        before.map(KeyValue::new)
+    }
+
+    fn delete(&mut self, range: &KeyRange, main: u64) -> Vec<KeyValue> {
+        let mut deleted = Vec::new();
+        for (key, versions) in self.versions.iter_mut().filter(|(key, _)| range.contains(key)) {
+            let Some(before) = Self::live_at(versions, main).cloned() else { continue };
+            let position = (Revision::new(main), u32::try_from(deleted.len()).unwrap());
+            versions.push(Record::tombstone(&mut Vec::new(), key, position));
+            deleted.push(KeyValue::new(before));
+        }
+        deleted
+    }
+
+    fn range(&self, range: &KeyRange, at: u64) -> Vec<KeyValue> {
+        let versions = self.versions.iter().filter(|(key, _)| range.contains(key));
+        versions.filter_map(|(_, all)| Self::live_at(all, at)).cloned().map(KeyValue::new).collect()
+    }
+
+    /// `CMP-4`, `CMP-5`, `CMP-6`, as they are written.
+    fn compact(&mut self, at: u64) {
+        self.versions.retain(|_, versions| {
+            let last = versions.iter().rfind(|record| record.main().get() <= at).cloned();
+            versions.retain(|record| {
+                let newest = last.as_ref().is_some_and(|last| last.position() == record.position());
+                let main = record.main().get();
+                main > at || (newest && (!record.is_tombstone() || main == at))
+            });
+            !versions.is_empty()
+        });
+    }
+
+    fn history(&self) -> Vec<Record> {
+        let mut all: Vec<_> = self.versions.values().flatten().cloned().collect();
+        all.sort_by_key(Record::position);
+        all
+    }
+}
+
+fn assert_same<'a>(found: impl Iterator<Item = &'a Record>, wanted: &[Record]) {
+    let found: Vec<_> = found.map(Record::as_bytes).collect();
+    let wanted: Vec<_> = wanted.iter().map(Record::as_bytes).collect();
+    assert_eq!(found, wanted);
+}
+
+/// The store, its twin, and what was pinned on the way.
+struct Pair {
+    mvcc: Mvcc,
+    reader: Reader,
+    twin: Twin,
+    pins: Vec<(Pinned, Vec<Record>)>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mvcc = Mvcc::new();
+        Self { reader: mvcc.reader(), mvcc, twin: Twin::default(), pins: Vec::new() }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let main = self.mvcc.revision().get() + 1;
+        match *op {
+            Op::Put(number, value) => {
+                let found = self.mvcc.begin().put(&key(number), &[value], LeaseId::new(0));
+                assert_eq!(found, self.twin.put(&key(number), &[value], main, 0));
+            }
+            Op::PutMany(from, count) => {
+                let mut write = self.mvcc.begin();
+                for sub in 0..u32::from(count) {
+                    let key = key((from + u16::try_from(sub).unwrap() * 7) % KEYS);
+                    let found = write.put(&key, b"many", LeaseId::new(u64::from(sub)));
+                    assert_eq!(found, self.twin.put(&key, b"many", main, sub));
+                }
+                let changed = u64::from(count > 0);
+                assert_eq!(write.finish().get(), main - 1 + changed, "DM-4");
+            }
+            Op::Delete(from, to) => {
+                let range = KeyRange::from(key(from)..key(to));
+                let mut write = self.mvcc.begin();
+                let found = write.delete(&range);
+                assert_eq!(found, self.twin.delete(&range, main));
+                assert_eq!(write.finish().get(), main - u64::from(found.is_empty()), "KV-52");
+            }
+            Op::Compact(tenths) => {
+                let oldest = self.mvcc.compacted().map_or(1, Revision::get);
+                let at = oldest + (self.mvcc.revision().get() - oldest) * tenths / 10;
+                let again = self.mvcc.compacted().is_some_and(|compacted| compacted.get() == at);
+                assert_eq!(self.mvcc.compact(Revision::new(at)).is_err(), again, "CMP-1");
+                self.twin.compact(at);
+            }
+            Op::Pin => self.pins.push((self.mvcc.pin(), self.twin.history())),
+            Op::Restore => {
+                let pinned = self.mvcc.pin();
+                let stored: Vec<_> = pinned.records().map(|r| r.as_bytes().to_vec()).collect();
+                let records = stored.iter().map(|bytes| Ok(Record::from_bytes(bytes).unwrap()));
+                let restored = Mvcc::restore(pinned.compacted(), pinned.revision(), records);
+                let old = self.mvcc.replace(restored.unwrap());
+                assert_eq!(self.mvcc.stats(), old.stats());
+            }
+        }
+        self.mvcc.publish();
+    }
+
+    /// Compares what readers see, of some range, at some revision, with some limit.
+    fn compare(&self, from: u16, to: u16, tenths: u64, limit: usize) {
+        let oldest = self.mvcc.compacted().map_or(1, Revision::get);
+        let at = oldest + (self.mvcc.revision().get() - oldest) * tenths / 10;
+        let revision = Some(Revision::new(at));
+        for range in [KeyRange::all(), KeyRange::from(key(from)..key(to)), KeyRange::key(key(to))] {
+            let wanted = self.twin.range(&range, at);
+            let page = self.reader.range(&range, revision, limit).unwrap();
+            let shown = if limit == 0 { wanted.len() } else { limit.min(wanted.len()) };
+            assert_eq!(page.kvs, wanted[..shown]);
+            assert_eq!(page.more, shown < wanted.len(), "KV-4");
+            assert_eq!(page.count, wanted.len() as u64, "KV-5");
+            assert_eq!(self.reader.count(&range, revision).unwrap().1, page.count, "KV-6");
+            assert_eq!(chunks(&self.reader, &range, at, limit + 1), wanted, "KV-18");
+        }
+        let wanted = self.twin.range(&KeyRange::key(key(to)), at).pop();
+        assert_eq!(self.reader.get(&key(to), revision).unwrap().1, wanted);
+    }
+}
+
+fn chunks(reader: &Reader, range: &KeyRange, at: u64, size: usize) -> Vec<KeyValue> {
+    let mut all: Vec<KeyValue> = Vec::new();
+    loop {
+        let after = all.last().map(|kv| kv.key().to_vec());
+        let chunk = reader.chunk(range, Revision::new(at), after.as_deref(), size).unwrap();
+        let done = chunk.len() < size;
+        all.extend(chunk);
+        if done {
+            return all;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// DM-1, DM-2, DM-5..DM-11, DM-16, KV-1..KV-6, KV-18, KV-50..KV-53, CMP-4..CMP-6, CMP-11.
+    #[test]
+    fn does_what_its_twin_does(
+        steps in proptest::collection::vec(
+            (op(), 0..KEYS, 0..KEYS, 0..=10_u64, 0..200_usize), 1..60,
+        ),
+    ) {
+        let mut pair = Pair::new();
+        for (op, from, to, tenths, limit) in &steps {
+            pair.apply(op);
+            pair.compare(*from, *to, *tenths, *limit);
+        }
+        assert_same(pair.mvcc.pin().records(), &pair.twin.history());
+        for (pinned, history) in &pair.pins {
+            assert_same(pinned.records(), history);
+            let owned: Vec<_> = pinned.clone().into_records().collect();
+            assert_same(owned.iter(), history);
+        }
+        pair.mvcc.index.verify();
+        let live = pair.twin.range(&KeyRange::all(), u64::MAX).len();
+        assert_eq!(pair.mvcc.stats().keys, live);
+    }
+}
+
+/// CMP-7: each column of the table, straight from the whole history.
+#[test]
+fn cmp_7_what_survives_a_compaction_in_one_step() {
+    let table: [(u64, &[(u64, u32)]); 17] = [
+        (1, &[]),
+        (2, &[(2, 0)]),
+        (3, &[(2, 0)]),
+        (4, &[(4, 0)]),
+        (5, &[(4, 0)]),
+        (6, &[(6, 0)]),
+        (7, &[]),
+        (8, &[(8, 0)]),
+        (9, &[(8, 0)]),
+        (10, &[(10, 0)]),
+        (11, &[(10, 0)]),
+        (12, &[(12, 0)]),
+        (13, &[]),
+        (14, &[(14, 0)]),
+        (15, &[(15, 1)]),
+        (16, &[(16, 0)]),
+        (17, &[]),
+    ];
+    for (at, kept) in table {
+        let mut mvcc = Mvcc::new();
+        for main in 2..=17 {
+            let mut write = mvcc.begin();
+            match main {
+                6 | 12 | 16 => drop(write.delete(&KeyRange::key("k"))),
+                _ => {
+                    if main % 2 == 1 {
+                        write.put(b"other", b"", LeaseId::new(0));
+                    }
+                    if main % 2 == 0 || main == 15 {
+                        write.put(b"k", b"", LeaseId::new(0));
+                    }
+                }
+            }
+        }
+        mvcc.compact(Revision::new(at)).unwrap();
+        let pinned = mvcc.pin();
+        let of_key = pinned.records().filter(|record| record.key() == b"k");
+        let left = of_key.map(|record| (record.main().get(), record.position().1));
+        let left: Vec<_> = left.filter(|(main, _)| *main <= at).collect();
+        assert_eq!(left, kept, "compacted at {at}");
+        assert_eq!(mvcc.index.newest(b"k").is_none(), at == 17, "CMP-6");
+    }
+}
+
+/// DM-16: a store is not made of records that no store can have written.
+#[test]
+fn records_that_do_not_follow_are_refused() {
+    let build = |key: &str, main, create, version| {
+        let (position, lease) = ((Revision::new(main), 0), LeaseId::new(0));
+        let create = Revision::new(create);
+        let draft = Draft { key: key.as_bytes(), value: b"", position, create, version, lease };
+        Record::build(&mut Vec::new(), &draft)
+    };
+    let dead = |main| Record::tombstone(&mut Vec::new(), b"a", (Revision::new(main), 0));
+    let restore = |compacted: Option<u64>, revision, records: &[Record]| {
+        let records = records.iter().cloned().map(Ok);
+        Mvcc::restore(compacted.map(Revision::new), Revision::new(revision), records).map(drop)
+    };
+    restore(None, 3, &[build("a", 2, 2, 1), build("a", 3, 2, 2)]).unwrap();
+    restore(Some(3), 4, &[build("a", 3, 2, 2), dead(4)]).unwrap();
+    restore(Some(3), 3, &[dead(3)]).unwrap();
+    let wrong: [(Option<u64>, u64, &[Record]); 11] = [
+        (None, 0, &[]),
+        (Some(3), 2, &[]),
+        (None, 2, &[build("a", 3, 3, 1)]),
+        (None, 3, &[build("a", 3, 3, 1), build("b", 2, 2, 1)]),
+        (None, 3, &[build("a", 3, 3, 1), build("b", 3, 3, 1)]),
+        (None, 3, &[build("a", 2, 2, 1), build("a", 3, 2, 3)]),
+        (None, 3, &[build("a", 2, 2, 1), build("a", 3, 3, 1)]),
+        (None, 3, &[build("a", 3, 2, 2)]),
+        (None, 3, &[dead(3)]),
+        (Some(3), 3, &[build("a", 2, 2, 1), build("a", 3, 2, 2)]),
+        (Some(3), 3, &[dead(2)]),
+    ];
+    for (compacted, revision, records) in wrong {
+        let refused = restore(compacted, revision, records);
+        assert!(refused.is_err_and(|error| error.is_corrupt()), "{records:?}");
+    }
+}
+
+/// CMP-4, CMP-11: blocks lose records at their ends and in the middle, and are joined.
+#[test]
+fn history_blocks_survive_trimming_in_any_place() {
+    let mut mvcc = Mvcc::new();
+    for round in 0..4_u8 {
+        for number in 0..KEYS {
+            mvcc.begin().put(&key(number), &[round], LeaseId::new(0));
+        }
+    }
+    let pinned = mvcc.pin();
+    let before = pinned.len();
+    for at in [5, 1000, 1001, 2700, mvcc.revision().get()] {
+        mvcc.compact(Revision::new(at)).unwrap();
+        let (stats, now) = (mvcc.stats(), mvcc.pin());
+        assert!(now.records().map(Record::position).is_sorted());
+        assert_eq!(now.len(), stats.versions);
+    }
+    assert_eq!(mvcc.stats().versions, usize::from(KEYS));
+    assert_eq!(pinned.records().count(), before, "a compaction changes nothing that is pinned");
+}
+
+/// One round of the writer below: every key gets the round's number, in one revision.
+fn write_round(mvcc: &mut Mvcc, round: u64, keys: u16) {
+    let mut write = mvcc.begin();
+    for number in 0..keys {
+        write.put(&key(number), &round.to_be_bytes(), LeaseId::new(0));
+    }
+    // A key that comes and goes, and one more that is new: slots and leaves move.
+    if write.delete(&KeyRange::key("000/volatile")).is_empty() {
+        write.put(b"000/volatile", &round.to_be_bytes(), LeaseId::new(0));
+    }
+    write.put(&[b"directory/", &round.to_be_bytes()[..]].concat(), b"", LeaseId::new(0));
+}
+
+/// Checks one read of everything: every key's value is of the same round, and that round is the
+/// revision's.
+fn check_snapshot(kvs: &[KeyValue], at: Revision, keys: u16) {
+    assert!(kvs.windows(2).all(|pair| pair[0].key() < pair[1].key()), "each key once, in order");
+    let fixed: Vec<_> = kvs.iter().filter(|kv| kv.value().len() == 8).collect();
+    for kv in &fixed {
+        let round = u64::from_be_bytes(kv.value().try_into().unwrap());
+        assert_eq!(round + 1, kv.mod_revision().get());
+        let volatile = kv.key() == b"000/volatile";
+        assert!(volatile || kv.mod_revision() == at, "{kv:?} at {at}");
+    }
+    let volatile = fixed.iter().filter(|kv| kv.key() == b"000/volatile").count();
+    assert_eq!(volatile, usize::from(at.get() % 2 == 0), "alive in every second revision");
+    assert_eq!(fixed.len() - volatile, usize::from(keys), "no key is missing");
+    let new = u64::try_from(kvs.len() - fixed.len()).unwrap();
+    assert_eq!(new, at.get() - 1, "one new key per revision");
+}
+
+/// DM-14, KV-18, INV-4: while the writer writes, compacts and is replaced, each read is of one
+/// revision, whole.
+#[test]
+fn every_read_beside_the_writer_is_one_snapshot() {
+    const ROUNDS: u64 = 120;
+    const KEYS: u16 = 150;
+    let mut mvcc = Mvcc::new();
+    write_round(&mut mvcc, 1, KEYS);
+    mvcc.publish();
+    let (stop, start) = (AtomicBool::new(false), Barrier::new(3));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (reader, stop, start) = (mvcc.reader(), &stop, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut reads = 0_u64;
+                while !stop.load(Ordering::Relaxed) || reads < 20 {
+                    reads += 1;
+                    read_everything(&reader, (reads + thread) % 3 == 0, KEYS);
+                }
+            });
+        }
+        start.wait();
+        for round in 2..=ROUNDS {
+            write_round(&mut mvcc, round, KEYS);
+            mvcc.publish();
+            if round % 7 == 0 {
+                mvcc.compact(Revision::new(round - 2)).unwrap();
+            }
+            if round % 20 == 0 {
+                let pinned = mvcc.pin();
+                let (compacted, revision) = (pinned.compacted(), pinned.revision());
+                let records = pinned.into_records().map(Ok);
+                let restored = Mvcc::restore(compacted, revision, records).unwrap();
+                mvcc.replace(restored);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(mvcc.index.verify() > 3, "the index has several leaves");
+}
+
+/// Reads all keys, at once or in pieces, and checks them.
+fn read_everything(reader: &Reader, in_pieces: bool, keys: u16) {
+    let all = KeyRange::all();
+    if !in_pieces {
+        let page = reader.range(&all, None, 0).unwrap();
+        assert_eq!(page.count, page.kvs.len() as u64);
+        check_snapshot(&page.kvs, page.revision, keys);
+        return;
+    }
+    let at = reader.revision();
+    let mut kvs: Vec<KeyValue> = Vec::new();
+    loop {
+        let after = kvs.last().map(|kv| kv.key().to_vec());
+        match reader.chunk(&all, at, after.as_deref(), 40) {
+            Ok(chunk) if chunk.is_empty() => return check_snapshot(&kvs, at, keys),
+            Ok(chunk) => kvs.extend(chunk),
+            // The only way to fail: the revision was compacted away between two pieces.
+            Err(error) => return assert!(error.compacted_revision().is_some_and(|c| c > at)),
+        }
+    }
+}
+
+/// DM-14: a read beside a replacement is of the old content or of the new, never of both.
+#[test]
+fn a_read_beside_a_replacement_is_of_one_content() {
+    let store = |value: &[u8], keys: u16| {
+        let mut mvcc = Mvcc::new();
+        let mut write = mvcc.begin();
+        for number in 0..keys {
+            write.put(&key(number), value, LeaseId::new(0));
+        }
+        mvcc.publish();
+        mvcc
+    };
+    let (mut mvcc, mut other) = (store(b"old", 900), store(b"new", 600));
+    let (reads, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let reader = mvcc.reader();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let page = reader.range(&KeyRange::all(), None, 0).unwrap();
+                let (value, keys) = (page.kvs[0].value(), page.kvs.len());
+                assert!(page.kvs.iter().all(|kv| kv.value() == value), "values of both");
+                assert_eq!(keys, if value == b"old" { 900 } else { 600 });
+                reads.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..500 {
+            // Somewhere in the next read but one: a read that is disturbed starts again, so it
+            // is not disturbed twice.
+            let before = reads.load(Ordering::Relaxed);
+            while reads.load(Ordering::Relaxed) == before && !reading.is_finished() {
+                std::thread::yield_now();
+            }
+            other = mvcc.replace(other);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}

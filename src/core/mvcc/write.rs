@@ -1,0 +1,108 @@
+//! One write transaction.
+
+use super::index::Span;
+use super::record::{Draft, KeyValue, Record};
+use super::{Mvcc, RangePage, read};
+use crate::error::{Error, Result};
+use crate::ids::{LeaseId, Revision};
+use crate::keys::KeyRange;
+
+/// A write transaction: any number of changes that share one main revision (`DM-2`).
+///
+/// There is no way back: whoever compares does so before the first change. Readers see nothing of
+/// it before [`Mvcc::publish`]. Ending it is all [`Write::finish`] does, so one that is dropped
+/// counts as finished.
+pub(crate) struct Write<'a> {
+    mvcc: &'a mut Mvcc,
+    /// The revision of this transaction's changes.
+    main: Revision,
+    /// The place of the next change among them; 0 before the first.
+    sub: u32,
+}
+
+impl<'a> Write<'a> {
+    pub(super) fn new(mvcc: &'a mut Mvcc) -> Self {
+        let main = mvcc.revision.next();
+        Self { mvcc, main, sub: 0 }
+    }
+
+    /// The revision that reads inside the transaction see: one more once something has changed
+    /// (`DM-15`).
+    pub(crate) fn revision(&self) -> Revision {
+        self.mvcc.revision
+    }
+
+    /// Puts a key, always as a new version (`KV-30`), and returns the one before (`KV-33`).
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], lease: LeaseId) -> Option<KeyValue> {
+        let position = (self.main, self.sub);
+        let scratch = &mut self.mvcc.scratch;
+        let (record, before) = self.mvcc.index.update(key, |before| {
+            // A live key goes on with its life, any other begins one (`DM-7`).
+            let (create, version) = match before {
+                Some(before) => (before.create_revision(), before.version().saturating_add(1)),
+                None => (position.0, 1),
+            };
+            Record::build(scratch, &Draft { key, value, position, create, version, lease })
+        });
+        self.changed(record);
+        if before.is_none() {
+            self.mvcc.keys = self.mvcc.keys.saturating_add(1);
+        }
+        before.map(KeyValue::new)
+    }
+
+    /// Deletes the live keys of `range` in key order and returns what they were (`KV-50`,
+    /// `KV-51`). Deleting nothing changes nothing (`KV-52`).
+    pub(crate) fn delete(&mut self, range: &KeyRange) -> Vec<KeyValue> {
+        let found = match range.single() {
+            Some(key) => self.mvcc.index.get(key, self.main).into_iter().collect(),
+            // Only this transaction could replace the tree.
+            None => self.mvcc.index.live(&Span::new(range), self.main).unwrap_or_default(),
+        };
+        for before in &found {
+            let position = (self.main, self.sub);
+            let tombstone = Record::tombstone(&mut self.mvcc.scratch, before.key(), position);
+            self.mvcc.index.insert(&tombstone);
+            self.changed(tombstone);
+        }
+        self.mvcc.keys = self.mvcc.keys.saturating_sub(found.len());
+        found.into_iter().map(KeyValue::new).collect()
+    }
+
+    /// One key, with this transaction's own changes (`DM-15`).
+    pub(crate) fn get(&self, key: &[u8]) -> Option<KeyValue> {
+        self.mvcc.index.get(key, self.main).map(KeyValue::new)
+    }
+
+    /// A range, with this transaction's own changes, or as it was at `at` (`KV-2`, `DM-15`).
+    pub(crate) fn range(
+        &self,
+        range: &KeyRange,
+        at: Option<Revision>,
+        limit: usize,
+    ) -> Result<RangePage> {
+        let current = self.revision();
+        let at = at.filter(|at| at.get() > 0).unwrap_or(current);
+        if at > current {
+            return Err(Error::future_revision(at, current));
+        }
+        if let Some(compacted) = self.mvcc.compacted().filter(|compacted| at < *compacted) {
+            return Err(Error::compacted(at, compacted));
+        }
+        read::page(&self.mvcc.index, range, at, limit)
+            .map_err(|_| Error::corrupt("the index was replaced inside a write"))
+    }
+
+    /// Ends the transaction. Returns its revision, or the one before if nothing has changed
+    /// (`DM-4`).
+    pub(crate) fn finish(self) -> Revision {
+        self.mvcc.revision
+    }
+
+    fn changed(&mut self, record: Record) {
+        self.mvcc.history.push(record);
+        self.mvcc.revision = self.main;
+        // A transaction of four thousand million changes does not fit into memory.
+        self.sub = self.sub.saturating_add(1);
+    }
+}

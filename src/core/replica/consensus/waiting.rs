@@ -1,0 +1,107 @@
+//! What waits for which sync.
+//!
+//! Every `Ready` of the crate has a number, and they become durable in that order. One that must
+//! be written goes to the log as a ticket with its number; one that needs no write is durable as
+//! soon as all before it are, which is at once if nothing is out.
+//!
+//! ```text
+//!   ready     3 (write)   4 (nothing)   5 (nothing)   6 (write)   7 (nothing)
+//!   out       ticket 3                                ticket 6
+//!   durable   2
+//!   persisted(3)  ->  durable 5: releases what waits for 3, 4 and 5, in order
+//!   persisted(6)  ->  durable 7
+//! ```
+//!
+//! The example's 4 and 5 may carry the most dangerous message there is, the answer to a stale
+//! append with a commit index that is not durable here yet: it waits although its own `Ready`
+//! has nothing to write (R2).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use raft::eraftpb::Message;
+
+use crate::entry::SnapshotMark;
+
+/// The numbers of the crate's `Ready`s, what they wrote, and the messages held back for them.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Handed to the log and not reported back; numbers rise.
+    out: VecDeque<Written>,
+    /// Messages by the number that must be durable before they leave.
+    parked: BTreeMap<u64, Vec<Message>>,
+    /// Everything up to this number is durable.
+    durable: u64,
+    /// The newest number there is.
+    newest: u64,
+    /// The last number that changed (term, vote); 0 for the state at boot, which is durable.
+    ballot: u64,
+}
+
+struct Written {
+    number: u64,
+    install: Option<SnapshotMark>,
+}
+
+/// What a sync has settled.
+pub(super) struct Settled {
+    /// Everything up to here is durable: what `on_persist_ready` must be told.
+    pub(super) upto: u64,
+    /// The newest snapshot whose install became durable with it.
+    pub(super) install: Option<SnapshotMark>,
+}
+
+impl Waiting {
+    /// A new `Ready`; `ballot` says that it changes (term, vote).
+    pub(super) fn begin(&mut self, number: u64, ballot: bool) {
+        self.newest = number;
+        if ballot {
+            self.ballot = number;
+        }
+    }
+
+    /// It must be written: the log will report it.
+    pub(super) fn written(&mut self, number: u64, install: Option<SnapshotMark>) {
+        self.out.push_back(Written { number, install });
+    }
+
+    /// The log has synced everything up to the ticket `number`. `None` if that was known.
+    pub(super) fn settle(&mut self, number: u64) -> Option<Settled> {
+        let mut install = None;
+        while self.out.front().is_some_and(|written| written.number <= number) {
+            install = self.out.pop_front().and_then(|written| written.install).or(install);
+        }
+        let upto = self.out.front().map_or(self.newest, |next| next.number.saturating_sub(1));
+        let news = upto > self.durable;
+        self.durable = self.durable.max(upto);
+        news.then_some(Settled { upto, install })
+    }
+
+    /// The messages that may leave now, oldest first.
+    pub(super) fn released(&mut self) -> Vec<Message> {
+        let later = self.parked.split_off(&self.durable.saturating_add(1));
+        std::mem::replace(&mut self.parked, later).into_values().flatten().collect()
+    }
+
+    pub(super) fn park(&mut self, number: u64, message: Message) {
+        self.parked.entry(number).or_default().push(message);
+    }
+
+    pub(super) fn is_durable(&self, number: u64) -> bool {
+        number <= self.durable
+    }
+
+    /// Whether nothing is out: what needs no write is durable at once.
+    pub(super) fn is_idle(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// A snapshot is on its way to the disk.
+    pub(super) fn is_installing(&self) -> bool {
+        self.out.iter().any(|written| written.install.is_some())
+    }
+
+    /// The number that made the current (term, vote).
+    pub(super) fn ballot(&self) -> u64 {
+        self.ballot
+    }
+}

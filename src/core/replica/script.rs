@@ -1,0 +1,576 @@
+//! Golden scripts for replicas: a cluster without threads, disks or time of its own.
+//!
+//! The runner obeys outputs as the runtime does, one at a time, and prints them. Nothing moves
+//! unless the script says so: envelopes wait in the network, log writes wait at the disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use goldenscript::Command as Line;
+
+use super::consensus::Start;
+use super::envelope::{Address, Body, Envelope};
+use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
+use super::{Me, Replica, Restored, Settings};
+use crate::core::machine::{Command, Genesis, Machine, Member, Outcome};
+use crate::core::mvcc::KeyValue;
+use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
+use crate::error::Error;
+use crate::ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Term};
+use crate::keys::KeyRange;
+use crate::time::Instant;
+
+const TICK: Duration = Duration::from_millis(50);
+const CHUNK: usize = 64 * 1024 / 4;
+
+type Answered<T> = Result<T, Box<dyn StdError>>;
+
+/// What survives a crash.
+#[derive(Clone, Default)]
+struct Disk {
+    mark: SnapshotMark,
+    hard_state: HardState,
+    entries: Vec<Entry>,
+    snapshot: Option<(SnapshotFile, Vec<Section>)>,
+    boot: u64,
+}
+
+struct Host {
+    name: String,
+    id: NodeId,
+    incarnation: Incarnation,
+    replica: Option<Replica>,
+    disk: Disk,
+    /// Handed over, not synced.
+    writing: VecDeque<Persist>,
+    /// The snapshot being received: its bytes so far.
+    stage: Option<(SnapshotFile, u64)>,
+}
+
+/// A cluster that a script plays with.
+#[derive(Default)]
+struct Cluster {
+    hosts: Vec<Host>,
+    now: Instant,
+    network: VecDeque<(NodeId, NodeId, bytes::Bytes)>,
+    cut: Vec<(NodeId, NodeId)>,
+    tokens: u64,
+    settings: BTreeMap<String, u64>,
+    quiet: bool,
+    out: String,
+}
+
+impl Cluster {
+    fn genesis(&self) -> Genesis {
+        let ids: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
+        let members = self.hosts.iter().map(|host| Member {
+            id: host.id,
+            name: host.name.clone(),
+            address: String::new(),
+            incarnation: None,
+            learner: false,
+        });
+        let conf = ConfState { voters: ids, ..ConfState::default() };
+        let mark = SnapshotMark { index: Index::new(1), term: Term::new(1), conf };
+        Genesis { cluster: ClusterId::new(7), members: members.collect(), mark }
+    }
+
+    fn create(&mut self, count: u64) -> Answered<()> {
+        for n in 1..=count {
+            self.hosts.push(Host {
+                name: format!("n{n}"),
+                id: NodeId::new(n),
+                incarnation: Incarnation::new(100 + n),
+                replica: None,
+                disk: Disk::default(),
+                writing: VecDeque::new(),
+                stage: None,
+            });
+        }
+        let mark = self.genesis().mark;
+        for at in 0..self.hosts.len() {
+            let hard_state =
+                HardState { term: Term::new(1), commit: Index::new(1), ..HardState::default() };
+            self.hosts[at].disk = Disk { mark: mark.clone(), hard_state, ..Disk::default() };
+            self.start(at)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, at: usize) -> Answered<()> {
+        let genesis = self.genesis();
+        let setting = |name: &str, default| self.settings.get(name).copied().unwrap_or(default);
+        let settings = Settings {
+            tick: TICK,
+            heartbeat: TICK * 2,
+            election: TICK * 20,
+            snapshot_count: setting("snapshot_count", 1_000_000),
+            snapshot_log_bytes: 1 << 30,
+            snapshot_catchup_entries: setting("catchup", 0),
+            max_message_bytes: CHUNK * 4,
+            max_request_bytes: 32 * 1024,
+        };
+        let host = &mut self.hosts[at];
+        host.disk.boot += 1;
+        let disk = host.disk.clone();
+        let machine = match &disk.snapshot {
+            Some((file, sections)) => {
+                Machine::restore(sections.iter().cloned().map(Ok), &file.mark)?
+            }
+            None => Machine::new(genesis),
+        };
+        let start = Start {
+            id: host.id,
+            seed: 42 + disk.boot,
+            election_ticks: 20,
+            heartbeat_ticks: 2,
+            max_append_bytes: 32 * 1024,
+            max_inflight: 64,
+            max_uncommitted_bytes: 1 << 20,
+            max_apply_bytes: 1 << 20,
+            hard_state: disk.hard_state,
+            applied: disk.mark.index,
+            mark: disk.mark,
+            entries: disk.entries,
+        };
+        let me = Me { node: host.id, incarnation: host.incarnation, boot: disk.boot };
+        let saved = disk.snapshot.map(|(file, _)| file);
+        let cluster = ClusterId::new(7);
+        let restored = Restored { me, cluster, start, machine, saved };
+        host.replica = Some(Replica::new(settings, restored, self.now)?);
+        host.writing.clear();
+        host.stage = None;
+        self.give(at, Input::Time)
+    }
+
+    fn at(&self, name: &str) -> Answered<usize> {
+        let found = self.hosts.iter().position(|host| host.name == name);
+        found.ok_or_else(|| format!("no node {name}").into())
+    }
+
+    fn say(&mut self, at: usize, text: impl AsRef<str>) {
+        if !self.quiet {
+            let _ = writeln!(self.out, "{} {}", self.hosts[at].name, text.as_ref());
+        }
+    }
+
+    /// One input and everything that follows from it on this node.
+    fn give(&mut self, at: usize, input: Input) -> Answered<()> {
+        let Some(mut replica) = self.hosts[at].replica.take() else { return Ok(()) };
+        let outcome = self.drive(at, &mut replica, input);
+        match outcome {
+            Ok(()) => self.hosts[at].replica = Some(replica),
+            Err(error) => self.say(at, format!("halts: {error}")),
+        }
+        Ok(())
+    }
+
+    fn drive(&mut self, at: usize, replica: &mut Replica, input: Input) -> Result<(), Error> {
+        replica.handle(self.now, input)?;
+        let mut more = VecDeque::new();
+        loop {
+            while let Some(output) = replica.poll()? {
+                self.obey(at, output, &mut more)?;
+            }
+            let Some(input) = more.pop_front() else { return Ok(()) };
+            replica.handle(self.now, input)?;
+        }
+    }
+
+    fn obey(&mut self, at: usize, output: Output, more: &mut VecDeque<Input>) -> Result<(), Error> {
+        match output {
+            Output::Send { to, envelope, .. } => {
+                let from = self.hosts[at].id;
+                let text = format!("→ n{to} {}", self.describe(to, from, envelope.clone()));
+                self.say(at, text);
+                self.network.push_back((from, to, envelope));
+            }
+            Output::Persist(persist) => {
+                self.say(at, format!("writes {}", describe_persist(&persist)));
+                self.hosts[at].writing.push_back(persist);
+            }
+            Output::Reply { token, answer } => {
+                let text = match answer {
+                    Answer::Applied(outcome) => describe_outcome(&outcome),
+                    Answer::Done => "done".to_owned(),
+                    Answer::Failed(error) if error.is_unknown() => format!("unknown: {error}"),
+                    Answer::Failed(error) => format!("failed: {error}"),
+                };
+                self.say(at, format!("answers #{}: {text}", token.0));
+            }
+            Output::TakeSnapshot(image) => {
+                let mark = image.mark().clone();
+                let sections: Vec<Section> = image.sections().collect();
+                let file_bytes = sections.iter().map(|section| section.bytes.len() as u64).sum();
+                let hash = mark.index.get() * 1_000 + mark.term.get();
+                self.say(at, format!("takes a snapshot at {}", mark.index));
+                let file = SnapshotFile { mark, file_bytes, hash };
+                self.hosts[at].disk.snapshot = Some((file.clone(), sections));
+                more.push_back(Input::SnapshotTaken { oldest: file.mark.index, file });
+            }
+            Output::ReadChunk { to, transfer, offset, len, .. } => {
+                let bytes = bytes::Bytes::from(vec![0; len as usize]);
+                more.push_back(Input::ChunkRead { to, transfer, offset, bytes });
+            }
+            Output::Stage(file) => {
+                let hash = file.hash;
+                let have = match &self.hosts[at].stage {
+                    Some((staged, have)) if staged.hash == hash => *have,
+                    _ => 0,
+                };
+                self.hosts[at].stage = Some((file, have));
+                more.push_back(Input::Staged { hash, have });
+            }
+            Output::StageChunk { hash, bytes, .. } => {
+                let Some((_, have)) = &mut self.hosts[at].stage else { return Ok(()) };
+                *have += bytes.len() as u64;
+                let have = *have;
+                more.push_back(Input::Staged { hash, have });
+            }
+            Output::StageFinish { hash } => more.push_back(self.finish(hash)?),
+            Output::Unstage { .. } => self.hosts[at].stage = None,
+            Output::ReleaseLog(upto) => {
+                let disk = &mut self.hosts[at].disk;
+                if let Some((file, _)) = &disk.snapshot {
+                    disk.mark = file.mark.clone();
+                    disk.entries.retain(|entry| entry.index > file.mark.index);
+                }
+                self.say(at, format!("releases the log up to {upto}"));
+            }
+            Output::Members(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The received file is whole: the bytes are its sender's.
+    fn finish(&self, hash: u64) -> Result<Input, Error> {
+        let mut kept = self.hosts.iter().filter_map(|host| host.disk.snapshot.as_ref());
+        let Some((file, sections)) = kept.find(|(file, _)| file.hash == hash) else {
+            return Ok(Input::StageFailed { hash, why: "nobody has it".to_owned() });
+        };
+        let machine = Machine::restore(sections.iter().cloned().map(Ok), &file.mark)?;
+        Ok(Input::StageReady { hash, machine: Box::new(machine) })
+    }
+
+    fn describe(&self, to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
+        let incarnation = Incarnation::new(100 + to.get());
+        let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
+        let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
+            Ok(Ok(body)) => body,
+            other => return format!("{other:?}"),
+        };
+        match body {
+            Body::Raft(message) => message.to_string(),
+            Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
+            Body::Read { request } => format!("may I read? (question {request})"),
+            Body::ReadAnswer { request, index } => {
+                format!("read from {index} (question {request})")
+            }
+            Body::Offer { file, .. } => {
+                format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
+            }
+            Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
+            Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
+        }
+    }
+
+    fn persist(&mut self, at: usize) -> Answered<bool> {
+        let host = &mut self.hosts[at];
+        let mut last = None;
+        while let Some(persist) = host.writing.pop_front() {
+            let disk = &mut host.disk;
+            if let Some(mark) = persist.install {
+                disk.mark = mark;
+                disk.entries.clear();
+            }
+            if let Some(first) = persist.entries.first() {
+                disk.entries.retain(|entry| entry.index < first.index);
+            }
+            disk.entries.extend(persist.entries);
+            disk.hard_state = persist.hard_state.unwrap_or(disk.hard_state);
+            last = Some(persist.ticket);
+        }
+        let Some(ticket) = last else { return Ok(false) };
+        self.say(at, "is durable");
+        self.give(at, Input::Persisted(ticket))?;
+        Ok(true)
+    }
+
+    /// Delivers what is in the network now, not what that causes.
+    fn deliver(&mut self) -> Answered<bool> {
+        let batch = std::mem::take(&mut self.network);
+        let any = !batch.is_empty();
+        for (from, to, bytes) in batch {
+            let Some(at) = self.hosts.iter().position(|host| host.id == to) else { continue };
+            if self.cut.contains(&(from, to)) || self.hosts[at].replica.is_none() {
+                continue;
+            }
+            let incarnation = self.hosts[at].incarnation;
+            let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
+            match Envelope::open(&address, from, bytes) {
+                Ok(envelope) => self.give(at, Input::Deliver(envelope))?,
+                Err(error) => self.say(at, format!("refuses: {error}")),
+            }
+        }
+        Ok(any)
+    }
+
+    fn settle(&mut self) -> Answered<()> {
+        for _ in 0..1_000 {
+            let mut busy = false;
+            for at in 0..self.hosts.len() {
+                busy |= self.persist(at)?;
+            }
+            busy |= self.deliver()?;
+            if !busy {
+                return Ok(());
+            }
+        }
+        Err("the cluster does not come to rest".into())
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    fn write(&mut self, at: usize, command: &Command, timeout: u64) -> Answered<()> {
+        let deadline = self.now.after(Duration::from_millis(timeout));
+        let token = self.token();
+        self.give(at, Input::Write { token, payload: command.encode(), deadline })
+    }
+
+    fn crash(&mut self, at: usize) {
+        self.hosts[at].replica = None;
+        self.hosts[at].writing.clear();
+        // What was on its way from it still is; what it had not sent is gone.
+        self.say(at, "crashes");
+    }
+
+    fn tick(&mut self, names: &[String], ticks: u64) -> Answered<()> {
+        for _ in 0..ticks {
+            self.now = self.now.after(TICK);
+            for at in 0..self.hosts.len() {
+                if names.is_empty() || names.contains(&self.hosts[at].name) {
+                    self.give(at, Input::Time)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&mut self) {
+        for at in 0..self.hosts.len() {
+            let text = match &self.hosts[at].replica {
+                None => "is down".to_owned(),
+                Some(replica) => {
+                    let status = replica.status();
+                    let leader = status.leader.map_or("-".to_owned(), |id| format!("n{id}"));
+                    format!(
+                        "{:?} term {} leader {leader} commit {} applied {} revision {} hash {:08x}",
+                        status.role,
+                        status.term,
+                        status.commit,
+                        status.applied,
+                        status.revision,
+                        replica.machine().hash()
+                    )
+                }
+            };
+            self.say(at, text);
+        }
+    }
+
+    fn get(&mut self, at: usize, key: &str) -> Answered<()> {
+        let Some(replica) = &self.hosts[at].replica else { return Err("it is down".into()) };
+        let (revision, found) = replica.reader().get(key.as_bytes(), None)?;
+        let found = found.as_ref().map_or("nothing".to_owned(), describe_kv);
+        self.say(at, format!("holds {found} (revision {revision})"));
+        Ok(())
+    }
+
+    fn command(&mut self, line: &Line) -> Answered<()> {
+        let mut args = line.consume_args();
+        let mut node = |cluster: &Self| -> Answered<usize> {
+            cluster.at(&args.next_pos().ok_or("name a node")?.value)
+        };
+        match line.name.as_str() {
+            "put" => {
+                let at = node(self)?;
+                let key = args.next_pos().ok_or("key?")?.value.clone();
+                let value = args.next_pos().ok_or("value?")?.value.clone();
+                let prev = args.lookup_parse("prev")?.unwrap_or(false);
+                let timeout = args.lookup_parse("timeout")?.unwrap_or(60_000);
+                let (key, value) = (key.into(), value.into());
+                let lease = LeaseId::default();
+                self.write(at, &Command::Put { key, value, lease, prev }, timeout)
+            }
+            "delete" => {
+                let at = node(self)?;
+                let key = args.next_pos().ok_or("key?")?.value.clone();
+                self.write(at, &Command::Delete { range: KeyRange::key(key), prev: false }, 60_000)
+            }
+            "read" => {
+                let at = node(self)?;
+                let timeout = args.lookup_parse("timeout")?.unwrap_or(60_000);
+                let deadline = self.now.after(Duration::from_millis(timeout));
+                let token = self.token();
+                self.give(at, Input::Read { token, deadline })
+            }
+            "transfer" => {
+                let at = node(self)?;
+                let to = self.hosts[node_of(self, &mut args)?].id;
+                let deadline = self.now.after(Duration::from_secs(2));
+                let token = self.token();
+                self.give(at, Input::Transfer { token, to, deadline })
+            }
+            "get" => {
+                let at = node(self)?;
+                let key = args.next_pos().ok_or("key?")?.value.clone();
+                self.get(at, &key)
+            }
+            "persist" => {
+                let at = node(self)?;
+                self.persist(at).map(drop)
+            }
+            "crash" => {
+                let at = node(self)?;
+                self.crash(at);
+                Ok(())
+            }
+            "restart" => {
+                let at = node(self)?;
+                self.start(at)
+            }
+            "lose-disk" => {
+                let at = node(self)?;
+                self.crash(at);
+                let mark = self.genesis().mark;
+                let hard_state =
+                    HardState { term: Term::new(1), commit: Index::new(1), ..HardState::default() };
+                self.hosts[at].disk = Disk { mark, hard_state, ..Disk::default() };
+                let incarnation = self.hosts[at].incarnation.get();
+                self.hosts[at].incarnation = Incarnation::new(incarnation + 1_000);
+                self.start(at)
+            }
+            _ => self.world(line),
+        }
+    }
+
+    /// Commands that concern everybody.
+    fn world(&mut self, line: &Line) -> Answered<()> {
+        let mut args = line.consume_args();
+        match line.name.as_str() {
+            "set" => {
+                for name in ["snapshot_count", "catchup"] {
+                    if let Some(value) = args.lookup_parse(name)? {
+                        self.settings.insert(name.to_owned(), value);
+                    }
+                }
+                Ok(())
+            }
+            "cluster" => {
+                let count = args.lookup_parse("n")?.unwrap_or(3);
+                self.create(count)
+            }
+            "tick" => {
+                let ticks = args.lookup_parse("n")?.unwrap_or(1);
+                let names: Vec<String> =
+                    args.rest_pos().iter().map(|argument| argument.value.clone()).collect();
+                self.tick(&names, ticks)
+            }
+            "elect" => {
+                // Time passes for one node only, so that it is the one to stand.
+                let name = args.next_pos().ok_or("name a node")?.value.clone();
+                let quiet = std::mem::replace(&mut self.quiet, true);
+                for _ in 0..60 {
+                    self.tick(std::slice::from_ref(&name), 1)?;
+                    self.settle()?;
+                }
+                self.quiet = quiet;
+                Ok(())
+            }
+            "deliver" => self.deliver().map(drop),
+            "drop" => {
+                self.network.clear();
+                Ok(())
+            }
+            "settle" => self.settle(),
+            "cut" | "heal" => {
+                let (a, b) = (node_of(self, &mut args)?, node_of(self, &mut args)?);
+                let (a, b) = (self.hosts[a].id, self.hosts[b].id);
+                self.cut.retain(|pair| *pair != (a, b) && *pair != (b, a));
+                if line.name == "cut" {
+                    self.cut.extend([(a, b), (b, a)]);
+                }
+                Ok(())
+            }
+            "status" => {
+                self.status();
+                Ok(())
+            }
+            other => Err(format!("no such command: {other}").into()),
+        }
+    }
+}
+
+fn node_of(
+    cluster: &Cluster,
+    args: &mut goldenscript::ArgumentConsumer<'_>,
+) -> Answered<usize> {
+    cluster.at(&args.next_pos().ok_or("name a node")?.value)
+}
+
+fn describe_persist(persist: &Persist) -> String {
+    let mut parts = Vec::new();
+    if let Some(mark) = &persist.install {
+        parts.push(format!("snapshot {}", mark.index));
+    }
+    if let (Some(first), Some(last)) = (persist.entries.first(), persist.entries.last()) {
+        parts.push(format!("entries {}..={} of term {}", first.index, last.index, last.term));
+    }
+    if let Some(HardState { term, vote, commit }) = persist.hard_state {
+        parts.push(format!("term {term} vote n{vote} commit {commit}"));
+    }
+    parts.join(", ")
+}
+
+fn describe_kv(kv: &KeyValue) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (create, modified) = (kv.create_revision(), kv.mod_revision());
+    format!("{}={}@{create}/{modified}/{}", text(kv.key()), text(kv.value()), kv.version())
+}
+
+fn describe_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Put { revision, prev: None } => format!("put at revision {revision}"),
+        Outcome::Put { revision, prev: Some(prev) } => {
+            format!("put at revision {revision}, before it {}", describe_kv(prev))
+        }
+        Outcome::Deleted { revision, count, .. } => {
+            format!("deleted {count} at revision {revision}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+impl goldenscript::Runner for Cluster {
+    fn run(&mut self, line: &Line) -> Answered<String> {
+        let quiet = self.quiet;
+        self.quiet |= line.tags.contains("quiet");
+        self.command(line)?;
+        self.quiet = quiet;
+        Ok(std::mem::take(&mut self.out))
+    }
+}
+
+#[test]
+fn scripts() {
+    for entry in std::fs::read_dir("tests/scripts/replica").unwrap() {
+        let path = entry.unwrap().path();
+        goldenscript::run(&mut Cluster::default(), &path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}

@@ -1,0 +1,278 @@
+//! The machinery under every builder: asked once, answered once, awaited or blocked on.
+//!
+//! A builder is a [`Call`] around what is particular to it, an [`Ask`]. The states of a call:
+//!
+//! ```text
+//!            start: refused, or answered on the spot
+//!      New ────────────────────────────────────────────> Ended
+//!       │ start: handed over                              ▲  │ polled again: an error
+//!       ▼                                                 │  ▼
+//!     Waiting ────────── the reply came, or will never ───┘
+//! ```
+
+use bytes::BytesMut;
+use oneshot::{AsyncReceiver, Receiver, RecvError};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crate::core::machine::Outcome;
+use crate::error::{Error, Kind, Result};
+use crate::gate::{Gate, Reply, Request, Then};
+use crate::ids::NodeId;
+
+/// One kind of request: what is asked, and what becomes of the answer.
+pub(super) trait Ask: Unpin {
+    /// What the node says.
+    type Answer: Unpin;
+    /// What the caller is told.
+    type Response;
+
+    /// A request without an answer may have happened all the same.
+    const WRITES: bool;
+
+    /// Checks the request, then answers it on the spot or hands it over. Called once.
+    fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>>;
+
+    /// Makes the response of the node's answer. Called at most once, after [`Ask::start`].
+    fn finish(&mut self, gate: &dyn Gate, answer: Self::Answer) -> Result<Self::Response>;
+}
+
+/// Where a request is handed in, and on what terms.
+pub(super) struct Counter<'a> {
+    pub(super) gate: &'a dyn Gate,
+    timeout: Duration,
+    then: Then,
+}
+
+/// How far [`Ask::start`] came.
+pub(super) enum Started<A: Ask + ?Sized> {
+    Answered(A::Response),
+    HandedOver(Receiver<Result<A::Answer>>),
+}
+
+/// A request and how far it has come.
+pub(super) struct Call<A: Ask> {
+    gate: Arc<dyn Gate>,
+    /// `None`: the node's own.
+    timeout: Option<Duration>,
+    ask: A,
+    state: State<A::Answer>,
+}
+
+enum State<T> {
+    New,
+    Waiting(AsyncReceiver<Result<T>>),
+    Ended,
+}
+
+impl<A: Ask> Call<A> {
+    pub(super) fn new(gate: &Arc<dyn Gate>, ask: A) -> Self {
+        Self { gate: Arc::clone(gate), timeout: None, ask, state: State::New }
+    }
+
+    pub(super) fn ask_mut(&mut self) -> &mut A {
+        &mut self.ask
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = Some(timeout);
+    }
+
+    /// Blocks until the answer is there.
+    pub(super) fn wait(mut self) -> Result<A::Response> {
+        if !matches!(self.state, State::New) {
+            return block_on(|context| self.poll(context));
+        }
+        match self.start(Then::Lend)? {
+            Started::Answered(response) => Ok(response),
+            Started::HandedOver(reply) => {
+                self.gate.lend(&mut || reply.has_message() || reply.is_closed());
+                self.finish(reply.recv())
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<A::Response>> {
+        if matches!(self.state, State::New) {
+            self.state = State::Ended;
+            match self.start(Then::Leave) {
+                Ok(Started::HandedOver(reply)) => self.state = State::Waiting(reply.into_future()),
+                Ok(Started::Answered(response)) => return Poll::Ready(Ok(response)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        let State::Waiting(reply) = &mut self.state else {
+            let error = Error::invalid("the call has ended already: it was polled once too often");
+            return Poll::Ready(Err(outcome_of::<A>(error)));
+        };
+        let Poll::Ready(answer) = Pin::new(reply).poll(context) else { return Poll::Pending };
+        self.state = State::Ended;
+        Poll::Ready(self.finish(answer))
+    }
+
+    fn start(&mut self, then: Then) -> Result<Started<A>> {
+        let timeout = self.timeout.unwrap_or_else(|| self.gate.limits().request_timeout);
+        self.ask.start(&Counter { gate: &*self.gate, timeout, then })
+    }
+
+    fn finish(&mut self, reply: Result<Result<A::Answer>, RecvError>) -> Result<A::Response> {
+        match reply {
+            Ok(answer) => self.ask.finish(&*self.gate, answer?),
+            Err(RecvError) => {
+                let error = Error::new(Kind::Closed, "the node was closed before it answered");
+                Err(outcome_of::<A>(error))
+            }
+        }
+    }
+}
+
+impl<A: Ask + fmt::Debug> fmt::Debug for Call<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::New => "new",
+            State::Waiting(_) => "waiting",
+            State::Ended => "ended",
+        };
+        f.debug_struct("Call")
+            .field("ask", &self.ask)
+            .field("timeout", &self.timeout)
+            .field("state", &format_args!("{state}"))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Counter<'_> {
+    /// Hands in an encoded command.
+    pub(super) fn write<A: Ask<Answer = Outcome>>(&self, payload: BytesMut) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Write { payload, timeout, reply })
+    }
+
+    /// Asks to be told when the local state is recent enough.
+    pub(super) fn read<A: Ask<Answer = ()>>(&self) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Read { timeout, reply })
+    }
+
+    /// Asks for another leader.
+    pub(super) fn transfer<A: Ask<Answer = ()>>(&self, to: NodeId) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Transfer { to, timeout, reply })
+    }
+
+    fn hand_over<A: Ask>(
+        &self,
+        request: impl FnOnce(Reply<A::Answer>) -> Request,
+    ) -> Result<Started<A>> {
+        let (reply, answer) = oneshot::channel();
+        self.gate.submit(request(reply), self.then)?;
+        Ok(Started::HandedOver(answer))
+    }
+}
+
+/// An error about a request that was handed over and of which nothing more is known.
+fn outcome_of<A: Ask>(error: Error) -> Error {
+    if A::WRITES { error.with_unknown_outcome() } else { error }
+}
+
+/// For who polled a call first and waits for it then. Rare, so it may cost an allocation.
+fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        thread::park();
+    }
+}
+
+/// Gives a builder with a field `call` its deadline, its two ways to block, and its future.
+macro_rules! impl_call {
+    ($builder:ident -> $response:ty, $example:literal) => {
+        impl $builder {
+            /// How long the node may take. By default as long as its configuration says.
+            ///
+            /// The node itself keeps the deadline: it answers with an error that
+            /// [`is_timeout`](crate::Error::is_timeout) when it has passed. Without effect once
+            /// the call has been polled.
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # let id = node.id();
+            /// use std::time::Duration;
+            ///
+            #[doc = concat!($example, ".timeout(Duration::from_secs(1)).await?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn timeout(mut self, timeout: ::std::time::Duration) -> Self {
+                self.call.set_timeout(timeout);
+                self
+            }
+
+            /// Blocks the thread until the answer is there. Not for a thread that runs futures:
+            /// await the call there.
+            ///
+            /// # Errors
+            ///
+            /// Those of the call: see the type.
+            ///
+            /// ```no_run
+            /// # fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # let id = node.id();
+            #[doc = concat!("let response = ", $example, ".wait()?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn wait(self) -> crate::Result<$response> {
+                self.call.wait()
+            }
+
+            /// The same as `.timeout(timeout).wait()`.
+            ///
+            /// # Errors
+            ///
+            /// Those of the call: see the type.
+            ///
+            /// ```no_run
+            /// # fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # let id = node.id();
+            /// use std::time::Duration;
+            ///
+            #[doc = concat!(
+                "let response = ", $example, ".wait_timeout(Duration::from_secs(1))?;"
+            )]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn wait_timeout(self, timeout: ::std::time::Duration) -> crate::Result<$response> {
+                self.timeout(timeout).wait()
+            }
+        }
+
+        impl ::std::future::Future for $builder {
+            type Output = crate::Result<$response>;
+
+            fn poll(
+                mut self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<Self::Output> {
+                self.call.poll(context)
+            }
+        }
+    };
+}
+
+pub(super) use impl_call;

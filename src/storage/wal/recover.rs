@@ -1,0 +1,250 @@
+//! A directory of segments, read back into a log. Nothing on disk is changed here.
+//!
+//! What is accepted, from the first segment to the last:
+//!
+//! - sequences without a gap, each segment of this owner and behind the one before it;
+//! - every segment but the last ends in a seal, and a seal has a next segment. One exception: a
+//!   crash between the creation of a segment and the seal of the one before leaves an unsealed
+//!   segment and an empty one behind it;
+//! - entries without a gap. One whose index was already read replaces the tail from there
+//!   (`DUR-10`); terms never fall;
+//! - a new mark drops everything before it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::super::vfs::{OpenMode, Vfs};
+use super::super::{Identity, Torn, at, damaged};
+use super::record::{Base, Record};
+use super::scan::{End, Scan};
+use super::segment::{self, Head, Tail};
+use crate::entry::{Entry, HardState, SnapshotMark};
+use crate::error::{Error, Result};
+use crate::ids::{Index, Term};
+
+/// A segment that was read to its seal.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) path: PathBuf,
+    /// The highest entry in it.
+    pub(super) highest: Index,
+    pub(super) bytes: u64,
+}
+
+/// The log as the disk has it.
+#[derive(Debug)]
+pub(in crate::storage) struct Recovered {
+    pub(super) base: Base,
+    /// What the entries follow: position and term.
+    pub(in crate::storage) floor: (Index, Term),
+    pub(in crate::storage) last: (Index, Term),
+    /// From the floor on, without a gap.
+    pub(in crate::storage) entries: Vec<Entry>,
+    pub(in crate::storage) hard_state: HardState,
+    /// Oldest first.
+    pub(super) sealed: Vec<Sealed>,
+    /// The last segment with records, if it has no seal yet.
+    pub(super) open: Option<(PathBuf, Tail)>,
+    /// The sequence to go on with. If a segment of it is there, it is empty and to be replaced.
+    pub(super) next_sequence: u64,
+    /// The chain of the segment before that.
+    pub(super) previous: u32,
+    pub(in crate::storage) torn: Option<Torn>,
+}
+
+impl Recovered {
+    /// The mark that the log begins at, if no snapshot is needed to begin there.
+    pub(in crate::storage) fn genesis(&self) -> Option<&SnapshotMark> {
+        let mark = &self.base.mark;
+        (self.base.genesis && self.floor.0 == mark.index).then_some(mark)
+    }
+
+    /// The term of the entry at `index`, or of the floor.
+    pub(in crate::storage) fn term(&self, index: Index) -> Option<Term> {
+        if index == self.floor.0 {
+            return Some(self.floor.1);
+        }
+        let position = index.get().checked_sub(self.floor.0.next().get())?;
+        self.entries.get(usize::try_from(position).ok()?).map(|entry| entry.term)
+    }
+}
+
+/// The sequences of the segments in the directory, rising; none if it is missing.
+pub(in crate::storage) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<u64>> {
+    let names = match vfs.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(super::super::io_at("list", dir, error)),
+    };
+    let mut sequences: Vec<u64> =
+        names.iter().filter_map(|name| segment::parse_name(name)).collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+/// Reads the whole log. There must be at least one segment.
+pub(in crate::storage) fn recover(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    owner: &Identity,
+) -> Result<Recovered> {
+    let sequences = list(vfs, dir)?;
+    let mut log = Log::default();
+    let mut segments: Vec<Read> = Vec::new();
+    for (position, &sequence) in sequences.iter().enumerate() {
+        let path = dir.join(segment::file_name(sequence));
+        if let Some(before) = segments.last() {
+            check_sequence(dir, before, sequence)?;
+        }
+        let file = vfs.open(&path, OpenMode::Read).map_err(at("open", &path))?;
+        let head = segment::read_head(&*file, &path, sequence, owner)?;
+        check_link(segments.last(), &head, &path, &log)?;
+        let mut scan = Scan::new(&*file, &path, &head);
+        while let Some((offset, record)) = scan.next()? {
+            log.take(record, &head).map_err(|cause| damaged(&path, offset, cause))?;
+        }
+        let end = scan.finish()?;
+        let last = position.saturating_add(1) == sequences.len();
+        if last && end.sealed {
+            let missing = dir.join(segment::file_name(sequence.saturating_add(1)));
+            let text = format!("{} is missing: the one before it says that", missing.display());
+            return Err(Error::corrupt(format!("{text} it exists")));
+        }
+        segments.push(Read { path, head, end });
+    }
+    log.finish(dir, segments)
+}
+
+/// A segment as it was read.
+struct Read {
+    path: PathBuf,
+    head: Head,
+    end: End,
+}
+
+impl Read {
+    /// It holds only what it was created with.
+    fn is_empty(&self) -> bool {
+        self.head.newest.number == 0 && self.end.tail.end == self.head.newest.end
+    }
+}
+
+fn check_sequence(dir: &Path, before: &Read, sequence: u64) -> Result<()> {
+    let expected = before.head.header.sequence.saturating_add(1);
+    if sequence == expected {
+        return Ok(());
+    }
+    let missing = dir.join(segment::file_name(expected));
+    let next = segment::file_name(sequence);
+    Err(Error::corrupt(format!("{} is missing: the next one is {next}", missing.display())))
+}
+
+fn check_link(before: Option<&Read>, head: &Head, path: &Path, log: &Log) -> Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    let chain = before.end.link;
+    if head.header.previous != chain {
+        let cause = "it does not continue the segment before it";
+        return Err(damaged(path, 0, cause));
+    }
+    if head.header.before != log.last() {
+        let (index, term) = log.last();
+        let cause = format!("the segments before it end at index {index}, term {term}");
+        return Err(damaged(path, 0, cause));
+    }
+    Ok(())
+}
+
+/// The log so far.
+#[derive(Default)]
+struct Log {
+    base: Option<Base>,
+    floor: (Index, Term),
+    entries: Vec<Entry>,
+    hard_state: HardState,
+}
+
+impl Log {
+    fn last(&self) -> (Index, Term) {
+        self.entries.last().map_or(self.floor, |entry| (entry.index, entry.term))
+    }
+
+    /// Adds a record of a segment; an error says what it breaks.
+    fn take(&mut self, record: Record, head: &Head) -> Result<(), String> {
+        match record {
+            Record::Entry(entry) => return self.take_entry(entry),
+            Record::HardState(state) => self.hard_state = state,
+            Record::Mark(base) => {
+                if self.base.as_ref() == Some(&base) {
+                    return Ok(());
+                }
+                let first = self.base.is_none();
+                self.entries.clear();
+                self.floor = (base.mark.index, base.mark.term);
+                if first && head.header.before.0 > base.mark.index {
+                    self.floor = head.header.before;
+                }
+                self.base = Some(base);
+            }
+            Record::Seal => {}
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: Entry) -> Result<(), String> {
+        let (last, _) = self.last();
+        if self.base.is_none() || entry.index <= self.floor.0 || entry.index > last.next() {
+            return Err(format!(
+                "entry {} follows neither the mark at {} nor the last entry {last}",
+                entry.index, self.floor.0
+            ));
+        }
+        let kept = entry.index.get().saturating_sub(self.floor.0.get()).saturating_sub(1);
+        self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        let (_, term) = self.last();
+        if entry.term < term {
+            return Err(format!("entry {} falls from term {term} to {}", entry.index, entry.term));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn finish(self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+        let last_entry = self.last();
+        let base = self.base.ok_or_else(|| {
+            Error::corrupt(format!("the log in {} has no beginning", dir.display()))
+        })?;
+        let mut next_sequence =
+            segments.last().map_or(1, |last| last.head.header.sequence.saturating_add(1));
+        if segments.last().is_some_and(Read::is_empty) {
+            segments.pop();
+            next_sequence = next_sequence.saturating_sub(1);
+        }
+        let open = segments.pop_if(|last| !last.end.sealed);
+        if let Some(unsealed) = segments.iter().find(|read| !read.end.sealed) {
+            let cause = "the records end without a seal, but there is a next segment";
+            return Err(damaged(&unsealed.path, unsealed.end.tail.end, cause));
+        }
+        let last = open.as_ref().or(segments.last());
+        let previous = last.map_or(0, |last| last.end.link);
+        let torn = open.as_ref().and_then(|open| open.end.torn.clone());
+        Ok(Recovered {
+            base,
+            floor: self.floor,
+            last: last_entry,
+            entries: self.entries,
+            hard_state: self.hard_state,
+            sealed: segments.into_iter().map(Sealed::from).collect(),
+            open: open.map(|open| (open.path, open.end.tail)),
+            next_sequence,
+            previous,
+            torn,
+        })
+    }
+}
+
+impl From<Read> for Sealed {
+    fn from(read: Read) -> Self {
+        let tail = read.end.tail;
+        Self { path: read.path, highest: tail.highest, bytes: tail.end }
+    }
+}

@@ -123,14 +123,12 @@ impl Cluster {
     /// What the first member occupies on disk, and what it holds.
     pub(crate) fn disk(&self) -> Record {
         let mut record = Record::new();
-        let (Some(config), Some(node)) = (self.configs.first(), self.nodes.first()) else {
-            return record;
-        };
+        let Some(node) = self.nodes.first() else { return record };
+        let status = node.status();
+        let dir = self.dir.join(&status.name);
         let in_log = |path: &Path| path.components().any(|part| part.as_os_str() == "wal");
-        let dir = self.dir.join(config.name());
         record.set("wal_mb", machine::disk_mb(&dir, &in_log));
         record.set("snap_mb", machine::disk_mb(&dir, &|path| !in_log(path)));
-        let status = node.status();
         record.set("keys", status.keys);
         record.set("versions", status.versions);
         record

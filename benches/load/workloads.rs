@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate::{
-    Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, RangeRead, RangeResponse,
+    Delete, DeleteResponse, Get, GetResponse, KeyRange, Put, PutResponse, RangeRead, RangeResponse,
 };
 
 use crate::callers::{Caller, Workload};
@@ -122,7 +122,7 @@ impl Workload for Deletes {
 
     fn begin(&self, caller: &mut Caller) -> Option<Delete> {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
-        (at < self.count).then(|| caller.store.delete(doomed_key(at)))
+        (at < self.count).then(|| caller.store.delete(KeyRange::key(doomed_key(at))))
     }
 
     fn is_right(&self, response: &DeleteResponse) -> bool {

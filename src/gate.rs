@@ -60,8 +60,9 @@ pub(crate) trait Gate: Send + Sync + 'static {
     /// do. For callers that would block anyway: saves them the wake-up of another thread.
     fn lend(&self, done: &mut dyn FnMut() -> bool);
 
-    /// The data, readable on any thread at the last published revision.
-    fn reader(&self) -> &Reader;
+    /// The data, readable on any thread at the last published revision, as long as the node is
+    /// open.
+    fn reader(&self) -> Result<&Reader>;
 
     /// This node leads alone: no other member could have acknowledged anything since, so what is
     /// published here is the newest state there is and a linearizable read needs no round.

@@ -13,8 +13,8 @@ const SMALLEST: &[u8] = &[0];
 /// A set of keys: one key, a half-open interval, or all keys from one on (`SEL-1`).
 ///
 /// Keys are byte strings, ordered bytewise. An interval whose end is not after its start selects
-/// nothing; that is no mistake (`SEL-3`). A single key is made by [`KeyRange::key`] and never by a
-/// conversion, so that a string is never taken for a range by accident.
+/// nothing; that is no mistake (`SEL-3`). What converts into a key converts into the range of that
+/// one key, never into more: a prefix or "from here on" is always asked for by name.
 ///
 /// ```
 /// use quorate::KeyRange;
@@ -26,6 +26,7 @@ const SMALLEST: &[u8] = &[0];
 /// assert!(!KeyRange::from("a".."c").contains(b"c"));
 /// assert!(KeyRange::from("a"..).contains(b"zzz"));
 /// assert!(KeyRange::from(..).contains(&[0]));
+/// assert_eq!(KeyRange::from("a"), KeyRange::key("a"));
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyRange {
@@ -171,6 +172,19 @@ impl KeyRange {
         }
     }
 }
+
+/// What is a key stands for its range of one. Not for every `Into<Bytes>`: ranges would collide.
+macro_rules! key_is_range {
+    ($($key:ty),+) => {$(
+        impl From<$key> for KeyRange {
+            fn from(key: $key) -> Self {
+                Self::key(key)
+            }
+        }
+    )+};
+}
+
+key_is_range!(&'static str, &'static [u8], String, Vec<u8>, Bytes);
 
 impl<K: Into<Bytes>> From<Range<K>> for KeyRange {
     fn from(range: Range<K>) -> Self {

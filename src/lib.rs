@@ -23,11 +23,11 @@ pub use core::mvcc::KeyValue;
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
-pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
     RangeRead, RangeResponse, TransferLeader,
 };
+pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
 pub use store::Store;
 pub use transport::{Lane, Peer, Transport};

@@ -40,9 +40,10 @@ pub struct Peer {
 pub trait Transport: Send + Sync + 'static {
     /// Hands over one envelope for `to`, without blocking: a full queue drops it.
     ///
-    /// Called from the node's threads and from callers' threads, sometimes several at once. It
+    /// Called from the node's threads and from callers' threads, one at a time for each node. It
     /// may call `deliver` of another node of this process, and `deliver` may call `send`: so do
-    /// not hold a lock around `deliver` that `send` takes.
+    /// not hold a lock around `deliver` that `send` takes, and ask the sending node for nothing
+    /// (its status, its data) from within.
     fn send(&self, to: NodeId, lane: Lane, envelope: Bytes);
 
     /// The other members changed: the list is complete and replaces the one before. Called once

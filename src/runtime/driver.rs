@@ -8,9 +8,9 @@
 //!
 //! No turn waits for a disk. A turn is short: its length is bounded by what the mailbox holds.
 
+use crate::core::machine::Outcome;
 use crate::core::replica::Replica;
 use crate::core::replica::io::{Answer, Input, Output, Token};
-use crate::core::machine::Outcome;
 use crate::error::{Error, Result};
 use crate::gate::{Reply, Request};
 

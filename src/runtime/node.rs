@@ -145,7 +145,7 @@ impl Node {
         self.hand_over(deadline / 4);
         self.end(deadline)?;
         match self.shared.halted.get() {
-            Some(_) => Err(self.shared.ended()),
+            Some(_) => Err(self.shared.ending()),
             None => Ok(()),
         }
     }
@@ -240,9 +240,8 @@ impl std::fmt::Debug for Inbox {
 impl Shared {
     /// Lets the threads end.
     pub(super) fn stop(&self) {
-        self.mailbox.close();
+        self.end();
         self.closing.store(true, Ordering::Release);
-        self.leads_alone.store(false, Ordering::Release);
         self.log.stop();
         self.jobs.stop();
         self.node_thread.unpark();

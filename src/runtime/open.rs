@@ -117,8 +117,7 @@ fn open_storage(
         return Err(Error::config(text));
     }
     let mark = genesis.mark.clone();
-    let hard_state =
-        HardState { term: mark.term, commit: mark.index, ..HardState::default() };
+    let hard_state = HardState { term: mark.term, commit: mark.index, ..HardState::default() };
     let incarnation = fresh_incarnation()?;
     let (cluster, node) = (founding.cluster, founding.node);
     let boot = storage::Bootstrap { cluster, node, incarnation, mark, hard_state };

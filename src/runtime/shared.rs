@@ -55,6 +55,8 @@ pub(super) struct Shared {
     /// Set once, when the node stops itself.
     pub(super) halted: OnceLock<Arc<Error>>,
     pub(super) closing: AtomicBool,
+    /// Closing or halted: nothing may be read or asked any more.
+    ended: AtomicBool,
     pub(super) node_thread: Unparker,
     /// When somebody has to drive at the latest, in nanoseconds.
     wake_at: AtomicU64,
@@ -84,6 +86,7 @@ impl Shared {
             transport,
             halted: OnceLock::new(),
             closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             node_thread,
             wake_at: AtomicU64::new(0),
             parked_until: AtomicU64::new(0),
@@ -106,7 +109,8 @@ impl Shared {
         for _ in 0..BORROWED_TURNS {
             self.mailbox.barrier();
             let Some(mut driver) = self.driver.try_lock() else { return };
-            if self.halted.get().is_some() {
+            if self.ended.load(Ordering::Acquire) {
+                // Nothing is decided any more, and nobody may wait for it.
                 drop(driver);
                 return self.abandon();
             }
@@ -122,7 +126,13 @@ impl Shared {
             if wake_at.nanos() < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
             }
-            if !self.mailbox.is_filled() {
+            // The fence in `is_filled` also orders the end: whoever ended the node meanwhile and
+            // did not get the driver leaves it to this thread to tell those who wait.
+            let filled = self.mailbox.is_filled();
+            if self.ended.load(Ordering::SeqCst) {
+                return self.abandon();
+            }
+            if !filled {
                 return;
             }
         }
@@ -166,28 +176,37 @@ impl Shared {
                 tracing::error!(%cause, member = %self.address.node, "the node has halted");
             }
         }
-        self.leads_alone.store(false, Ordering::Release);
-        self.mailbox.close();
+        self.end();
         self.abandon();
         self.node_thread.unpark();
     }
 
-    /// Answers everybody who waits with why nothing more will come.
+    /// Nothing may be read or asked from here on.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.leads_alone.store(false, Ordering::Release);
+        self.mailbox.close();
+    }
+
+    /// Answers everybody who waits with why nothing more will come. A thread that drives at the
+    /// moment does it instead when its turn is over: waiting for it here could be waiting for a
+    /// thread that waits for this one, through two nodes that deliver to each other.
     pub(super) fn abandon(&self) {
-        let left = self.driver.lock().abandon(self);
+        self.mailbox.barrier();
+        let Some(mut driver) = self.driver.try_lock() else { return };
+        let left = driver.abandon(self);
+        drop(driver);
         self.mailbox.answered(left.len());
         for waiter in left {
-            waiter.fail(self.ended());
+            waiter.fail(self.ending());
         }
     }
 
     /// Why the node takes and gives nothing any more.
-    pub(super) fn ended(&self) -> Error {
+    pub(super) fn ending(&self) -> Error {
         match self.halted.get() {
-            Some(cause) => {
-                Error::new(Kind::Halted, format!("the node has halted: {cause}"))
-                    .because(Arc::clone(cause))
-            }
+            Some(cause) => Error::new(Kind::Halted, format!("the node has halted: {cause}"))
+                .because(Arc::clone(cause)),
             None => Error::new(Kind::Closed, "the node is closed"),
         }
     }
@@ -215,10 +234,8 @@ impl Shared {
 
     /// Watches for a sync that takes too long (raft-notes 9.2).
     pub(super) fn watch_disk(&self, patience: Duration, overdue: &mut bool) {
-        let late = self
-            .log
-            .busy_since()
-            .is_some_and(|since| self.clock.now().since(since) >= patience);
+        let late =
+            self.log.busy_since().is_some_and(|since| self.clock.now().since(since) >= patience);
         if late != *overdue {
             *overdue = late;
             self.mailbox.report(Input::DiskOverdue(late));
@@ -239,8 +256,8 @@ pub(super) fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error
 impl Gate for Shared {
     fn submit(&self, request: Request, then: Then) -> Result<()> {
         let posted = Posted { request, at: self.clock.now() };
-        if self.halted.get().is_some() {
-            return Err(self.ended());
+        if self.ended.load(Ordering::Acquire) {
+            return Err(self.ending());
         }
         self.mailbox.post(posted)?;
         self.turns();
@@ -262,8 +279,8 @@ impl Gate for Shared {
         self.log.wake();
     }
 
-    fn reader(&self) -> &Reader {
-        &self.reader
+    fn reader(&self) -> Result<&Reader> {
+        if self.ended.load(Ordering::Acquire) { Err(self.ending()) } else { Ok(&self.reader) }
     }
 
     fn leads_alone(&self) -> bool {

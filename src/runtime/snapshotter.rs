@@ -82,10 +82,11 @@ impl Snapshotter {
                     compacted: image.compacted(),
                 };
                 let closing = || Error::new(Kind::Closed, "the node is closing");
-                let sections = image.sections().map(|section| match shared.closing.load(Ordering::Acquire) {
-                    true => Err(closing()),
-                    false => Ok(section),
-                });
+                let sections =
+                    image.sections().map(|section| match shared.closing.load(Ordering::Acquire) {
+                        true => Err(closing()),
+                        false => Ok(section),
+                    });
                 match self.snapshots.write(&head, sections) {
                     Ok(info) => Ok(Some(self.taken(info))),
                     Err(error) if error.is_closed() => Ok(None),
@@ -123,6 +124,7 @@ impl Snapshotter {
                 drop(slot.take_if(|stage| stage.key().hash == hash));
                 Ok(None)
             }
+            Output::Discard(_) => Ok(None),
             other => Err(Error::new(Kind::Halted, format!("not a snapshot's job: {other:?}"))),
         }
     }

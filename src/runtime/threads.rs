@@ -33,7 +33,8 @@ impl Threads {
         let name = |what: &str| format!("quorate-{what}");
         let mut threads = Self { handles: Vec::with_capacity(3), ended };
         let node = Arc::clone(shared);
-        threads.spawn(name("node"), shared, &running, move || run_node(&node, &parker, patience))?;
+        threads
+            .spawn(name("node"), shared, &running, move || run_node(&node, &parker, patience))?;
         let log = Arc::clone(shared);
         threads.spawn(name("log"), shared, &running, move || writer::run(&log))?;
         let snapshot = Arc::clone(shared);

@@ -174,7 +174,7 @@ impl_call!(Get -> GetResponse, "store.get(\"color\")");
 
 impl GetAsk {
     fn read(&self, gate: &dyn Gate) -> Result<GetResponse> {
-        let reader = gate.reader();
+        let reader = gate.reader()?;
         let (revision, kv) = reader.get(&self.key, self.view.at)?;
         let revision = self.view.header_revision(reader, revision);
         Ok(GetResponse { header: Header::at(gate, revision), kv })
@@ -302,7 +302,7 @@ impl_call!(RangeRead -> RangeResponse, "store.range(\"jobs/\"..\"jobs0\")");
 
 impl RangeAsk {
     fn read(&self, gate: &dyn Gate) -> Result<RangeResponse> {
-        let reader = gate.reader();
+        let reader = gate.reader()?;
         let (revision, kvs, more, count) = if self.count_only {
             let (revision, count) = reader.count(&self.range, self.view.at)?;
             (revision, Vec::new(), false, count)

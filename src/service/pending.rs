@@ -209,7 +209,7 @@ macro_rules! impl_call {
             /// the call has been polled.
             ///
             /// ```no_run
-            /// # async fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # async fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
             /// # let id = node.id();
             /// use std::time::Duration;
             ///
@@ -230,7 +230,7 @@ macro_rules! impl_call {
             /// Those of the call: see the type.
             ///
             /// ```no_run
-            /// # fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
             /// # let id = node.id();
             #[doc = concat!("let response = ", $example, ".wait()?;")]
             /// # Ok(())
@@ -247,13 +247,13 @@ macro_rules! impl_call {
             /// Those of the call: see the type.
             ///
             /// ```no_run
-            /// # fn example(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
             /// # let id = node.id();
             /// use std::time::Duration;
             ///
             #[doc = concat!(
-                "let response = ", $example, ".wait_timeout(Duration::from_secs(1))?;"
-            )]
+                        "let response = ", $example, ".wait_timeout(Duration::from_secs(1))?;"
+                    )]
             /// # Ok(())
             /// # }
             /// ```

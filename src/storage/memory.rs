@@ -134,7 +134,6 @@ impl Memory {
     pub(crate) fn kill(&self) {
         let mut state = self.disk.lock();
         state.power += 1;
-        state.plan = Plan::Nothing;
         state.locks.clear();
     }
 
@@ -239,7 +238,9 @@ impl Inode {
         let kept = match draws.below(3) {
             0 => old.min(new),
             1 => new,
-            _ => old.min(new) + draws.below(old.abs_diff(new) + 1),
+            _ => (old.min(new) + draws.below(old.abs_diff(new) + 1))
+                .next_multiple_of(SECTOR)
+                .min(old.max(new)),
         };
         let mut survived = self.durable.clone();
         survived.resize(kept.div_ceil(SECTOR) * SECTOR, 0);

@@ -41,6 +41,8 @@
 //!
 //! Threads, clocks and randomness: the callers own them. `std::fs` is named in `disk.rs` only.
 
+#[cfg(test)]
+mod crash;
 mod disk;
 mod identity;
 mod lock;
@@ -213,8 +215,7 @@ impl Directory {
         }
         let (vfs, wal_dir) = (&*self.vfs, &self.options.wal_dir);
         if wal::list(vfs, wal_dir)?.is_empty() {
-            let missing = wal_dir.join(wal::file_name(1));
-            let text = format!("{} and all later segments are missing", missing.display());
+            let text = format!("{} holds no log segment", wal_dir.display());
             return Err(Error::corrupt(format!("{text}, but {} is there", identity.display())));
         }
         let mut log = wal::recover(vfs, wal_dir, &owner)?;

@@ -30,7 +30,8 @@ pub type VfsLock = Box<dyn Send + Sync>;
 /// [`Vfs::sync_dir`]. Until then a power failure may lose any part of them, in any combination:
 /// storage assumes no order at all. It does assume that
 ///
-/// - an aligned sector of 512 bytes is written as a whole or not at all,
+/// - an aligned sector of 512 bytes is written as a whole or not at all, and a file does not end
+///   within one that was written as a whole,
 /// - a rename happens as a whole or not at all, and replaces a file of the new name,
 /// - what was synced stays as it was; storage checks that it did, and refuses what did not.
 ///

@@ -151,12 +151,12 @@ pub(crate) fn decode(payload: Bytes) -> Result<(Origin, Command), Malformed> {
     let origin = read_frame(&mut reader)?;
     let body = reader.rest();
     let len = body.len();
-    let wire = Wire::decode(body).map_err(|_| Malformed { what: "command" })?;
+    let wire = Wire::decode(body).map_err(|_| Malformed { what: "encoding of a command" })?;
     // Whatever protobuf skipped or merged is missing from the length (see the module's comment).
     if wire.encoded_len() != len {
-        return Err(Malformed { what: "command: unknown or repeated field" });
+        return Err(Malformed { what: "field of a command" });
     }
-    let command = wire.command.ok_or(Malformed { what: "command: no kind" })?;
+    let command = wire.command.ok_or(Malformed { what: "kind of a command" })?;
     Ok((origin, Command::from_wire(command)?))
 }
 
@@ -238,4 +238,4 @@ struct WireAnnounce {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,7 +25,8 @@
 //!
 //! Entry 4 is a repeat: it is answered from the session (`session.rs`) and changes nothing. Entry
 //! 5 is refused on all members alike: it takes an index, but no revision (`SEL-9`, `KV-39`). Entry
-//! 6 shows that node 2 was started again; 7 is a straggler from before, and comes too late.
+//! 6 shows that node 2 was started again; 7 is a straggler from before, and comes too late. The
+//! script `tests/scripts/machine/example` runs this.
 //!
 //! # Invariants
 //!
@@ -62,7 +63,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub(crate) use command::{Command, FRAME_BYTES, Origin, decode, stamp};
+#[cfg(test)]
+pub(crate) use command::FRAME_BYTES;
+pub(crate) use command::{Command, Origin, decode, stamp};
 pub(crate) use image::Image;
 pub(crate) use member::{Member, Members};
 pub(crate) use outcome::{Outcome, Refusal};

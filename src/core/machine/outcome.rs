@@ -28,8 +28,8 @@ pub(crate) enum Outcome {
     Announced,
     /// Nothing was changed, and why.
     Refused(Refusal),
-    /// Nothing was changed: the origin has given this proposal up, or was started again since.
-    /// It will never apply from here on.
+    /// Nothing was changed: the origin has ceased to wait for this proposal, or was started again
+    /// since. From here on it never applies; whether it did before is forgotten.
     Superseded,
 }
 

@@ -12,8 +12,9 @@
 //!
 //! - At or above `base` and filled: a repeat. It changes nothing and has the same outcome.
 //! - At or above `base` and not filled: new. It is applied, and its place is filled.
-//! - Below `base`: the origin waits for it no longer. It is never applied any more, which is what
-//!   lets an origin give a proposal up and still say for sure that it will not happen.
+//! - Below `base`: the origin waits for it no longer, and it is never applied any more. So what
+//!   was given up cannot happen long after: once the higher watermark is applied, it has happened
+//!   or never will.
 //!
 //! Every proposal carries the origin's watermark, so the window moves on by itself. Sequences
 //! restart with the origin's boot counter; a newer boot begins an empty window, and whatever an
@@ -25,8 +26,8 @@ use super::command::Origin;
 use super::outcome::{Outcome, Refusal};
 use crate::ids::{Incarnation, NodeId, Revision};
 
-/// How far above the watermark a sequence may lie. A node keeps fewer proposals in flight, so it
-/// never meets this bound; it limits what a broken one can cost every member.
+/// How far above the watermark a sequence may lie. A node that waits for an old proposal proposes
+/// nothing beyond it; the bound limits what a broken one can cost every member.
 pub(crate) const MAX_WINDOW: usize = 65_536;
 
 /// What is kept of an outcome: no records, so that a window is small. Whoever asks again learns
@@ -180,7 +181,8 @@ impl Sessions {
         }
     }
 
-    /// What became of a proposal; `None` if it has not been applied and still may be.
+    /// What became of a proposal that its origin still waits for; `None` if it has not been
+    /// applied and still may be.
     pub(super) fn outcome_of(&self, node: NodeId, boot: u64, sequence: u64) -> Option<Outcome> {
         let session = self.by_node.get(&node).filter(|session| session.boot >= boot)?;
         if session.boot > boot {

@@ -21,7 +21,8 @@ pub(super) struct Slot {
 
 struct Older(Vec<Record>);
 
-/// Main revision and liveness of a record in one word.
+/// Main revision and liveness of a record in one word. 63 bits last for
+/// 290,000 years at a change every microsecond.
 #[derive(Clone, Copy)]
 struct Stamp(u64);
 

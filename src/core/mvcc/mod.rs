@@ -1,4 +1,93 @@
-//! (chapter follows)
+//! Keys, their versions, and the history of both.
+//!
+//! # Revisions
+//!
+//! The store is one ordered map from keys to values that forgets nothing until it is told to.
+//! There is one counter for all of it, the *revision*: every write transaction that changes
+//! something takes the next one, and each change inside the transaction gets the next place
+//! under it, from 0 (`DM-2`). Replicas agree because they apply the same commands in the same
+//! order, and nothing else goes into this counter: no clock, no chance, no thread.
+//!
+//! A change writes a *record*: the key, its value, and where it stands in the key's life. Nothing
+//! is changed in place, so whoever names a revision names a state that stays as it is:
+//!
+//! ```text
+//!   call                          revision   record (main,sub)
+//!   put a=1                           2      (2,0) a=1 create 2 version 1
+//!   put a=2                           3      (3,0) a=2 create 2 version 2
+//!   put b=x, put c=y, delete a        4      (4,0) b=x   (4,1) c=y   (4,2) a deleted
+//!   delete zz (not there)             4      none: nothing has changed (DM-4)
+//!   put a=3                           5      (5,0) a=3 create 5 version 1
+//!
+//!   revision    1      2      3      4      5
+//!   a           .      1 ──── 2      †      3      a life from put to tombstone: a generation
+//!   b           .      .      .      x ──── x
+//!   c           .      .      .      y ──── y
+//! ```
+//!
+//! Read a column and you have the state at that revision: of each key the last record at or
+//! before it, and nothing if that is a tombstone (`DM-10`). A put after a tombstone begins a new
+//! *generation*, with a new create revision, and counts its versions from 1 again (`DM-7`).
+//!
+//! # Two orders of the same records
+//!
+//! ```text
+//!   index, by key (index.rs, leaf.rs)             history, by revision (history.rs)
+//!
+//!   fences     ""           "d"                    block    (2,0) (3,0) (4,0) ..   1,024 records
+//!               |            |                     block    ..                     1,024 records
+//!   leaves   [a b c]      [d .. k]                 tail     (5,0)
+//!             |
+//!             +- newest (5,0), older (2,0) (3,0) (4,2)
+//! ```
+//!
+//! Every record is one allocation (`record.rs`) that both point to. The index answers reads. The
+//! history answers "what happened since", and is what images and hashes are made of: a pin of it
+//! costs one reference per block, and then needs nothing of the writer.
+//!
+//! # One writer, many readers
+//!
+//! [`Mvcc`] belongs to one thread at a time. A [`Reader`] is cloned to any thread, and reads at a
+//! *published* revision: it sees records at or before it, and what the writer adds meanwhile is
+//! after it. So a read of many leaves, one by one, is one snapshot, though the writer never
+//! stops. Three things could break that, and each is caught:
+//!
+//! - A *compaction* removes records that the read still needs. It raises the compacted revision
+//!   before it removes anything, and every read looks at that bound again when it is done: then
+//!   it fails (`KV-2`), or, if it was to read the newest state, starts again.
+//! - A *split or join* moves slots between leaves. A read remembers the key it has come to, not
+//!   the leaf.
+//! - A *replacement* (a snapshot from the leader) exchanges everything. It raises the epoch of
+//!   the tree; a read that sees two epochs starts again.
+//!
+//! # Compaction
+//!
+//! Compacting at R forgets what no read at R or later can see: of each key, all records before
+//! its last one at or before R (`CMP-4`). If that one is a tombstone it goes too, and with it the
+//! generation; unless it is exactly at R, so that a watcher from R on still learns of it
+//! (`CMP-5`). In the example, compacting at 4 leaves b, c, `(4,2) a deleted` and `(5,0)`.
+//!
+//! Only keys that have changed since the compaction before can have anything to forget. So the
+//! work is measured by the changes, not by the keys, and the history says which they are.
+//!
+//! # Invariants
+//!
+//! - Index and history hold the same records; per key and over all, positions ascend (`DM-2`).
+//! - Every record at or before the published revision is in the index before it is published, and
+//!   compacted ≤ published ≤ revision. All three never fall (`DM-5`).
+//! - At or before the compacted revision each key has at most one record, and a tombstone only
+//!   exactly there. A restore refuses records that say otherwise.
+//!
+//! # What is not done
+//!
+//! - A compaction runs in one go, on the thread that applies. It takes some microseconds per
+//!   change since the one before; large ones should run in slices.
+//! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
+//!   cores that word, not the leaves, will be what they wait for.
+//! - There are no sort orders, filters or compares here (`KV-8` to `KV-15`), and no lease table:
+//!   a record only names its lease (`KV-32`).
+//! - A restore puts keys in one by one, in the order of the history. Sorting them first and
+//!   building whole leaves would be faster.
 
 mod hash;
 mod history;
@@ -18,7 +107,6 @@ use std::sync::Arc;
 use self::history::{History, Records};
 use self::index::Index;
 
-pub(crate) use self::hash::Hash;
 pub(crate) use self::read::{RangePage, Reader};
 pub use self::record::KeyValue;
 pub(crate) use self::record::Record;

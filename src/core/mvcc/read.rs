@@ -119,6 +119,10 @@ pub(super) fn page(
     let mut page = RangePage { revision: at, kvs: Vec::new(), more: false, count: 0 };
     index.walk(&Span::new(range), |leaf, slots| {
         let room = limit.saturating_sub(page.kvs.len());
+        if room == 0 {
+            add(&mut page.count, leaf.count(slots, at));
+            return ControlFlow::Continue(());
+        }
         let before = page.kvs.len();
         page.kvs.extend(leaf.live(slots.clone(), at).take(room).cloned().map(KeyValue::new));
         let taken = page.kvs.len().saturating_sub(before);

@@ -5,6 +5,9 @@ use super::{FIRST, Mvcc};
 use crate::error::{Error, Result};
 use crate::ids::Revision;
 
+/// Beyond this the index has no room for a revision; no store gets there by writing.
+const LAST: Revision = Revision::new(u64::MAX >> 1);
+
 impl Mvcc {
     /// Rebuilds a store from its records, which must come by position (`DM-16`). All of it is
     /// readable at once.
@@ -21,7 +24,9 @@ impl Mvcc {
         revision: Revision,
         records: impl Iterator<Item = Result<Record>>,
     ) -> Result<Self> {
-        if revision < FIRST || compacted.is_some_and(|compacted| compacted > revision) {
+        let possible = FIRST..=LAST;
+        if !possible.contains(&revision) || compacted.is_some_and(|compacted| compacted > revision)
+        {
             let compacted = compacted.unwrap_or_default();
             let bounds = format!("a store at revision {revision}, compacted at {compacted}");
             return Err(Error::corrupt(bounds));

@@ -300,8 +300,9 @@ fn records_that_do_not_follow_are_refused() {
     restore(None, 3, &[build("a", 2, 2, 1), build("a", 3, 2, 2)]).unwrap();
     restore(Some(3), 4, &[build("a", 3, 2, 2), dead(4)]).unwrap();
     restore(Some(3), 3, &[dead(3)]).unwrap();
-    let wrong: [(Option<u64>, u64, &[Record]); 11] = [
+    let wrong: [(Option<u64>, u64, &[Record]); 12] = [
         (None, 0, &[]),
+        (None, 1 << 63, &[]),
         (Some(3), 2, &[]),
         (None, 2, &[build("a", 3, 3, 1)]),
         (None, 3, &[build("a", 3, 3, 1), build("b", 2, 2, 1)]),
@@ -371,6 +372,15 @@ fn check_snapshot(kvs: &[KeyValue], at: Revision, keys: u16) {
     assert_eq!(new, at.get() - 1, "one new key per revision");
 }
 
+/// Ends the readers when the writer is done, also when it has failed.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// DM-14, KV-18, INV-4: while the writer writes, compacts and is replaced, each read is of one
 /// revision, whole.
 #[test]
@@ -393,6 +403,7 @@ fn every_read_beside_the_writer_is_one_snapshot() {
                 }
             });
         }
+        let _stop = StopOnDrop(&stop);
         start.wait();
         for round in 2..=ROUNDS {
             write_round(&mut mvcc, round, KEYS);
@@ -408,7 +419,6 @@ fn every_read_beside_the_writer_is_one_snapshot() {
                 mvcc.replace(restored);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(mvcc.index.verify() > 3, "the index has several leaves");
 }
@@ -460,6 +470,7 @@ fn a_read_beside_a_replacement_is_of_one_content() {
                 reads.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let _stop = StopOnDrop(&stop);
         for _ in 0..500 {
             // Somewhere in the next read but one: a read that is disturbed starts again, so it
             // is not disturbed twice.
@@ -469,6 +480,20 @@ fn a_read_beside_a_replacement_is_of_one_content() {
             }
             other = mvcc.replace(other);
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// CMP-6: where keys go, leaves go too.
+#[test]
+fn leaves_that_empty_are_joined() {
+    let mut mvcc = Mvcc::new();
+    for number in 0..KEYS {
+        mvcc.begin().put(&key(number), b"", LeaseId::new(0));
+    }
+    let before = mvcc.index.verify();
+    mvcc.begin().delete(&KeyRange::all());
+    mvcc.begin().put(b"last", b"", LeaseId::new(0));
+    mvcc.compact(mvcc.revision()).unwrap();
+    let after = mvcc.index.verify();
+    assert!(before > 10 && after < 3, "{before} leaves, then {after}");
 }

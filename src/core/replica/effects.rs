@@ -98,7 +98,8 @@ impl Replica {
         let Some(machine) = receiving.machine.filter(|_| receiving.file.mark == *mark) else {
             return Err(Error::new(Kind::Halted, "the installed snapshot is not the received one"));
         };
-        self.machine.replace(*machine);
+        let old = Box::new(self.machine.replace(*machine));
+        self.out.push_back(Output::Discard(old));
         self.steps.push(step);
         self.consensus.snapshot_saved(mark.clone());
         self.saved = Some(receiving.file);

@@ -83,6 +83,8 @@ pub(crate) enum Output {
     StageFinish { hash: u64 },
     /// A staged snapshot will not be installed: throw it away.
     Unstage { hash: u64 },
+    /// Free a state that is no longer needed: slow, for one of size.
+    Discard(Box<Machine>),
     /// Entries up to here are in every kept snapshot: their segments can be used again.
     ReleaseLog(Index),
     /// Tell the transport who the other members are.

@@ -59,8 +59,8 @@ pub(crate) use self::proposals::Me;
 use self::proposals::Proposals;
 use self::reads::{Reads, Waiter, Want};
 pub(crate) use self::settings::{Restored, Settings};
-use self::snapshots::{Pace, Snapshots, Step};
-pub(crate) use self::status::{Dropped, ReplicaStatus};
+use self::snapshots::{Offered, Pace, Snapshots, Step};
+use self::status::Dropped;
 use self::timekeeper::Timekeeper;
 use crate::core::machine::{Command, Machine, decode};
 use crate::core::mvcc::Reader;
@@ -184,7 +184,10 @@ impl Replica {
             Input::Time => {}
             Input::Deliver(envelope) => self.deliver(envelope)?,
             Input::Write { token, payload, deadline } => {
-                self.proposals.push(Some(token), payload, deadline);
+                if let Err(error) = self.proposals.push(Some(token), payload, deadline) {
+                    let answer = Answer::Failed(error);
+                    self.out.push_back(Output::Reply { token, answer });
+                }
             }
             Input::Read { token, deadline } => self.reads.push(Waiter::Local { token, deadline }),
             Input::Transfer { token, to, deadline } => self.move_leader(token, to, deadline),
@@ -321,14 +324,20 @@ impl Replica {
                 }
             }
             Body::Offer { transfer, file, message } => {
-                if message.is_snapshot() && message.snapshot_mark().as_ref() == Some(&file.mark) {
-                    self.steps.extend(self.snapshots.offered(from, transfer, file, message));
-                } else {
+                if message.snapshot_mark().as_ref() != Some(&file.mark) {
                     self.dropped.malformed += 1;
+                } else if file.mark.index <= self.machine.applied().0 {
+                    // It has been installed, and word of it was lost.
+                    let (have, stage) = (file.file_bytes, ChunkStage::Done);
+                    self.say(from, &Body::ChunkAck { transfer, have, stage });
+                } else {
+                    let offer = Offered { from, transfer, file, message };
+                    self.steps.extend(self.snapshots.offered(offer, self.now));
                 }
             }
             Body::Chunk { transfer, offset, bytes } => {
-                self.steps.extend(self.snapshots.chunk((from, transfer), offset, bytes));
+                let (now, chunk) = (self.now, (offset, bytes));
+                self.steps.extend(self.snapshots.chunk((from, transfer), chunk, now));
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
@@ -402,10 +411,10 @@ impl Replica {
         if self.announced || bound.is_some() || self.standing.leader.is_none() {
             return;
         }
-        self.announced = true;
         let Me { node, incarnation, .. } = self.me;
         let payload = Command::Announce { node, incarnation }.encode();
-        self.proposals.push(None, payload, Instant::from_nanos(u64::MAX));
+        let deadline = Instant::from_nanos(u64::MAX);
+        self.announced = self.proposals.push(None, payload, deadline).is_ok();
     }
 
     /// Offers what waits to the leader: this node's own log, or another member.
@@ -459,6 +468,9 @@ impl Replica {
             let leader = self.standing.leader.map_or("nobody".to_owned(), |id| id.to_string());
             let text = format!("only the leader hands leadership over, and that is {leader}");
             Answer::Failed(Error::new(Kind::Unavailable, text))
+        } else if !self.machine.conf().voters.contains(&to) {
+            let text = format!("member {to} cannot lead: it is not a voter (MEM-25)");
+            Answer::Failed(Error::invalid(text))
         } else if to == self.me.node {
             Answer::Done
         } else if self.transfer.is_some() {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::io::{Answer, Output, Token};
-use crate::core::machine::{Origin, Outcome, stamp};
+use crate::core::machine::{MAX_WINDOW, Origin, Outcome, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
 use crate::time::Instant;
@@ -80,14 +80,27 @@ impl Proposals {
         self.window.len()
     }
 
-    /// Takes a write: stamps it and keeps it until its fate is known.
-    pub(crate) fn push(&mut self, token: Option<Token>, mut payload: BytesMut, deadline: Instant) {
+    /// Takes a write: stamps it and keeps it until its fate is known. Refuses it when the oldest
+    /// write whose fate is open is so old that the machine would not remember both.
+    pub(crate) fn push(
+        &mut self,
+        token: Option<Token>,
+        mut payload: BytesMut,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        if self.window.len() >= MAX_WINDOW {
+            let text = format!(
+                "{MAX_WINDOW} writes were taken since the oldest one that is still under way"
+            );
+            return Err(Error::new(Kind::Overloaded, text));
+        }
         let sequence = self.base.saturating_add(self.window.len() as u64);
         let Me { node, incarnation, boot } = self.me;
         stamp(&mut payload, &Origin { node, incarnation, boot, sequence, watermark: self.base });
         let payload = payload.freeze();
         self.window.push_back(Some(Pending { token, payload, deadline, offer: None, sent: 0 }));
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        Ok(())
     }
 
     /// The leader or its term changed: everything has to be offered again.
@@ -242,6 +255,7 @@ fn timed_out(offered: bool, leader: bool) -> Error {
 mod tests {
     use super::*;
     use crate::core::machine::{Command, decode};
+    use crate::ids::Revision;
 
     const A: NodeId = NodeId::new(1);
     const B: NodeId = NodeId::new(2);
@@ -255,7 +269,7 @@ mod tests {
         let mut proposals = Proposals::new(me);
         for token in 0..writes {
             let payload = Command::Announce { node: A, incarnation: me.incarnation }.encode();
-            proposals.push(Some(Token(token)), payload, at(100 + token));
+            proposals.push(Some(Token(token)), payload, at(100 + token)).unwrap();
         }
         proposals
     }
@@ -304,6 +318,18 @@ mod tests {
         assert!(proposals.offer(B, Term::new(4), at(5), usize::MAX).is_empty());
         proposals.resend(at(10), Duration::from_millis(10));
         assert_eq!(sequences(proposals.offer(B, Term::new(4), at(10), usize::MAX)), [1, 2]);
+    }
+
+    #[test]
+    fn one_stuck_write_bounds_how_many_may_follow_it() {
+        let mut proposals = proposals(MAX_WINDOW as u64);
+        for sequence in 2..=MAX_WINDOW as u64 {
+            proposals.applied(&origin(sequence), Outcome::Announced);
+        }
+        let write = || Command::Compact { revision: Revision::new(1) }.encode();
+        assert!(proposals.push(None, write(), at(0)).unwrap_err().is_overloaded());
+        proposals.applied(&origin(1), Outcome::Announced);
+        assert!(proposals.push(None, write(), at(0)).is_ok());
     }
 
     #[test]

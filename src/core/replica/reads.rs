@@ -21,9 +21,15 @@ use crate::time::Instant;
 /// Who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
-    Local { token: Token, deadline: Instant },
+    Local {
+        token: Token,
+        deadline: Instant,
+    },
     /// Another member, on behalf of its callers.
-    Peer { id: NodeId, request: u64 },
+    Peer {
+        id: NodeId,
+        request: u64,
+    },
 }
 
 /// A round or a question to the leader that has no answer yet.
@@ -64,7 +70,8 @@ impl Reads {
         }
         // A member that asks again has given up on its earlier question.
         if let Waiter::Peer { id, .. } = waiter {
-            self.waiting.retain(|other| !matches!(other, Waiter::Peer { id: old, .. } if *old == id));
+            self.waiting
+                .retain(|other| !matches!(other, Waiter::Peer { id: old, .. } if *old == id));
         }
         self.waiting.push(waiter);
     }
@@ -140,7 +147,8 @@ impl Reads {
         let mut keep = |waiter: &Waiter| {
             let Waiter::Local { token, deadline } = *waiter else { return true };
             if now < deadline {
-                earliest = Some(earliest.map_or(deadline, |earliest: Instant| earliest.min(deadline)));
+                earliest =
+                    Some(earliest.map_or(deadline, |earliest: Instant| earliest.min(deadline)));
                 return true;
             }
             let why = if leader {

@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use goldenscript::Command as Line;
+use goldenscript::{ArgumentConsumer, Command as Line, Context};
 
 use super::consensus::Start;
 use super::envelope::{Address, Body, Envelope};
@@ -58,7 +58,7 @@ struct Cluster {
     cut: Vec<(NodeId, NodeId)>,
     tokens: u64,
     settings: BTreeMap<String, u64>,
-    quiet: bool,
+
     out: String,
 }
 
@@ -151,9 +151,7 @@ impl Cluster {
     }
 
     fn say(&mut self, at: usize, text: impl AsRef<str>) {
-        if !self.quiet {
-            let _ = writeln!(self.out, "{} {}", self.hosts[at].name, text.as_ref());
-        }
+        let _ = writeln!(self.out, "{} {}", self.hosts[at].name, text.as_ref());
     }
 
     /// One input and everything that follows from it on this node.
@@ -239,7 +237,7 @@ impl Cluster {
                 }
                 self.say(at, format!("releases the log up to {upto}"));
             }
-            Output::Members(_) => {}
+            Output::Members(_) | Output::Discard(_) => {}
         }
         Ok(())
     }
@@ -393,59 +391,56 @@ impl Cluster {
 
     fn command(&mut self, line: &Line) -> Answered<()> {
         let mut args = line.consume_args();
-        let mut node = |cluster: &Self| -> Answered<usize> {
-            cluster.at(&args.next_pos().ok_or("name a node")?.value)
-        };
         match line.name.as_str() {
             "put" => {
-                let at = node(self)?;
-                let key = args.next_pos().ok_or("key?")?.value.clone();
-                let value = args.next_pos().ok_or("value?")?.value.clone();
-                let prev = args.lookup_parse("prev")?.unwrap_or(false);
-                let timeout = args.lookup_parse("timeout")?.unwrap_or(60_000);
+                let at = node(self, &mut args)?;
+                let key = args.next_pos().ok_or("key?")?.to_owned();
+                let value = args.next_pos().ok_or("value?")?.to_owned();
+                let prev = args.take_key("prev") == Some("true");
+                let timeout = number(&mut args, "timeout")?.unwrap_or(60_000);
                 let (key, value) = (key.into(), value.into());
                 let lease = LeaseId::default();
                 self.write(at, &Command::Put { key, value, lease, prev }, timeout)
             }
             "delete" => {
-                let at = node(self)?;
-                let key = args.next_pos().ok_or("key?")?.value.clone();
+                let at = node(self, &mut args)?;
+                let key = args.next_pos().ok_or("key?")?.to_owned();
                 self.write(at, &Command::Delete { range: KeyRange::key(key), prev: false }, 60_000)
             }
             "read" => {
-                let at = node(self)?;
-                let timeout = args.lookup_parse("timeout")?.unwrap_or(60_000);
+                let at = node(self, &mut args)?;
+                let timeout = number(&mut args, "timeout")?.unwrap_or(60_000);
                 let deadline = self.now.after(Duration::from_millis(timeout));
                 let token = self.token();
                 self.give(at, Input::Read { token, deadline })
             }
             "transfer" => {
-                let at = node(self)?;
-                let to = self.hosts[node_of(self, &mut args)?].id;
+                let at = node(self, &mut args)?;
+                let to = self.hosts[node(self, &mut args)?].id;
                 let deadline = self.now.after(Duration::from_secs(2));
                 let token = self.token();
                 self.give(at, Input::Transfer { token, to, deadline })
             }
             "get" => {
-                let at = node(self)?;
-                let key = args.next_pos().ok_or("key?")?.value.clone();
+                let at = node(self, &mut args)?;
+                let key = args.next_pos().ok_or("key?")?.to_owned();
                 self.get(at, &key)
             }
             "persist" => {
-                let at = node(self)?;
+                let at = node(self, &mut args)?;
                 self.persist(at).map(drop)
             }
             "crash" => {
-                let at = node(self)?;
+                let at = node(self, &mut args)?;
                 self.crash(at);
                 Ok(())
             }
             "restart" => {
-                let at = node(self)?;
+                let at = node(self, &mut args)?;
                 self.start(at)
             }
             "lose-disk" => {
-                let at = node(self)?;
+                let at = node(self, &mut args)?;
                 self.crash(at);
                 let mark = self.genesis().mark;
                 let hard_state =
@@ -465,31 +460,36 @@ impl Cluster {
         match line.name.as_str() {
             "set" => {
                 for name in ["snapshot_count", "catchup"] {
-                    if let Some(value) = args.lookup_parse(name)? {
+                    if let Some(value) = number(&mut args, name)? {
                         self.settings.insert(name.to_owned(), value);
                     }
                 }
                 Ok(())
             }
             "cluster" => {
-                let count = args.lookup_parse("n")?.unwrap_or(3);
+                let count = number(&mut args, "n")?.unwrap_or(3);
                 self.create(count)
             }
             "tick" => {
-                let ticks = args.lookup_parse("n")?.unwrap_or(1);
+                let ticks = number(&mut args, "n")?.unwrap_or(1);
                 let names: Vec<String> =
-                    args.rest_pos().iter().map(|argument| argument.value.clone()).collect();
+                    std::iter::from_fn(|| args.next_pos()).map(str::to_owned).collect();
                 self.tick(&names, ticks)
             }
             "elect" => {
                 // Time passes for one node only, so that it is the one to stand.
-                let name = args.next_pos().ok_or("name a node")?.value.clone();
-                let quiet = std::mem::replace(&mut self.quiet, true);
+                let name = args.next_pos().ok_or("name a node")?.to_owned();
                 for _ in 0..60 {
                     self.tick(std::slice::from_ref(&name), 1)?;
                     self.settle()?;
                 }
-                self.quiet = quiet;
+                Ok(())
+            }
+            "run" => {
+                for _ in 0..number(&mut args, "n")?.unwrap_or(1) {
+                    self.tick(&[], 1)?;
+                    self.settle()?;
+                }
                 Ok(())
             }
             "deliver" => self.deliver().map(drop),
@@ -499,7 +499,7 @@ impl Cluster {
             }
             "settle" => self.settle(),
             "cut" | "heal" => {
-                let (a, b) = (node_of(self, &mut args)?, node_of(self, &mut args)?);
+                let (a, b) = (node(self, &mut args)?, node(self, &mut args)?);
                 let (a, b) = (self.hosts[a].id, self.hosts[b].id);
                 self.cut.retain(|pair| *pair != (a, b) && *pair != (b, a));
                 if line.name == "cut" {
@@ -516,11 +516,12 @@ impl Cluster {
     }
 }
 
-fn node_of(
-    cluster: &Cluster,
-    args: &mut goldenscript::ArgumentConsumer<'_>,
-) -> Answered<usize> {
-    cluster.at(&args.next_pos().ok_or("name a node")?.value)
+fn node(cluster: &Cluster, args: &mut ArgumentConsumer<'_>) -> Answered<usize> {
+    cluster.at(args.next_pos().ok_or("name a node")?)
+}
+
+fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Answered<Option<u64>> {
+    Ok(args.take_key(name).map(str::parse).transpose()?)
 }
 
 fn describe_persist(persist: &Persist) -> String {
@@ -557,20 +558,21 @@ fn describe_outcome(outcome: &Outcome) -> String {
 }
 
 impl goldenscript::Runner for Cluster {
-    fn run(&mut self, line: &Line) -> Answered<String> {
-        let quiet = self.quiet;
-        self.quiet |= line.tags.contains("quiet");
+    type Command = Line;
+
+    fn run(&mut self, line: &Line, _: &Context) -> Answered<String> {
         self.command(line)?;
-        self.quiet = quiet;
         Ok(std::mem::take(&mut self.out))
     }
 }
 
 #[test]
 fn scripts() {
-    for entry in std::fs::read_dir("tests/scripts/replica").unwrap() {
-        let path = entry.unwrap().path();
-        goldenscript::run(&mut Cluster::default(), &path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/replica");
+    let mut count = 0;
+    for file in std::fs::read_dir(directory).unwrap() {
+        goldenscript::run(&mut Cluster::default(), file.unwrap().path()).unwrap();
+        count += 1;
     }
+    assert!(count >= 5, "only {count} scripts in {directory}");
 }

@@ -48,6 +48,15 @@ struct Sending {
     offered: Instant,
 }
 
+/// What a leader offers.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) from: NodeId,
+    pub(crate) transfer: u64,
+    pub(crate) file: SnapshotFile,
+    pub(crate) message: Message,
+}
+
 /// The one incoming transfer.
 #[derive(Debug)]
 pub(crate) struct Receiving {
@@ -61,6 +70,8 @@ pub(crate) struct Receiving {
     /// Known to be stored.
     have: u64,
     finishing: bool,
+    /// When the sender was last heard.
+    heard: Instant,
     /// Decoded and waiting for consensus to accept it.
     pub(crate) machine: Option<Box<Machine>>,
 }
@@ -68,13 +79,31 @@ pub(crate) struct Receiving {
 /// What [`Snapshots`] wants done.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Say { to: NodeId, body: Body },
-    ReadChunk { to: NodeId, transfer: u64, index: Index, offset: u64, len: u32 },
+    Say {
+        to: NodeId,
+        body: Body,
+    },
+    ReadChunk {
+        to: NodeId,
+        transfer: u64,
+        index: Index,
+        offset: u64,
+        len: u32,
+    },
     Stage(SnapshotFile),
-    StageChunk { hash: u64, offset: u64, bytes: bytes::Bytes },
-    StageFinish { hash: u64 },
+    StageChunk {
+        hash: u64,
+        offset: u64,
+        bytes: bytes::Bytes,
+    },
+    StageFinish {
+        hash: u64,
+    },
     /// Tell consensus how a transfer went (R14).
-    Report { to: NodeId, sent: bool },
+    Report {
+        to: NodeId,
+        sent: bool,
+    },
 }
 
 /// How transfers behave.
@@ -213,6 +242,12 @@ impl Snapshots {
             }
             true
         });
+        // A sender that is gone must not keep this member from taking snapshots of its own. What
+        // it sent stays on disk: the same file, offered again, goes on from there.
+        let gone = |receiving: &mut Receiving| {
+            !receiving.finishing && now.since(receiving.heard) >= pace.patience
+        };
+        drop(self.receiving.take_if(gone));
     }
 
     /// The lowest index that a running transfer will leave its receiver at.
@@ -227,13 +262,8 @@ impl Snapshots {
     }
 
     /// The leader offers a snapshot.
-    pub(crate) fn offered(
-        &mut self,
-        from: NodeId,
-        transfer: u64,
-        file: SnapshotFile,
-        message: Message,
-    ) -> Option<Step> {
+    pub(crate) fn offered(&mut self, offer: Offered, now: Instant) -> Option<Step> {
+        let Offered { from, transfer, file, message } = offer;
         if let Some(receiving) = &mut self.receiving {
             if receiving.machine.is_some() || receiving.message.is_none() {
                 // It is being installed right now: the sender will hear when it is done.
@@ -241,18 +271,24 @@ impl Snapshots {
             }
             if receiving.file == file {
                 (receiving.from, receiving.transfer) = (from, transfer);
-                receiving.message = Some(message);
+                (receiving.message, receiving.heard) = (Some(message), now);
                 // Go back to what is stored: a chunk may have been lost.
                 receiving.next = receiving.have;
                 return Some(ack(receiving, ChunkStage::Receiving));
             }
         }
-        let message = Some(message);
-        let (next, have, finishing, machine) = (0, 0, false, None);
         let stage = Step::Stage(file.clone());
-        let receiving =
-            Receiving { from, transfer, file, message, next, have, finishing, machine };
-        self.receiving = Some(receiving);
+        self.receiving = Some(Receiving {
+            from,
+            transfer,
+            file,
+            message: Some(message),
+            next: 0,
+            have: 0,
+            finishing: false,
+            heard: now,
+            machine: None,
+        });
         Some(stage)
     }
 
@@ -260,8 +296,8 @@ impl Snapshots {
     pub(crate) fn chunk(
         &mut self,
         (from, transfer): (NodeId, u64),
-        offset: u64,
-        bytes: bytes::Bytes,
+        (offset, bytes): (u64, bytes::Bytes),
+        now: Instant,
     ) -> Option<Step> {
         let receiving = self.receiving.as_mut()?;
         let end = offset.checked_add(bytes.len() as u64)?;
@@ -274,6 +310,7 @@ impl Snapshots {
         if (receiving.from, receiving.transfer) != (from, transfer) || !fits {
             return None;
         }
+        receiving.heard = now;
         if offset != receiving.next {
             return Some(ack(receiving, ChunkStage::Receiving));
         }

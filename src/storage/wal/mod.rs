@@ -302,7 +302,12 @@ fn begin(
 ) -> Result<Segment> {
     let (sequence, previous) = next;
     let header = Header { owner: place.owner, sequence, before: state.last, previous };
-    let begin = Begin { header, base: &state.base, hard_state: &state.hard_state };
+    let begin = Begin {
+        header,
+        base: &state.base,
+        hard_state: &state.hard_state,
+        segment_bytes: place.segment_bytes,
+    };
     Segment::create(&*place.vfs, &place.dir, &begin, spare)
 }
 

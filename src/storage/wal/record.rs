@@ -120,9 +120,10 @@ impl Header {
         let index = reader.u64("record index")?;
         let term = reader.u64("record term")?;
         let stored = reader.u32("record checksum")?;
-        if kind == KIND_END {
-            let end = length == 0 && index == 0 && term == 0 && stored == 0;
-            return if end { Ok(None) } else { Err(Malformed { what: "record kind" }) };
+        if kind == KIND_END && length == 0 {
+            // These bytes are in one sector. The others may be in the next one, which may have
+            // been written later: they say nothing.
+            return Ok(None);
         }
         if reserved != [0; 3].as_slice() {
             return Err(Malformed { what: "record header" });
@@ -136,11 +137,14 @@ impl Header {
         payload.saturating_add(HEADER_BYTES).saturating_add(padding(payload))
     }
 
-    /// The record, and the checksum that the next one continues from.
-    pub(super) fn record(&self, payload: Bytes) -> Result<(Record, u32), Malformed> {
-        if checksum(self.covered, &payload) != self.stored {
-            return Err(Malformed { what: "record (its checksum is wrong), which" });
-        }
+    /// The checksum that the next record continues from; `None` if this one, with this payload,
+    /// does not continue from the one before.
+    pub(super) fn chain(&self, payload: &[u8]) -> Option<u32> {
+        (checksum(self.covered, payload) == self.stored).then_some(self.stored)
+    }
+
+    /// What the record says.
+    pub(super) fn record(&self, payload: Bytes) -> Result<Record, Malformed> {
         let (index, term) = (Index::new(self.index), Term::new(self.term));
         let entry = |kind, data| Record::Entry(Entry { index, term, kind, data });
         let record = match self.kind {
@@ -159,7 +163,7 @@ impl Header {
             }
             _ => return Err(Malformed { what: "record kind" }),
         };
-        Ok((record, self.stored))
+        Ok(record)
     }
 }
 
@@ -184,7 +188,8 @@ mod tests {
         let header = bytes.get(..HEADER_BYTES)?;
         let header = Header::decode(Bytes::copy_from_slice(header), chain).ok()??;
         let end = HEADER_BYTES.checked_add(usize::try_from(header.length).ok()?)?;
-        header.record(Bytes::copy_from_slice(bytes.get(HEADER_BYTES..end)?)).ok()
+        let payload = bytes.get(HEADER_BYTES..end)?;
+        Some((header.record(Bytes::copy_from_slice(payload)).ok()?, header.chain(payload)?))
     }
 
     proptest! {
@@ -209,10 +214,7 @@ mod tests {
         #[test]
         fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0..9u8) {
             let _ = decode(&bytes, 0);
-            let header = Header {
-                kind, length: 0, index: 0, term: 0,
-                stored: checksum(5, &bytes), covered: 5,
-            };
+            let header = Header { kind, length: 0, index: 0, term: 0, stored: 0, covered: 5 };
             let _ = header.record(Bytes::from(bytes));
         }
     }

@@ -158,6 +158,8 @@ fn check_link(before: Option<&Read>, head: &Head, path: &Path, log: &Log) -> Res
 #[derive(Default)]
 struct Log {
     base: Option<Base>,
+    /// What `entries` follow. Above the base's mark only if segments were released, and then a
+    /// snapshot reaches at least to the last entry that was in them.
     floor: (Index, Term),
     entries: Vec<Entry>,
     hard_state: HardState,
@@ -192,17 +194,24 @@ impl Log {
 
     fn take_entry(&mut self, entry: Entry) -> Result<(), String> {
         let (last, _) = self.last();
-        if self.base.is_none() || entry.index <= self.floor.0 || entry.index > last.next() {
+        let begin = self.base.as_ref().map_or(last, |base| base.mark.index);
+        if entry.index <= begin || entry.index > last.next() {
             return Err(format!(
-                "entry {} follows neither the mark at {} nor the last entry {last}",
-                entry.index, self.floor.0
+                "entry {} follows neither the mark at {begin} nor the last entry {last}",
+                entry.index
             ));
         }
-        let kept = entry.index.get().saturating_sub(self.floor.0.get()).saturating_sub(1);
-        self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        let kept = entry.index.get().checked_sub(self.floor.0.next().get());
+        self.entries.truncate(usize::try_from(kept.unwrap_or(0)).unwrap_or(usize::MAX));
         let (_, term) = self.last();
         if entry.term < term {
             return Err(format!("entry {} falls from term {term} to {}", entry.index, entry.term));
+        }
+        if kept.is_none() {
+            // It replaces entries of a released segment, so a snapshot covers those and it: the
+            // log can begin behind it just as well.
+            self.floor = (entry.index, entry.term);
+            return Ok(());
         }
         self.entries.push(entry);
         Ok(())

@@ -8,9 +8,9 @@
 //!                             or not             the rest is cut
 //! ```
 //!
-//! Where the records stop being whole, the *sectors* say why. Blank or stale: a write that never
-//! reached the disk, so the batch was never acknowledged and is cut there (`DUR-11`), unless the
-//! marker vouches for that place. Rotten: what was written has changed, and nothing is cut
+//! Where the records stop being whole, the *sectors* say why. Blank, stale, or fresh but of
+//! different writes: a write did not reach the disk in full, so the batch was never acknowledged
+//! and is cut there (`DUR-11`), unless the marker vouches for that place. Rotten: what was written has changed, and nothing is cut
 //! (`DUR-12`).
 
 use std::path::Path;
@@ -32,6 +32,8 @@ const WINDOW_BYTES: usize = 256 << 10;
 enum Stop {
     /// Zeros follow in a whole sector: the log ends, or an older version of the sector is there.
     Zeros,
+    /// A record in fresh sectors that does not continue the chain: they are of different writes.
+    Chain,
     /// A sector that is not fresh.
     Sector(Condition),
     /// The file ends.
@@ -42,6 +44,7 @@ impl Stop {
     fn text(self) -> &'static str {
         match self {
             Self::Zeros => "the records end",
+            Self::Chain => "a record does not follow the one before it",
             Self::Sector(Condition::Rotten) => "a sector's checksum is wrong",
             Self::Sector(Condition::Stale) => "a sector holds what it held before",
             Self::Sector(_) => "a sector was never written",
@@ -107,10 +110,10 @@ impl<'a> Scan<'a> {
         if self.sealed || !self.fill(HEADER_BYTES)? {
             return Ok(None);
         }
+        let sector = offset - offset % SECTOR_BYTES as u64;
         let damage = |error| damaged(self.path, offset, error);
         let bytes = Bytes::copy_from_slice(self.peek(0, HEADER_BYTES));
         let Some(header) = Header::decode(bytes, self.chain).map_err(damage)? else {
-            let sector = offset - offset % SECTOR_BYTES as u64;
             self.stop = Some((Stop::Zeros, sector));
             return Ok(None);
         };
@@ -120,16 +123,22 @@ impl<'a> Scan<'a> {
         let length = header.record_bytes();
         let payload = usize::try_from(header.length).unwrap_or(usize::MAX);
         let payload = Bytes::copy_from_slice(self.peek(HEADER_BYTES, payload));
-        let damage = |error| damaged(self.path, offset, error);
-        let (record, chain) = header.record(payload).map_err(damage)?;
+        let Some(chain) = header.chain(&payload) else {
+            self.stop = Some((Stop::Chain, sector));
+            return Ok(None);
+        };
+        let record = header.record(payload).map_err(|error| damaged(self.path, offset, error))?;
         self.consumed = self.consumed.saturating_add(length);
         self.position = self.position.saturating_add(length as u64);
         self.before = std::mem::replace(&mut self.chain, chain);
-        self.check_markers(offset)?;
         match &record {
             Record::Entry(entry) => self.highest = self.highest.max(entry.index),
+            // It may lie over a torn batch, whose marker stays behind and names another end.
             Record::Seal => self.sealed = true,
             Record::HardState(_) | Record::Mark(_) => {}
+        }
+        if !self.sealed {
+            self.check_markers(offset)?;
         }
         Ok(Some((offset, record)))
     }

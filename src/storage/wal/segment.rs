@@ -224,6 +224,8 @@ pub(super) struct Segment {
     /// The file is this long, and all of it has been written before: a sync within it has only
     /// data to write. Beyond it, the file system must note new blocks and a new length too.
     written: u64,
+    /// How large the segment is meant to become: no zeros are written beyond.
+    limit: u64,
     /// The highest entry in the segment, replaced or not.
     pub(super) highest: Index,
 }
@@ -237,6 +239,7 @@ pub(super) struct Begin<'a> {
     pub(super) header: Header,
     pub(super) base: &'a Base,
     pub(super) hard_state: &'a HardState,
+    pub(super) segment_bytes: u64,
 }
 
 impl Segment {
@@ -270,8 +273,18 @@ impl Segment {
         vfs.rename(&aside, &path).map_err(at("rename", &aside))?;
         vfs.sync_dir(dir).map_err(at("sync", dir))?;
         let written = file.size().map_err(at("measure", &path))?;
-        let (sequence, highest) = (begin.header.sequence, Index::default());
-        Ok(Self { path, sequence, file, seed, marker, writer, chain, written, highest })
+        Ok(Self {
+            path,
+            sequence: begin.header.sequence,
+            file,
+            seed,
+            marker,
+            writer,
+            chain,
+            written,
+            limit: begin.segment_bytes,
+            highest: Index::default(),
+        })
     }
 
     /// Takes up the last segment of a recovered log, at the end of its records, to seal it.
@@ -288,6 +301,7 @@ impl Segment {
             writer,
             chain: tail.chain,
             written: size,
+            limit: 0,
             highest: tail.highest,
         })
     }
@@ -344,7 +358,7 @@ impl Segment {
             return Ok(());
         }
         let mut from = reached;
-        let until = reached.next_multiple_of(AHEAD_BYTES);
+        let until = reached.next_multiple_of(AHEAD_BYTES).min(self.limit).max(reached);
         while from < until {
             let len = usize::try_from(until - from).unwrap_or(usize::MAX).min(ZEROS.len());
             let zeros = ZEROS.get(..len).unwrap_or(&ZEROS);

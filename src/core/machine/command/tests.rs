@@ -1,1 +1,157 @@
+use proptest::prelude::*;
+
 use super::*;
+
+const FIXTURE: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v1");
+
+fn origin() -> Origin {
+    Origin {
+        node: NodeId::new(0x0102_0304_0506_0708),
+        incarnation: Incarnation::new(0xfedc),
+        boot: 3,
+        sequence: 9,
+        watermark: 7,
+    }
+}
+
+fn payload(command: &Command) -> Bytes {
+    let mut payload = command.encode();
+    stamp(&mut payload, &origin());
+    payload.freeze()
+}
+
+fn put(key: &'static [u8], value: &'static [u8], lease: u64, prev: bool) -> Command {
+    let (key, value) = (Bytes::from_static(key), Bytes::from_static(value));
+    Command::Put { key, value, lease: LeaseId::new(lease), prev }
+}
+
+/// One of each kind, and each field with and without its default.
+fn samples() -> Vec<Command> {
+    let delete = |range, prev| Command::Delete { range, prev };
+    let revision = Revision::new(1 << 40);
+    let (node, incarnation) = (NodeId::new(u64::MAX), Incarnation::new(1 << 63));
+    vec![
+        put(b"key", b"value", 0, false),
+        put(b"\0", b"", u64::MAX, true),
+        delete(KeyRange::key("a"), false),
+        delete(KeyRange::prefix("a/"), true),
+        delete(KeyRange::all(), false),
+        delete(KeyRange::from("b".."a"), false),
+        Command::Compact { revision: Revision::new(0) },
+        Command::Compact { revision },
+        Command::Announce { node, incarnation },
+    ]
+}
+
+/// The samples as they are stored, each behind its length.
+pub(in super::super) fn fixture() -> Bytes {
+    let mut out = BytesMut::new();
+    samples().iter().for_each(|command| crate::codec::put_bytes(&mut out, &payload(command)));
+    out.freeze()
+}
+
+#[test]
+fn a_command_comes_back_as_it_was() {
+    for command in samples() {
+        assert_eq!(decode(payload(&command)), Ok((origin(), command)));
+    }
+}
+
+/// Every released format is read for ever: never change the file, add one for each version.
+#[test]
+fn the_first_format_is_still_read_and_written() {
+    let mut reader = Reader::new(Bytes::from_static(FIXTURE));
+    for command in samples() {
+        let stored = reader.bytes("fixture").unwrap();
+        assert_eq!(decode(stored.clone()), Ok((origin(), command.clone())));
+        assert_eq!(payload(&command), stored, "{command:?}");
+    }
+    reader.end("fixture").unwrap();
+}
+
+#[test]
+fn keys_and_values_are_not_copied() {
+    let payload = payload(&put(b"key", b"value", 0, false));
+    let (_, command) = decode(payload.clone()).unwrap();
+    let Command::Put { key, value, .. } = command else { panic!("{command:?}") };
+    let inside = payload.as_ptr_range();
+    assert!(inside.contains(&key.as_ptr()) && inside.contains(&value.as_ptr()));
+}
+
+#[test]
+fn sel_4_an_empty_key_is_refused_again() {
+    let delete = Command::Delete { range: KeyRange::key(""), prev: false };
+    for command in [put(b"", b"value", 0, false), delete] {
+        decode(payload(&command)).unwrap_err();
+    }
+    let (node, incarnation) = (NodeId::new(0), Incarnation::new(1));
+    decode(payload(&Command::Announce { node, incarnation })).unwrap_err();
+}
+
+#[test]
+fn a_frame_that_cannot_be_is_refused() {
+    let good = payload(&put(b"key", b"value", 0, false));
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = good.to_vec();
+        bytes[at] = byte;
+        decode(bytes.into())
+    };
+    assert_eq!(changed(0, 0), Err(Malformed { what: "version of a command" }), "not stamped");
+    assert_eq!(changed(0, 2), Err(Malformed { what: "version of a command" }), "newer");
+    assert_eq!(changed(2, 1), Err(Malformed { what: "reserved bytes of a command" }));
+    assert_eq!(changed(36, 10), Err(Malformed { what: "origin of a command" }), "watermark 10");
+    let mut nobody = good.to_vec();
+    nobody[4..12].fill(0);
+    assert_eq!(decode(nobody.into()), Err(Malformed { what: "origin of a command" }));
+    for cut in 0..good.len() {
+        decode(good.slice(..cut)).unwrap_err();
+    }
+}
+
+#[test]
+fn what_this_version_does_not_know_is_never_skipped() {
+    let good = payload(&put(b"key", b"value", 0, false));
+    let with = |more: &[u8]| decode([&good, more].concat().into());
+    let unknown = Malformed { what: "field of a command" };
+    assert_eq!(with(&[0x28, 1]), Err(unknown), "field 5 of the command");
+    assert_eq!(with(&good[FRAME_BYTES..]), Err(unknown), "the command twice");
+    let explicit = [&good[..FRAME_BYTES], &[0x1a, 2, 0x08, 0]].concat();
+    assert_eq!(decode(explicit.into()), Err(unknown), "a default that is written out");
+    assert_eq!(decode(good.slice(..FRAME_BYTES)), Err(Malformed { what: "kind of a command" }));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_can_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(bytes.clone().into());
+        // The same behind a good frame, to get at the command.
+        let mut framed = BytesMut::zeroed(FRAME_BYTES);
+        stamp(&mut framed, &origin());
+        framed.extend_from_slice(&bytes);
+        if let Ok((_, command)) = decode(framed.clone().freeze()) {
+            prop_assert_eq!(payload(&command).len(), framed.len());
+        }
+        // And with a field's tag and length in front, to get further.
+        bytes.truncate(127);
+        for tag in [0x0a_u8, 0x12, 0x1a, 0x22] {
+            let mut nested = framed[..FRAME_BYTES].to_vec();
+            nested.extend_from_slice(&[tag, u8::try_from(bytes.len()).unwrap()]);
+            nested.extend_from_slice(&bytes);
+            let _ = decode(nested.into());
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_refused_or_another_command(at in 0_usize..200, byte: u8, which: usize) {
+        let samples = samples();
+        let good = payload(&samples[which % samples.len()]);
+        let mut bytes = good.to_vec();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if let Ok((origin, command)) = decode(bytes.clone().into()) {
+            let mut again = command.encode();
+            stamp(&mut again, &origin);
+            prop_assert_eq!(again.len(), bytes.len());
+        }
+    }
+}

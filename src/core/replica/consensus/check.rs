@@ -99,7 +99,7 @@ impl Checks<'_> {
     }
 
     /// A term has one leader. Stepped, a second one's messages would be obeyed.
-    fn from_leader(&self, m: &Message) -> Result<(), Rejected> {
+    fn sole_leader(&self, m: &Message) -> Result<(), Rejected> {
         let raft = self.raft;
         let rival = m.term == raft.term
             && (raft.state == StateRole::Leader
@@ -108,7 +108,7 @@ impl Checks<'_> {
     }
 
     fn heartbeat(&self, m: &Message) -> Checked {
-        self.from_leader(m)?;
+        self.sole_leader(m)?;
         // A leader's commit for us never exceeds what we acknowledged: the crate panics.
         let last = self.raft.raft_log.last_index();
         if m.commit > last {
@@ -122,7 +122,7 @@ impl Checks<'_> {
     }
 
     fn append(&self, m: &Message) -> Checked {
-        self.from_leader(m)?;
+        self.sole_leader(m)?;
         // Out of range the crate takes every term for 0, so a log term of 0 matches anything:
         // a panic with entries, a false acknowledgement without. No log begins at 0 (R12).
         require(m.index >= 1 && m.log_term >= 1, "an append before the start of the log")?;
@@ -162,7 +162,7 @@ impl Checks<'_> {
     }
 
     fn snapshot(&self, m: &Message) -> Checked {
-        self.from_leader(m)?;
+        self.sole_leader(m)?;
         let snapshot = m.get_snapshot();
         let mark = log::mark_of(snapshot);
         let (index, term) = (mark.index.get(), mark.term.get());

@@ -148,11 +148,14 @@ fn decode_step(bytes: Bytes) -> Result<ConfStep, Malformed> {
 }
 
 fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.put_u8(low & 0x7f);
+        }
+        out.put_u8(low | 0x80);
     }
-    out.put_u8(value as u8);
 }
 
 fn put_field(out: &mut BytesMut, bytes: &[u8]) {

@@ -212,15 +212,13 @@ impl Storage for LogView {
     /// only looks, and asks once.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
         let mark = self.saved.as_ref();
-        match mark.filter(|mark| self.usable(mark, request_index, NodeId::new(to))) {
-            Some(mark) => Ok(snapshot_of(mark)),
-            None => {
-                if self.want.get() == Want::Nothing {
-                    self.want.set(Want::Fresh);
-                }
-                Err(StorageError::SnapshotTemporarilyUnavailable.into())
-            }
+        if let Some(mark) = mark.filter(|m| self.usable(m, request_index, NodeId::new(to))) {
+            return Ok(snapshot_of(mark));
         }
+        if self.want.get() == Want::Nothing {
+            self.want.set(Want::Fresh);
+        }
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
     }
 }
 

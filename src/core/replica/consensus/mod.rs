@@ -63,11 +63,15 @@ use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
 pub(crate) use self::check::Rejected;
 use self::check::{Checks, Verdict};
-pub(crate) use self::conf::{ConfChange, ConfRefused, ConfStep};
+pub(crate) use self::conf::{ConfChange, ConfRefused};
+#[cfg(test)]
+pub(crate) use self::conf::ConfStep;
 use self::jitter::{Attempts, election_timeout};
 use self::log::LogView;
 use self::reads::Rounds;
-pub(crate) use self::status::{PeerProgress, PeerState, Role, Status};
+pub(crate) use self::status::{Role, Status};
+#[cfg(test)]
+pub(crate) use self::status::{PeerProgress, PeerState};
 use self::waiting::Waiting;
 pub(crate) use self::wire::Message;
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};
@@ -381,6 +385,9 @@ impl Consensus {
     }
 
     /// Drops entries up to and including `upto` from memory, or as far as the rules let it.
+    ///
+    /// Keep some behind the newest saved snapshot: a follower that lacks a dropped entry needs a
+    /// snapshot that ends at the last dropped one or later.
     pub(crate) fn compact(&mut self, upto: Index) {
         let raft = &self.core.raft;
         // R10: beyond what was handed out, committed entries are skipped in silence; beyond the

@@ -74,7 +74,9 @@ impl Rounds {
 
     fn context(&self, term: u64, round: u64) -> Bytes {
         let mut out = BytesMut::with_capacity(CONTEXT_BYTES);
-        [self.id, self.nonce, term, round].into_iter().for_each(|part| out.put_u64_le(part));
+        for part in [self.id, self.nonce, term, round] {
+            out.put_u64_le(part);
+        }
         out.freeze()
     }
 

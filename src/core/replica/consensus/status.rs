@@ -95,8 +95,8 @@ impl Consensus {
         raft.state == StateRole::Leader && self.is_alone() && raft.commit_to_current_term()
     }
 
-    /// What [`super::Effect::Role`] reports.
-    pub(super) fn role(&self) -> (Role, Term, Option<NodeId>) {
+    /// What [`super::Effect::Role`] reports, without the cost of a whole [`Status`].
+    pub(crate) fn role(&self) -> (Role, Term, Option<NodeId>) {
         let raft = &self.core.raft;
         let role = match raft.state {
             StateRole::Follower => Role::Follower,

@@ -105,3 +105,55 @@ impl Waiting {
         self.ballot
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Index;
+
+    fn to(to: u64) -> Message {
+        Message { to, ..Default::default() }
+    }
+
+    fn released(waiting: &mut Waiting) -> Vec<u64> {
+        waiting.released().iter().map(|message| message.to).collect()
+    }
+
+    /// The example of the chapter.
+    #[test]
+    fn what_needs_no_write_is_durable_with_what_is_before_it() {
+        let mut waiting = Waiting::default();
+        for number in 1..=7 {
+            waiting.begin(number, number == 3);
+            waiting.park(number, to(number));
+            match number {
+                3 | 6 => waiting.written(number, None),
+                _ if waiting.is_idle() => drop(waiting.settle(number)),
+                _ => {}
+            }
+        }
+        assert_eq!(released(&mut waiting), [1, 2]);
+        assert!(!waiting.is_durable(waiting.ballot()));
+        assert_eq!(waiting.settle(3).map(|settled| settled.upto), Some(5));
+        assert_eq!(released(&mut waiting), [3, 4, 5]);
+        assert!(waiting.is_durable(waiting.ballot()) && !waiting.is_idle());
+        assert!(waiting.settle(3).is_none());
+        assert_eq!(waiting.settle(6).map(|settled| settled.upto), Some(7));
+        assert_eq!(released(&mut waiting), [6, 7]);
+        assert!(waiting.is_idle());
+    }
+
+    #[test]
+    fn one_sync_of_two_installs_reports_the_newer() {
+        let mark = |index| SnapshotMark { index: Index::new(index), ..Default::default() };
+        let mut waiting = Waiting::default();
+        for number in 1..=2 {
+            waiting.begin(number, false);
+            waiting.written(number, Some(mark(number * 10)));
+        }
+        assert!(waiting.is_installing());
+        let settled = waiting.settle(2).unwrap();
+        assert_eq!((settled.upto, settled.install), (2, Some(mark(20))));
+        assert!(!waiting.is_installing());
+    }
+}

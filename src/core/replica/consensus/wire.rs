@@ -171,7 +171,9 @@ impl Message {
 }
 
 fn put_positions<const N: usize>(out: &mut BytesMut, positions: [u64; N]) {
-    positions.into_iter().for_each(|position| out.put_u64_le(position));
+    for position in positions {
+        out.put_u64_le(position);
+    }
 }
 
 fn put_entries(out: &mut BytesMut, entries: &[eraftpb::Entry]) {
@@ -190,9 +192,10 @@ fn entries(reader: &mut Reader, before: u64) -> Result<Vec<eraftpb::Entry>, Malf
         entries.push(eraftpb::Entry {
             index,
             term: position(reader, "entry term")?,
-            entry_type: match flag(reader, "entry kind")? {
-                false => EntryType::EntryNormal,
-                true => EntryType::EntryConfChangeV2,
+            entry_type: if flag(reader, "entry kind")? {
+                EntryType::EntryConfChangeV2
+            } else {
+                EntryType::EntryNormal
             },
             data: reader.bytes("entry data")?,
             ..Default::default()
@@ -206,7 +209,9 @@ fn put_mark(out: &mut BytesMut, mark: &SnapshotMark) {
     let conf = &mark.conf;
     for ids in [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next] {
         out.put_u32_le(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-        ids.iter().for_each(|id| out.put_u64_le(id.get()));
+        for id in ids {
+            out.put_u64_le(id.get());
+        }
     }
     out.put_u8(u8::from(conf.auto_leave));
 }
@@ -221,9 +226,9 @@ fn mark(reader: &mut Reader) -> Result<SnapshotMark, Malformed> {
         let ids: Result<Vec<_>, _> =
             (0..count).map(|_| reader.u64(what).map(NodeId::new)).collect();
         // In order and without repeats: there is one way to write a configuration.
-        ids.and_then(|ids| match ids.is_sorted_by(|a, b| a < b) {
-            true => Ok(ids),
-            false => Err(Malformed { what }),
+        ids.and_then(|ids| {
+            let sorted = ids.is_sorted_by(|a, b| a < b);
+            if sorted { Ok(ids) } else { Err(Malformed { what }) }
         })
     };
     let conf = ConfState {

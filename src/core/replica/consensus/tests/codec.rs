@@ -1,5 +1,6 @@
 //! The bytes of messages, and what arbitrary bytes and messages can do: nothing bad (R13).
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 use raft::eraftpb::MessageType::*;
 
@@ -7,7 +8,6 @@ use super::harness::*;
 use super::*;
 use crate::codec::Malformed;
 use crate::transport::Lane;
-use bytes::BytesMut;
 
 fn encode(message: &Message) -> Bytes {
     let mut out = BytesMut::from(&b"kept"[..]);
@@ -115,8 +115,26 @@ fn a_count_beyond_the_bytes_allocates_nothing() {
 /// assertions: whoever forges messages breaks the protocol, and must not break the process.
 #[derive(Clone, Debug)]
 enum Input {
-    Forged { from: u64, message: Box<eraftpb::Message> },
-    Mutated { which: usize, at: usize, byte: u8 },
+    Forged {
+        from: u64,
+        message: Box<eraftpb::Message>,
+    },
+    Mutated {
+        which: usize,
+        at: usize,
+        byte: u8,
+    },
+    /// It campaigns, and member 2 votes for it.
+    Win,
+    /// Member 2 leads, and appends or sends a snapshot where the log ends.
+    Follow {
+        entries: u64,
+        commit: u64,
+        snapshot: bool,
+    },
+    /// Member 2 acknowledges everything.
+    Acknowledge,
+    Change(ConfChange),
     Tick(u8),
     Sync(usize),
     Propose,
@@ -207,6 +225,19 @@ fn input() -> impl Strategy<Value = Input> {
         20 => forged(),
         4 => (0..10_usize, any::<usize>(), any::<u8>())
             .prop_map(|(which, at, byte)| Input::Mutated { which, at, byte }),
+        4 => Just(Input::Win),
+        4 => (0..4_u64, 0..3_u64, proptest::bool::weighted(0.2))
+            .prop_map(|(entries, commit, snapshot)| Input::Follow { entries, commit, snapshot }),
+        4 => Just(Input::Acknowledge),
+        2 => proptest::collection::vec((0..3_u8, 0..5_u64), 0..3).prop_map(|steps| {
+            let step = |(kind, id)| match kind {
+                0 => ConfStep::Voter(NodeId::new(id)),
+                1 => ConfStep::Learner(NodeId::new(id)),
+                _ => ConfStep::Remove(NodeId::new(id)),
+            };
+            let steps = steps.into_iter().map(step).collect();
+            Input::Change(ConfChange { steps, ..Default::default() })
+        }),
         4 => (1..30_u8).prop_map(Input::Tick),
         6 => (1..4_usize).prop_map(Input::Sync),
         2 => Just(Input::Propose),
@@ -237,11 +268,27 @@ impl Member {
                     alive = self.step(2, message);
                 }
             }
-            Input::Tick(count) => (0..count).for_each(|_| self.core.tick()),
-            Input::Sync(count) => {
-                let synced = self.tickets.drain(..count.min(self.tickets.len())).last();
-                synced.into_iter().for_each(|ticket| self.core.persisted(ticket));
+            Input::Win => alive = self.win(),
+            Input::Follow { entries, commit, snapshot } => {
+                alive = self.follow(entries, commit, snapshot);
             }
+            Input::Acknowledge => {
+                let Status { term, last_index, .. } = self.core.status();
+                let (term, index) = (term.get(), last_index.get());
+                let kind = MsgAppendResponse;
+                let m = eraftpb::Message { msg_type: kind, term, index, ..Default::default() };
+                alive = self.step(2, Message(m));
+            }
+            Input::Change(change) => {
+                let entry = eraftpb::Entry {
+                    entry_type: eraftpb::EntryType::EntryConfChangeV2,
+                    data: change.encode(),
+                    ..Default::default()
+                };
+                let _ = self.core.propose_entries(vec![entry]);
+            }
+            Input::Tick(count) => (0..count).for_each(|_| self.core.tick()),
+            Input::Sync(count) => self.sync(count),
             Input::Propose => drop(self.core.propose(vec![Bytes::from_static(b"x")])),
             Input::Read => drop(self.core.start_read()),
             Input::Snapshot => {
@@ -252,8 +299,14 @@ impl Member {
             }
             Input::Transfer(to) => drop(self.core.transfer(NodeId::new(to))),
         }
+        alive && self.drain()
+    }
+
+    fn drain(&mut self) -> bool {
         let mut out = VecDeque::new();
-        alive &= self.core.drain(&mut out).is_ok();
+        if self.core.drain(&mut out).is_err() {
+            return false;
+        }
         for effect in out {
             match effect {
                 Effect::Persist { ticket, .. } => self.tickets.push_back(ticket),
@@ -265,7 +318,46 @@ impl Member {
                 _ => {}
             }
         }
+        true
+    }
+
+    fn sync(&mut self, count: usize) {
+        let synced = self.tickets.drain(..count.min(self.tickets.len())).next_back();
+        synced.into_iter().for_each(|ticket| self.core.persisted(ticket));
+    }
+
+    fn win(&mut self) -> bool {
+        (0..20).for_each(|_| self.core.tick());
+        let vote =
+            |msg_type, term| Message(eraftpb::Message { msg_type, term, ..Default::default() });
+        let term = self.core.status().term.get();
+        let mut alive = self.step(2, vote(MsgRequestPreVoteResponse, term + 1)) && self.drain();
+        self.sync(usize::MAX);
+        alive &= self.step(2, vote(MsgRequestVoteResponse, self.core.status().term.get()));
         alive
+    }
+
+    fn follow(&mut self, entries: u64, commit: u64, snapshot: bool) -> bool {
+        let Status { role, term, last_index, .. } = self.core.status();
+        let term = term.get() + u64::from(role == Role::Leader);
+        let index = last_index.get();
+        let log_term = self.core.core.raft.raft_log.last_term();
+        let entry = |index| eraftpb::Entry { index, term, ..Default::default() };
+        let mut m = eraftpb::Message {
+            msg_type: MsgAppend,
+            term,
+            index,
+            log_term,
+            commit: index + commit,
+            ..Default::default()
+        };
+        m.set_entries((index + 1..=index + entries).map(entry).collect::<Vec<_>>().into());
+        if snapshot {
+            m.msg_type = MsgSnapshot;
+            let mark = mark_at(index + entries, term.max(1), conf_of(&[1, 2, 3], &[4]));
+            m.set_snapshot(log::snapshot_of(&mark));
+        }
+        self.step(2, Message(m))
     }
 
     fn step(&mut self, from: u64, message: Message) -> bool {
@@ -274,7 +366,11 @@ impl Member {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
@@ -298,10 +394,14 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_messages_never_panic(inputs in proptest::collection::vec(input(), 1..60)) {
+    fn arbitrary_messages_never_panic(
+        alone in proptest::bool::weighted(0.2),
+        inputs in proptest::collection::vec(input(), 1..60),
+    ) {
+        let conf = if alone { conf_of(&[1], &[2, 4]) } else { conf_of(&[1, 2, 3], &[4]) };
         let disk = Disk {
             hard_state: HardState { term: Term::new(1), ..Default::default() },
-            mark: mark_at(1, 1, conf_of(&[1, 2, 3], &[4])),
+            mark: mark_at(1, 1, conf),
             ..Default::default()
         };
         let core = Consensus::new(start(1, 7, &disk)).unwrap();

@@ -41,3 +41,11 @@ fn three_members_elect_commit_and_read() {
     assert_eq!(cluster.read(2), None);
     assert_eq!(cluster.propose(2, &["c"]), Err(ProposeError::NotLeader));
 }
+
+/// Whoever drives the replica may do so from any thread, one at a time.
+#[test]
+fn it_moves_between_threads() {
+    fn sends<T: Send>() {}
+    sends::<Consensus>();
+    sends::<Effect>();
+}

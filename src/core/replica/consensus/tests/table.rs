@@ -1,5 +1,6 @@
 //! R13: a test for each row of the table in raft-notes 7.3, and for what stands around it.
 
+use bytes::BytesMut;
 use raft::CAMPAIGN_TRANSFER;
 use raft::eraftpb::MessageType::*;
 use raft::eraftpb::{Entry, EntryType};
@@ -285,8 +286,6 @@ fn kinds_that_do_not_travel() {
         assert!(out.is_empty());
     }
 }
-
-use bytes::BytesMut;
 
 #[test]
 fn a_call_to_campaign_from_somebody_who_does_not_lead() {

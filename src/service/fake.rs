@@ -1,0 +1,209 @@
+//! A node without threads: a real machine behind a [`Gate`], and switches for how it answers.
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::machine::{Genesis, Machine, Member, Origin, Outcome, stamp};
+use crate::core::mvcc::Reader;
+use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
+use crate::error::{Error, Kind, Result};
+use crate::gate::{Gate, Limits, Request, Standing, Then};
+use crate::ids::{ClusterId, Incarnation, Index, NodeId, Revision, Term};
+use crate::store::Store;
+
+pub(super) const MEMBER: NodeId = NodeId::new(7);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const MAX_REQUEST_BYTES: usize = 256;
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Manner {
+    /// Refused when it is handed in.
+    Refuse(Kind),
+    /// Taken, and kept until [`Fake::answer`].
+    Keep,
+    /// Taken, and answered as soon as the caller lends its thread.
+    AnswerWhenLent,
+    /// Answered while it is handed in, before the caller can wait.
+    AnswerAtOnce,
+}
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// As a node would: the machine applies the write, a read may go on.
+    Honest,
+    /// A write is answered with this, and nothing is applied.
+    Outcome(Outcome),
+    Fail(Kind),
+    /// Not at all: the reply is dropped.
+    Gone,
+}
+
+pub(super) struct Fake {
+    reader: Reader,
+    state: Mutex<State>,
+}
+
+struct State {
+    machine: Machine,
+    manner: Manner,
+    answer: Answer,
+    kept: Vec<Request>,
+    leads_alone: bool,
+    /// The sequence of the last write; with the mark at 1 also what its index follows from.
+    written: u64,
+    log: Vec<String>,
+}
+
+/// A fake node and a handle to it.
+pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
+    let mark = SnapshotMark {
+        index: Index::new(1),
+        term: Term::new(1),
+        conf: ConfState { voters: vec![MEMBER], ..ConfState::default() },
+    };
+    let member = Member {
+        id: MEMBER,
+        name: "a".to_owned(),
+        address: "local".to_owned(),
+        incarnation: Some(Incarnation::new(1)),
+        learner: false,
+    };
+    let cluster = ClusterId::new(9);
+    let machine = Machine::new(Genesis { cluster, members: vec![member], mark });
+    let reader = machine.reader();
+    let state = State {
+        machine,
+        manner,
+        answer: Answer::Honest,
+        kept: Vec::new(),
+        leads_alone: false,
+        written: 0,
+        log: Vec::new(),
+    };
+    let fake = Arc::new(Fake { reader, state: Mutex::new(state) });
+    let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
+    (fake, store)
+}
+
+impl Fake {
+    pub(super) fn set_answer(&self, answer: Answer) {
+        self.state.lock().answer = answer;
+    }
+
+    pub(super) fn set_manner(&self, manner: Manner) {
+        self.state.lock().manner = manner;
+    }
+
+    pub(super) fn set_leads_alone(&self, leads_alone: bool) {
+        self.state.lock().leads_alone = leads_alone;
+    }
+
+    /// Answers everything that was kept.
+    pub(super) fn answer(&self) {
+        let mut state = self.state.lock();
+        for request in std::mem::take(&mut state.kept) {
+            state.answer(request);
+        }
+    }
+
+    /// What was asked so far, a line for each; asking forgets it.
+    pub(super) fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().log)
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.reader.revision()
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Write { payload, reply, .. } => {
+                let answer = match self.answer.clone() {
+                    Answer::Honest => Ok(self.apply(payload)),
+                    Answer::Outcome(outcome) => Ok(outcome),
+                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+                    Answer::Gone => return,
+                };
+                // A caller that went away is no concern of the node.
+                let _ = reply.send(answer);
+            }
+            Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
+                let answer = match self.answer.clone() {
+                    Answer::Honest | Answer::Outcome(_) => Ok(()),
+                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+                    Answer::Gone => return,
+                };
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    fn apply(&mut self, mut payload: BytesMut) -> Outcome {
+        self.written += 1;
+        let origin = Origin {
+            node: MEMBER,
+            incarnation: Incarnation::new(1),
+            boot: 1,
+            sequence: self.written,
+            watermark: self.written,
+        };
+        stamp(&mut payload, &origin);
+        let entry = Entry {
+            index: Index::new(1 + self.written),
+            term: Term::new(1),
+            kind: EntryKind::Normal,
+            data: payload.freeze(),
+        };
+        let applied = self.machine.apply(&entry).unwrap();
+        self.machine.publish();
+        applied.outcome
+    }
+}
+
+impl Gate for Fake {
+    fn submit(&self, request: Request, then: Then) -> Result<()> {
+        let mut state = self.state.lock();
+        let (what, timeout) = match &request {
+            Request::Write { timeout, .. } => ("write".to_owned(), *timeout),
+            Request::Read { timeout, .. } => ("read".to_owned(), *timeout),
+            Request::Transfer { to, timeout, .. } => (format!("transfer to {to}"), *timeout),
+        };
+        state.log.push(format!("{what}, {timeout:?}, {then:?}"));
+        match state.manner.clone() {
+            Manner::Refuse(kind) => return Err(Error::new(kind, "so it was set")),
+            Manner::Keep | Manner::AnswerWhenLent => state.kept.push(request),
+            Manner::AnswerAtOnce => state.answer(request),
+        }
+        Ok(())
+    }
+
+    fn lend(&self, done: &mut dyn FnMut() -> bool) {
+        self.state.lock().log.push(format!("lent, done: {}", done()));
+        if matches!(self.state.lock().manner, Manner::AnswerWhenLent) {
+            self.answer();
+            assert!(done(), "an answer, or its absence, ends the lending");
+        }
+    }
+
+    fn reader(&self) -> Result<&Reader> {
+        Ok(&self.reader)
+    }
+
+    fn leads_alone(&self) -> bool {
+        self.state.lock().leads_alone
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { cluster: ClusterId::new(9), member: MEMBER, term: Term::new(3) }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_request_bytes: MAX_REQUEST_BYTES, request_timeout: DEFAULT_TIMEOUT }
+    }
+}

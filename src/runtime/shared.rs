@@ -29,6 +29,9 @@ use super::writer::{Hand, Log};
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
 
+/// How long a lent thread looks on before it lets itself be put to sleep.
+const LINGER: Duration = Duration::from_micros(60);
+
 /// What a node is made of, before its threads run.
 pub(super) struct Parts {
     pub(super) clock: Clock,
@@ -268,10 +271,24 @@ impl Gate for Shared {
     }
 
     fn lend(&self, done: &mut dyn FnMut() -> bool) {
+        let mut idle_since = None;
         while !done() {
             match self.log.work(self, Hand::Lent) {
-                Ok(true) => self.turns(),
-                Ok(false) => break,
+                Ok(true) => {
+                    self.turns();
+                    idle_since = None;
+                }
+                Ok(false) => {
+                    // What is missing is another member's sync, or another thread's, begun at
+                    // about the same time as this one's: it is worth a short wait, because being
+                    // woken costs as much.
+                    let now = self.clock.now();
+                    let since = *idle_since.get_or_insert(now);
+                    if now.since(since) >= LINGER {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
                 Err(error) => return self.halt(error),
             }
         }

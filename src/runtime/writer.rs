@@ -110,6 +110,22 @@ impl Log {
         }
     }
 
+    /// Gets the next segment ready while nobody waits, if the present one is full.
+    fn prepare(&self, shared: &Shared) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            if state.busy.is_some() || !state.queue.is_empty() {
+                return Ok(());
+            }
+            state.busy = Some(shared.clock.now());
+        }
+        if let Some(wal) = self.wal.lock().as_mut() {
+            wal.prepare()?;
+        }
+        self.state.lock().busy = None;
+        Ok(())
+    }
+
     /// One batch, if there is one and nobody else has it. Says whether there was.
     pub(super) fn work(&self, shared: &Shared, hand: Hand) -> Result<bool> {
         let (batch, release) = {
@@ -169,10 +185,13 @@ impl Log {
 /// The log thread.
 pub(super) fn run(shared: &Shared) {
     while shared.log.wait() {
-        match shared.log.work(shared, Hand::LogThread) {
+        let worked = shared.log.work(shared, Hand::LogThread).and_then(|_| {
             // The batch's consequences are this thread's to drive: nobody has to be woken.
-            Ok(_) => shared.drive(),
-            Err(error) => return shared.halt(error),
+            shared.drive();
+            shared.log.prepare(shared)
+        });
+        if let Err(error) = worked {
+            return shared.halt(error);
         }
     }
 }

@@ -316,14 +316,14 @@ fn a_failed_operation_stops_the_log_and_loses_nothing_that_was_synced() {
                 Err(error) => error,
             };
             assert!(error.is_io(), "seed {seed} fail {fail}: {error}");
-            if let Some(mut opened) = node.opened.take() {
-                if error.to_string().contains("data/wal") {
-                    let last = node.newest().last();
-                    let entry = entry(last.0.get() + 1, last.1.get(), 10);
-                    assert!(opened.wal.append(&[entry], None).unwrap_err().is_halted());
-                    assert!(opened.wal.sync().unwrap_err().is_halted());
-                    assert!(opened.wal.release(last.0).unwrap_err().is_halted());
-                }
+            if let Some(mut opened) = node.opened.take()
+                && error.to_string().contains("data/wal")
+            {
+                let last = node.newest().last();
+                let entry = entry(last.0.get() + 1, last.1.get(), 10);
+                assert!(opened.wal.append(&[entry], None).unwrap_err().is_halted());
+                assert!(opened.wal.sync().unwrap_err().is_halted());
+                assert!(opened.wal.release(last.0).unwrap_err().is_halted());
             }
             let mut draws = Draws::new(seed << 32 | fail);
             match draws.below(2) {

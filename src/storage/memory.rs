@@ -153,6 +153,19 @@ impl Memory {
         state.names = state.durable_names.clone();
     }
 
+    /// The power is gone, and with it everything that was not synced.
+    pub(crate) fn lose(&self) {
+        self.kill();
+        let mut state = self.disk.lock();
+        let state = &mut *state;
+        for inode in &mut state.files {
+            inode.dirty.clear();
+            inode.bytes.clone_from(&inode.durable);
+        }
+        state.unsynced.clear();
+        state.names = state.durable_names.clone();
+    }
+
     /// A copy of everything, for another way on from here.
     pub(crate) fn fork(&self) -> Self {
         let state = self.disk.lock();
@@ -304,8 +317,7 @@ impl Vfs for Memory {
             (_, Some(inode)) => inode,
             (_, None) => return Err(not_found(path)),
         };
-        let (memory, path, power) = (self.clone(), path.to_path_buf(), state.power);
-        Ok(Box::new(MemoryFile { memory, inode, path, power }))
+        Ok(Box::new(MemoryFile { memory: self.clone(), inode, power: state.power }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -373,12 +385,16 @@ impl Drop for MemoryLock {
 struct MemoryFile {
     memory: Memory,
     inode: usize,
-    /// The name it was opened by, for the log.
-    path: PathBuf,
     power: u64,
 }
 
 impl MemoryFile {
+    /// What the file is called now, for the log.
+    fn name(&self, state: &State) -> String {
+        let name = state.names.iter().find(|(_, inode)| **inode == self.inode);
+        name.map_or_else(|| "removed".into(), |(path, _)| path.display().to_string())
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.memory.disk.lock();
         if state.power != self.power {
@@ -401,7 +417,7 @@ impl VfsFile for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.with(|state| {
-            let text = format!("write {} {offset}+{}", self.path.display(), bytes.len());
+            let text = format!("write {} {offset}+{}", self.name(state), bytes.len());
             let result = Memory::step(state, text);
             if result.is_ok()
                 || matches!(state.plan, Plan::StopAt(at) if state.operations == at + 1)
@@ -414,7 +430,8 @@ impl VfsFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            Memory::step(state, format!("sync {}", self.path.display()))?;
+            let text = format!("sync {}", self.name(state));
+            Memory::step(state, text)?;
             state.files[self.inode].sync();
             Ok(())
         })

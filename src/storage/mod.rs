@@ -135,11 +135,20 @@ pub(crate) struct Torn {
 pub(crate) fn has_data(vfs: &dyn Vfs, options: &Options) -> Result<bool> {
     match identity::read(vfs, &options.data_dir) {
         Ok(Some(identity)) => Ok(identity.boot > 0),
-        Ok(None) => Ok(!wal::list(vfs, &options.wal_dir)?.is_empty()),
+        Ok(None) => Ok(stray(vfs, options)?.is_some()),
         Err(error) if error.is_io() => Err(error),
         // There is something; `open` will say what is wrong with it.
         Err(_) => Ok(true),
     }
+}
+
+/// A file that is there although the identity is not: that must have been lost.
+fn stray(vfs: &dyn Vfs, options: &Options) -> Result<Option<PathBuf>> {
+    if let Some(&first) = wal::list(vfs, &options.wal_dir)?.first() {
+        return Ok(Some(options.wal_dir.join(wal::file_name(first))));
+    }
+    let dir = options.data_dir.join(SNAPSHOT_DIR);
+    Ok(snapshot::list(vfs, &dir)?.first().map(|name| dir.join(name)))
 }
 
 /// Opens the directories, or begins afresh in empty ones.
@@ -174,13 +183,14 @@ impl Directory {
     fn create(self, unfinished: bool, boot: &Bootstrap) -> Result<Opened> {
         let vfs = &*self.vfs;
         let wal_dir = &self.options.wal_dir;
+        if let Some(stray) = stray(vfs, &self.options)?.filter(|_| !unfinished) {
+            let missing = self.options.data_dir.join(identity::IDENTITY_FILE);
+            let text =
+                format!("{} is missing, but {} is there", missing.display(), stray.display());
+            return Err(Error::corrupt(text));
+        }
         for sequence in wal::list(vfs, wal_dir)? {
             let path = wal_dir.join(wal::file_name(sequence));
-            if !unfinished {
-                let missing = self.options.data_dir.join(identity::IDENTITY_FILE);
-                let text = format!("{} is missing, but {}", missing.display(), path.display());
-                return Err(Error::corrupt(format!("{text} is there")));
-            }
             vfs.remove(&path).map_err(at("remove", &path))?;
         }
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;

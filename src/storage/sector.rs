@@ -11,7 +11,7 @@
 //!
 //! | the sector is | because | which means |
 //! |---|---|---|
-//! | blank (all zeros) or stale (whole, with another tag) | the write never reached the disk | torn: nobody was told that it had |
+//! | blank (zeros) or stale (whole, another tag) | the write never reached the disk | torn |
 //! | rotten (its checksum is wrong) | what was on the disk has changed | damage |
 //!
 //! A checksum per record alone cannot tell the two apart, and a log that takes one for the other
@@ -161,7 +161,9 @@ mod tests {
         /// However the stream is cut into puts and batches, the file holds the same bytes.
         #[test]
         fn lays_out_the_stream(
-            pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..1500), any::<bool>()), 1..8),
+            pieces in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..1500), any::<bool>()), 1..8,
+            ),
         ) {
             let mut writer = SectorWriter::new(4096, 9);
             let (mut file, mut stream) = (vec![0; 4096], Vec::new());

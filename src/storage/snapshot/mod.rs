@@ -31,6 +31,7 @@ mod file;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::vfs::{OpenMode, Vfs};
-use super::{at, damaged};
+use super::{at, damaged, io_at};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Index, Term};
@@ -108,15 +109,16 @@ impl Snapshots {
     /// and returns the newest whole one that the log can begin behind.
     pub(super) fn load(&self, fit: impl Fn(Key) -> Fit) -> Result<Option<SnapshotInfo>> {
         let inner = &*self.inner;
-        let names = inner.vfs.list(&inner.dir).map_err(at("list", &inner.dir))?;
-        let mut keys: Vec<Key> = names.iter().filter_map(|name| parse_name(name)).collect();
+        let mut keys: Vec<Key> =
+            list(&*inner.vfs, &inner.dir)?.iter().filter_map(|name| parse_name(name)).collect();
         keys.sort_unstable_by(|a, b| b.cmp(a));
-        let mut chosen = None;
+        let (mut chosen, mut changed) = (None, false);
         let mut infos = BTreeMap::new();
         for key in keys {
             let path = inner.path(key);
             if fit(key) == Fit::Unknown {
                 inner.vfs.remove(&path).map_err(at("remove", &path))?;
+                changed = true;
                 continue;
             }
             let wanted = chosen.is_none() && fit(key) == Fit::Usable;
@@ -130,11 +132,14 @@ impl Snapshots {
                 Err(error) if error.is_corrupt() => {
                     let broken = path.with_extension("broken");
                     inner.vfs.rename(&path, &broken).map_err(at("rename", &path))?;
+                    changed = true;
                 }
                 Err(error) => return Err(error),
             }
         }
-        inner.vfs.sync_dir(&inner.dir).map_err(at("sync", &inner.dir))?;
+        if changed {
+            inner.vfs.sync_dir(&inner.dir).map_err(at("sync", &inner.dir))?;
+        }
         inner.shelf.lock().infos = infos;
         inner.prune()?;
         Ok(chosen)
@@ -290,6 +295,15 @@ impl Inner {
             let path = self.path(oldest);
             self.vfs.remove(&path).map_err(at("remove", &path))?;
         }
+    }
+}
+
+/// The names of the snapshots in the directory; none if it is missing.
+pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>> {
+    match vfs.list(dir) {
+        Ok(names) => Ok(names.into_iter().filter(|name| parse_name(name).is_some()).collect()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io_at("list", dir, error)),
     }
 }
 

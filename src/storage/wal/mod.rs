@@ -48,6 +48,7 @@ mod scan;
 mod segment;
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -271,7 +272,7 @@ impl Wal {
             if entry.index > last.0.next() || entry.index <= floor {
                 let (index, last) = (entry.index, last.0);
                 return Err(misused(format!(
-                    "entry {index} follows neither the mark at {floor} nor the last entry {last}"
+                    "entry {index}, which follows neither the mark at {floor} nor entry {last}"
                 )));
             }
             last = (entry.index, entry.term);
@@ -287,7 +288,8 @@ impl Wal {
         }
         let result = act(self);
         if let Err(error) = &result {
-            self.failed = Some(error.to_string());
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.failed = Some(format!("{error}{cause}"));
         }
         result
     }
@@ -322,6 +324,3 @@ fn seal(mut segment: Segment, last: (Index, Term)) -> Result<Sealed> {
 fn misused(what: String) -> Error {
     Error::new(Kind::Halted, format!("the log was handed {what}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -200,7 +200,8 @@ mod tests {
             data in prop::collection::vec(any::<u8>(), 0..400),
         ) {
             let kind = if conf { EntryKind::ConfChange } else { EntryKind::Normal };
-            let entry = Entry { index: Index::new(index), term: Term::new(term), kind, data: data.into() };
+            let (index, term) = (Index::new(index), Term::new(term));
+            let entry = Entry { index, term, kind, data: data.into() };
             let mut writer = SectorWriter::new(0, 0);
             let own = put_entry(&mut writer, chain, &entry);
             prop_assert_eq!(writer.position() % 8, 0);

@@ -10,8 +10,8 @@
 //!
 //! Where the records stop being whole, the *sectors* say why. Blank, stale, or fresh but of
 //! different writes: a write did not reach the disk in full, so the batch was never acknowledged
-//! and is cut there (`DUR-11`), unless the marker vouches for that place. Rotten: what was written has changed, and nothing is cut
-//! (`DUR-12`).
+//! and is cut there (`DUR-11`), unless the marker vouches for that place. Rotten: what was written
+//! has changed, and nothing is cut (`DUR-12`).
 
 use std::path::Path;
 

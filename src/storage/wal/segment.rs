@@ -99,6 +99,8 @@ pub(super) struct Marker {
     /// What this sync covers ends here. It was acknowledged or not: if it is not there, the
     /// state of its sectors tells a torn write from damage.
     pub(super) end: u64,
+    /// The file was at least this long before this marker was written, durably.
+    pub(super) length: u64,
     /// The last entry of the log.
     pub(super) last: (Index, Term),
     /// The checksum of the last record.
@@ -111,6 +113,7 @@ impl Marker {
         out.put_u64_le(self.number);
         out.put_u64_le(self.vouched);
         out.put_u64_le(self.end);
+        out.put_u64_le(self.length);
         out.put_u64_le(self.last.0.get());
         out.put_u64_le(self.last.1.get());
         out.put_u32_le(self.chain);
@@ -123,6 +126,7 @@ impl Marker {
             number: reader.u64("marker number")?,
             vouched: reader.u64("vouched end")?,
             end: reader.u64("written end")?,
+            length: reader.u64("length")?,
             last: (Index::new(reader.u64("last index")?), Term::new(reader.u64("last term")?)),
             chain: reader.u32("chain")?,
         })
@@ -132,7 +136,7 @@ impl Marker {
 /// The slot that the marker of this number goes to.
 pub(super) fn slot(number: u64) -> u64 {
     let [even, odd] = SLOT_OFFSETS;
-    if number % 2 == 0 { even } else { odd }
+    if number.is_multiple_of(2) { even } else { odd }
 }
 
 /// A segment's head as read.
@@ -175,6 +179,11 @@ pub(super) fn read_head(
         let [first, _] = SLOT_OFFSETS;
         return Err(damaged(path, first, "neither tail marker is whole"));
     };
+    let size = file.size().map_err(at("measure", path))?;
+    if size < newest.length {
+        let cause = format!("it is cut short: it had {} bytes", newest.length);
+        return Err(damaged(path, size, cause));
+    }
     Ok(Head { header, seed, newest, older: markers.pop() })
 }
 
@@ -230,7 +239,11 @@ pub(super) struct Segment {
     pub(super) highest: Index,
 }
 
-/// Zeros are written this far ahead of the tail when it reaches new ground.
+/// When the tail reaches new ground, zeros are written ahead of it up to a multiple of this.
+///
+/// Entries of 300 bytes, appended and synced one by one on ext4, take at the median 189 us where
+/// each sync makes the file longer, 134 us with zeros 1 MiB ahead (4 MiB: 141 us), 129 us in a
+/// recycled segment. Sixty-four at a time: 265, 158 (159) and 142 us.
 const AHEAD_BYTES: u64 = 1 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -262,7 +275,8 @@ impl Segment {
         let chain = record::put_base(&mut writer, seed, begin.base);
         let chain = record::put_hard_state(&mut writer, chain, begin.hard_state);
         let end = writer.position();
-        let marker = Marker { number: 0, vouched: end, end, last: begin.header.before, chain };
+        let last = begin.header.before;
+        let marker = Marker { number: 0, vouched: end, end, length: 0, last, chain };
         let mut head = header.to_vec();
         head.extend_from_slice(&marker.encode(seed));
         head.resize(usize::try_from(HEAD_BYTES).unwrap_or_default(), 0);
@@ -327,6 +341,7 @@ impl Segment {
             number: self.marker.number.saturating_add(1),
             vouched: self.marker.end,
             end,
+            length: self.written,
             last,
             chain: self.chain,
         };
@@ -411,12 +426,15 @@ mod tests {
             let header = Header { owner, sequence, before, previous };
             let (bytes, seed) = header.encode();
             prop_assert_eq!(Header::decode(&bytes), Ok((FORMAT_VERSION, Some((header, seed)))));
-            let marker = Marker { number: boot, vouched: index, end: term, last: before, chain: seed };
+            let (vouched, end, length) = (index, term, sequence);
+            let marker = Marker { number: boot, vouched, end, length, last: before, chain: seed };
             prop_assert_eq!(Marker::decode(&marker.encode(seed)), Ok(marker));
         }
 
         #[test]
-        fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES), ours: bool) {
+        fn survives_any_bytes(
+            bytes in prop::collection::vec(any::<u8>(), SECTOR_BYTES), ours: bool,
+        ) {
             let mut sector: Sector = *bytes.first_chunk().unwrap();
             if ours {
                 sector[..8].copy_from_slice(MAGIC);

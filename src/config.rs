@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::ids::{ClusterId, NodeId};
-use crate::storage::Vfs;
+use crate::vfs::Vfs;
 
 pub(crate) use self::founding::Founding;
 

@@ -155,7 +155,7 @@ impl Mailbox {
     /// Between filling the mailbox and trying for the driver: either the one who posts gets the
     /// driver, or the one who lets go of it sees what was posted. Without the two fences both
     /// could look before either is seen, and what was posted would wait for the next tick.
-    pub(super) fn barrier(&self) {
+    pub(super) fn barrier() {
         fence(Ordering::SeqCst);
     }
 

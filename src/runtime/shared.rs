@@ -110,7 +110,7 @@ impl Shared {
     /// As [`drive`](Self::drive), leaving the log to the calling thread.
     fn turns(&self) {
         for _ in 0..BORROWED_TURNS {
-            self.mailbox.barrier();
+            Mailbox::barrier();
             let Some(mut driver) = self.driver.try_lock() else { return };
             if self.ended.load(Ordering::Acquire) {
                 // Nothing is decided any more, and nobody may wait for it.
@@ -174,10 +174,8 @@ impl Shared {
     /// Stops the node for good: everybody who waits is told, nothing more is decided.
     pub(super) fn halt(&self, cause: Error) {
         let first = self.halted.set(Arc::new(cause));
-        if first.is_ok() {
-            if let Some(cause) = self.halted.get() {
-                tracing::error!(%cause, member = %self.address.node, "the node has halted");
-            }
+        if let (Ok(()), Some(cause)) = (first, self.halted.get()) {
+            tracing::error!(%cause, member = %self.address.node, "the node has halted");
         }
         self.end();
         self.abandon();
@@ -195,7 +193,7 @@ impl Shared {
     /// moment does it instead when its turn is over: waiting for it here could be waiting for a
     /// thread that waits for this one, through two nodes that deliver to each other.
     pub(super) fn abandon(&self) {
-        self.mailbox.barrier();
+        Mailbox::barrier();
         let Some(mut driver) = self.driver.try_lock() else { return };
         let left = driver.abandon(self);
         drop(driver);

@@ -32,13 +32,15 @@ impl Jobs {
     }
 
     pub(super) fn hand_over(&self, job: Output) -> Result<()> {
-        match self.queue.lock().as_ref().map(|queue| queue.try_send(job)) {
-            None | Some(Ok(()) | Err(TrySendError::Disconnected(_))) => Ok(()),
-            Some(Err(TrySendError::Full(_))) => {
-                let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
-                Err(Error::new(Kind::Halted, text))
-            }
+        let full = match &*self.queue.lock() {
+            Some(queue) => matches!(queue.try_send(job), Err(TrySendError::Full(_))),
+            None => false,
+        };
+        if full {
+            let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
+            return Err(Error::new(Kind::Halted, text));
         }
+        Ok(())
     }
 
     /// No more jobs: the thread ends after the one in hand.
@@ -81,12 +83,12 @@ impl Snapshotter {
                     revision: image.revision(),
                     compacted: image.compacted(),
                 };
-                let closing = || Error::new(Kind::Closed, "the node is closing");
-                let sections =
-                    image.sections().map(|section| match shared.closing.load(Ordering::Acquire) {
-                        true => Err(closing()),
-                        false => Ok(section),
-                    });
+                let sections = image.sections().map(|section| {
+                    if shared.closing.load(Ordering::Acquire) {
+                        return Err(Error::new(Kind::Closed, "the node is closing"));
+                    }
+                    Ok(section)
+                });
                 match self.snapshots.write(&head, sections) {
                     Ok(info) => Ok(Some(self.taken(info))),
                     Err(error) if error.is_closed() => Ok(None),
@@ -124,7 +126,10 @@ impl Snapshotter {
                 drop(slot.take_if(|stage| stage.key().hash == hash));
                 Ok(None)
             }
-            Output::Discard(_) => Ok(None),
+            Output::Discard(machine) => {
+                drop(machine);
+                Ok(None)
+            }
             other => Err(Error::new(Kind::Halted, format!("not a snapshot's job: {other:?}"))),
         }
     }

@@ -182,7 +182,7 @@ impl Replica {
         self.dirty = true;
         match input {
             Input::Time => {}
-            Input::Deliver(envelope) => self.deliver(envelope)?,
+            Input::Deliver(envelope) => self.deliver(&envelope)?,
             Input::Write { token, payload, deadline } => {
                 if let Err(error) = self.proposals.push(Some(token), payload, deadline) {
                     let answer = Answer::Failed(error);
@@ -198,7 +198,9 @@ impl Replica {
             Input::ChunkRead { to, transfer, offset, bytes } => {
                 self.steps.extend(self.snapshots.chunk_read(to, transfer, offset, bytes));
             }
-            Input::ChunkLost { to, .. } => self.snapshots.stop(to, &mut self.steps),
+            Input::ChunkLost { to, transfer } => {
+                self.snapshots.chunk_lost(to, transfer, &mut self.steps);
+            }
             Input::Staged { hash, have } => self.snapshots.staged(hash, have, &mut self.steps),
             Input::StageReady { hash, machine } => {
                 if let Some((from, message)) = self.snapshots.ready(hash, machine) {
@@ -299,8 +301,8 @@ impl Replica {
 
     // ---- envelopes
 
-    fn deliver(&mut self, envelope: Envelope) -> Result<()> {
-        if !self.knows(&envelope) {
+    fn deliver(&mut self, envelope: &Envelope) -> Result<()> {
+        if !self.knows(envelope) {
             self.dropped.identity += 1;
             return Ok(());
         }
@@ -312,7 +314,7 @@ impl Replica {
         match body {
             Body::Raft(message) if message.is_snapshot() => self.dropped.malformed += 1,
             Body::Raft(message) => self.step(from, message)?,
-            Body::Forward(writes) => self.take_forwarded(&envelope, writes),
+            Body::Forward(writes) => self.take_forwarded(envelope, writes),
             Body::Read { request } => {
                 if self.standing.role == Role::Leader {
                     self.reads.push(Waiter::Peer { id: from, request });
@@ -341,7 +343,7 @@ impl Replica {
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
-                self.snapshots.acked(from, transfer, (have, stage), now, &mut self.steps);
+                self.snapshots.acked((from, transfer), (have, stage), now, &mut self.steps);
             }
         }
         Ok(())

@@ -78,6 +78,7 @@ pub(crate) struct Receiving {
 
 /// What [`Snapshots`] wants done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "few at a time, and each is obeyed at once")]
 pub(crate) enum Step {
     Say {
         to: NodeId,
@@ -158,8 +159,7 @@ impl Snapshots {
     /// The receiver says how far it is.
     pub(crate) fn acked(
         &mut self,
-        from: NodeId,
-        transfer: u64,
+        (from, transfer): (NodeId, u64),
         (have, stage): (u64, ChunkStage),
         now: Instant,
         out: &mut Vec<Step>,
@@ -214,9 +214,10 @@ impl Snapshots {
             .then_some(Step::Say { to, body: Body::Chunk { transfer, offset, bytes } })
     }
 
-    /// Ends the transfer to `to`, if there is one (the file is gone, the peer is).
-    pub(crate) fn stop(&mut self, to: NodeId, out: &mut Vec<Step>) {
-        if self.sending.remove(&to).is_some() {
+    /// The file that a chunk was read from is gone: ends its transfer, if that still runs.
+    pub(crate) fn chunk_lost(&mut self, to: NodeId, transfer: u64, out: &mut Vec<Step>) {
+        if self.sending.get(&to).is_some_and(|sending| sending.transfer == transfer) {
+            self.sending.remove(&to);
             out.push(Step::Report { to, sent: false });
         }
     }

@@ -43,10 +43,14 @@ impl Waiter {
         }
     }
 
-    /// Tells the caller that no answer will come. A write may have happened all the same.
-    pub(super) fn fail(self, error: Error) {
+    /// Tells the caller that no answer will come. A write that a turn has taken may have happened
+    /// all the same.
+    pub(super) fn fail(self, error: Error, taken: bool) {
         match self {
-            Self::Write(reply, _) => drop(reply.send(Err(error.with_unknown_outcome()))),
+            Self::Write(reply, _) => {
+                let error = if taken { error.with_unknown_outcome() } else { error };
+                drop(reply.send(Err(error)));
+            }
             Self::Done(reply) => drop(reply.send(Err(error))),
         }
     }
@@ -102,16 +106,18 @@ impl Driver {
         Ok(Answers(std::mem::take(&mut self.answers)))
     }
 
-    /// Every caller that is still owed an answer: for a node that ends.
-    pub(super) fn abandon(&mut self, shared: &Shared) -> Vec<Waiter> {
-        let mut left: Vec<Waiter> = self.waiters.drain(..).flatten().collect();
+    /// Every caller that is still owed an answer, and whether a turn has taken the request: for a
+    /// node that ends.
+    pub(super) fn abandon(&mut self, shared: &Shared) -> Vec<(Waiter, bool)> {
+        let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
+        let taken = self.waiters.drain(..).flatten().chain(answers);
+        let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
-        left.extend(std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter));
-        left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
-        self.batch = Batch::default();
+        let mut waiting = std::mem::take(&mut self.batch).requests;
         shared.mailbox.take(&mut self.batch);
-        left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
+        waiting.append(&mut self.batch.requests);
         self.batch = Batch::default();
+        left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
         left
     }
 

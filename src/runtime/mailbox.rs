@@ -22,6 +22,9 @@ pub(super) struct Posted {
     pub(super) at: crate::time::Instant,
 }
 
+/// Hints beyond this many waiting reports are dropped: they say nothing new.
+const MAX_HINTS: usize = 1024;
+
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -138,6 +141,15 @@ impl Mailbox {
     pub(super) fn report(&self, input: Input) {
         self.waiting.lock().reports.push_back(input);
         self.filled.store(true, Ordering::Release);
+    }
+
+    /// Takes what the host says and nobody waits for, unless much of it waits already.
+    pub(super) fn hint(&self, input: Input) {
+        let mut waiting = self.waiting.lock();
+        if waiting.reports.len() < MAX_HINTS {
+            waiting.reports.push_back(input);
+            self.filled.store(true, Ordering::Release);
+        }
     }
 
     /// Swaps everything that waits into `batch`, which must be empty.

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::core::replica::Replica;
-use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
@@ -146,7 +145,7 @@ impl Node {
     /// # }
     /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
-        self.shared.report(Input::Unreachable(peer));
+        self.shared.unreachable(peer);
     }
 
     /// Hands leadership to another member (`MEM-25`).
@@ -306,7 +305,7 @@ impl Inbox {
     /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.report(Input::Unreachable(peer));
+            shared.unreachable(peer);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::time::Instant;
 use crate::transport::Transport;
 
 use super::clock::Clock;
-use super::driver::{Driver, Waiter};
+use super::driver::Driver;
 use super::mailbox::{Mailbox, Posted};
 use super::snapshotter::Jobs;
 use super::writer::{Hand, Log};
@@ -173,9 +173,9 @@ impl Shared {
         self.parked_until.store(0, Ordering::SeqCst);
     }
 
-    /// Takes a report and acts on it.
-    pub(super) fn report(&self, input: Input) {
-        self.mailbox.report(input);
+    /// The host says that a connection broke.
+    pub(super) fn unreachable(&self, peer: NodeId) {
+        self.mailbox.hint(Input::Unreachable(peer));
         self.drive();
     }
 
@@ -216,9 +216,9 @@ impl Shared {
         let Some(mut driver) = self.driver.try_lock() else { return };
         let left = driver.abandon(self);
         drop(driver);
-        self.mailbox.answered(left.len(), left.iter().map(Waiter::bytes).sum());
-        for waiter in left {
-            waiter.fail(self.ending());
+        self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
+        for (waiter, taken) in left {
+            waiter.fail(self.ending(), taken);
         }
     }
 

@@ -35,10 +35,6 @@ impl Reader {
         self.rest.try_get_u8().map_err(|_| Malformed { what })
     }
 
-    pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
-        self.rest.try_get_u16_le().map_err(|_| Malformed { what })
-    }
-
     pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
         self.rest.try_get_u32_le().map_err(|_| Malformed { what })
     }
@@ -125,11 +121,11 @@ mod tests {
     #[test]
     fn reads_back_what_was_written() {
         let mut out = BytesMut::new();
-        out.put_u16_le(7);
+        out.put_u32_le(7);
         put_bytes(&mut out, b"key");
         out.put_u64_le(9);
         let mut reader = Reader::new(out.freeze());
-        assert_eq!(reader.u16("n"), Ok(7));
+        assert_eq!(reader.u32("n"), Ok(7));
         assert_eq!(reader.bytes("key").as_deref(), Ok(b"key".as_slice()));
         assert_eq!(reader.u64("m"), Ok(9));
         assert_eq!(reader.end("end"), Ok(()));

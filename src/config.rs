@@ -24,14 +24,14 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::ids::{ClusterId, NodeId};
-use crate::storage::Vfs;
+use crate::vfs::Vfs;
 
 pub(crate) use self::founding::Founding;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// How a member begins that has no data yet. Ignored once it has (`BST-1`).
+/// How a member begins that has no data yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum InitialState {
@@ -153,7 +153,8 @@ impl Config {
     ///
     /// An address is 1 to 1,024 bytes that only the host's
     /// [`Transport`](crate::Transport) understands. It is part of the member's id (`MEM-2`).
-    /// Ignored once the directory holds data (`BST-1`).
+    /// It stays the same for the life of the cluster: the ids are made of the addresses, and a
+    /// directory of other ids is refused (`BST-1`).
     #[must_use]
     pub fn initial_cluster<N, A>(mut self, members: impl IntoIterator<Item = (N, A)>) -> Self
     where
@@ -165,8 +166,8 @@ impl Config {
         self
     }
 
-    /// Whether this member founds the cluster or joins one that runs (`CFG-12`). Default:
-    /// [`InitialState::New`]. Ignored once the directory holds data (`BST-1`).
+    /// Whether this member may found the cluster, or must hold its data already (`CFG-12`).
+    /// Default: [`InitialState::New`].
     #[must_use]
     pub fn initial_state(mut self, state: InitialState) -> Self {
         self.initial_state = state;
@@ -174,7 +175,8 @@ impl Config {
     }
 
     /// A word that keeps clusters apart whose members have the same addresses (`CFG-13`): it is
-    /// part of all ids. 1 to 255 bytes, default "quorate". Ignored once the directory holds data.
+    /// part of all ids. 1 to 255 bytes, default "quorate". It stays the same for the life of the
+    /// cluster.
     #[must_use]
     pub fn cluster_token(mut self, token: impl Into<String>) -> Self {
         self.cluster_token = token.into();

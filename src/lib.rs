@@ -1,7 +1,106 @@
-//! An embeddable, replicated, durable key-value store with etcd's data model.
+//! A replicated, durable key-value store with etcd's data model, inside your own process.
+//!
+//! The members of a cluster are processes of yours (or several nodes of one process). Each has a
+//! directory, all hold the same data, and a majority of them must be there to write. A
+//! [`Node`] is a running member, a [`Store`] the handle to its data, and a [`Transport`] what you
+//! implement to carry bytes between members: this crate opens no socket.
+//!
+//! ```
+//! use quorate::{Config, LocalNetwork, Node};
+//! use std::time::Duration;
+//!
+//! # fn main() -> quorate::Result<()> {
+//! # let temporary = tempfile::tempdir().unwrap();
+//! # let dir = temporary.path().join("solo");
+//! // A cluster of one: it leads at once, and answers when its disk has synced.
+//! let network = LocalNetwork::new();
+//! let config = Config::new("solo", dir).initial_cluster([("solo", "here")]);
+//! let endpoint = network.endpoint(config.node_id()?);
+//! let node = Node::open(config, endpoint)?;
+//!
+//! let store = node.store();
+//! let green = store.put("color", "green").wait()?.header.revision;
+//! store.put("color", "blue").wait()?;
+//!
+//! let now = store.get("color").wait()?.kv;
+//! let then = store.get("color").at(green).wait()?.kv;
+//! assert_eq!(now.as_ref().map(|kv| kv.value()), Some(b"blue".as_slice()));
+//! assert_eq!(then.as_ref().map(|kv| kv.value()), Some(b"green".as_slice()));
+//! node.close(Duration::from_secs(5))
+//! # }
+//! ```
+//!
+//! # Cookbook
+//!
+//! **Run a cluster**
+//!
+//! - Open a member, alone or with others: [`Node::open`], [`Config::initial_cluster`]
+//! - Several members in one process, and a network to break: [`LocalNetwork`]
+//! - Carry bytes between processes: [`Transport`], [`Lane`], [`Node::inbox`], [`Inbox::deliver`]
+//! - Put the log on a disk of its own: [`Config::wal_dir`]
+//! - Refuse to begin anew on a disk that was lost: [`InitialState::Existing`]
+//! - See how a member is: [`Node::status`], [`Status`]; compare members: [`Node::hash`]
+//! - Move leadership: [`Node::transfer_leader`]
+//! - Stop: [`Node::close`]
+//!
+//! **Write**
+//!
+//! - Put, and learn what was there: [`Store::put`], [`Put::prev_value`]
+//! - Delete a key or a range: [`Store::delete`], [`Delete::prev_values`]
+//! - Know what a failed write did: [`Error::outcome`], [`WriteOutcome`]
+//! - Bound the wait: [`Put::timeout`], [`Config::request_timeout`]
+//!
+//! **Read**
+//!
+//! - One key: [`Store::get`]; many: [`Store::range`], [`KeyRange::prefix`], [`RangeRead::limit`]
+//! - Page through one snapshot: [`RangeRead::at`]
+//! - The past: [`Get::at`]
+//! - At once, perhaps old, without a leader: [`Get::serializable`], [`RangeRead::serializable`]
+//! - Count only: [`RangeRead::count_only`]
+//! - Forget the past: [`Store::compact`]
+//!
+//! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
+//! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
+//!
+//! **Handle errors**: there is one [`Error`], asked with `is_*`. To try again later:
+//! [`Error::is_overloaded`], [`Error::is_unavailable`], [`Error::is_timeout`]. To close and reopen:
+//! [`Error::is_halted`]. To ask a person: [`Error::is_corrupt`], [`Error::is_foreign`],
+//! [`Error::is_newer_format`].
+//!
+//! **Bring your own files**: [`Vfs`], [`VfsFile`], [`Config::vfs`]; the real ones are [`Disk`].
+//!
+//! # Words
+//!
+//! A *revision* counts changes of the store; a *version* counts those of one key; an *index* is a
+//! place in the replicated log. Types keep them apart: [`Revision`], [`Index`], [`Term`],
+//! [`NodeId`], [`ClusterId`], [`LeaseId`], [`Incarnation`].
+//!
+//! # Rooms
+//!
+//! For whoever reads the source: folders are divided by what code may touch, and each opens with a
+//! chapter. Arrows point down.
+//!
+//! ```text
+//!   service, store    what users hold: one builder for each call
+//!        │
+//!       gate          the one way from a handle to a node
+//!        │
+//!     runtime         the node: threads, mailbox, the only clock
+//!      │     │
+//!      │   storage    the log and the snapshots, over a small file trait
+//!      │
+//!     core            decides, and touches nothing
+//!      ├─ replica       inputs in, outputs out; consensus/ wraps the raft crate
+//!      ├─ machine       apply(entry): commands, sessions, members, the image
+//!      └─ mvcc          keys, revisions, history
+//! ```
+//!
+//! `docs/architecture.md` in the repository goes through them in order.
+//!
+//! # Features
+//!
+//! - `serde`: [`Config`] implements `Deserialize`, with sizes and durations in words.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "until the rooms are joined")]
-#![allow(missing_docs, reason = "until the rooms are joined")]
 
 mod codec;
 mod config;
@@ -17,6 +116,7 @@ mod storage;
 mod store;
 mod time;
 mod transport;
+mod vfs;
 
 pub use config::{Config, InitialState};
 pub use core::mvcc::KeyValue;
@@ -28,6 +128,12 @@ pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
     RangeRead, RangeResponse, TransferLeader,
 };
-pub use storage::{Disk, OpenMode, Vfs, VfsFile, VfsLock};
+pub use storage::Disk;
 pub use store::Store;
 pub use transport::{Lane, Peer, Transport};
+pub use vfs::{OpenMode, Vfs, VfsFile, VfsLock};
+
+/// Its programs must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,5 @@
 //! The rules that a compiler does not hold, held: lengths, room directions, bans by room, words,
-//! dead links, rules without a test.
+//! dead links, stale quotes, rules without a test.
 //!
 //! Every check is a plain function from a [`source::Tree`] to complaints. One test runs it on this
 //! repository, another on a made-up tree that breaks it, so that a check which has gone blind is
@@ -19,6 +19,8 @@ mod form;
 mod pages;
 #[path = "tidy/paths.rs"]
 mod paths;
+#[path = "tidy/quotes.rs"]
+mod quotes;
 #[path = "tidy/rooms.rs"]
 mod rooms;
 #[path = "tidy/source.rs"]

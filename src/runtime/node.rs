@@ -7,12 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::core::replica::io::Input;
+use crate::core::replica::Replica;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
-use crate::storage::DirLock;
 use crate::store::Store;
 use crate::transport::Transport;
 
@@ -48,13 +47,7 @@ pub struct Node {
     shared: Arc<Shared>,
     name: String,
     /// `None` once closed.
-    running: Option<Running>,
-}
-
-struct Running {
-    threads: Threads,
-    /// Held until the last thread that could write has ended.
-    lock: DirLock,
+    threads: Option<Threads>,
 }
 
 impl Node {
@@ -73,15 +66,12 @@ impl Node {
     pub fn open(config: Config, transport: impl Transport) -> Result<Self> {
         let opened = open::open(config, Box::new(transport))?;
         let open::Opened { shared, name, parker, snapshotter, patience, lock } = opened;
-        let threads = Threads::start(&shared, parker, snapshotter, patience);
-        let threads = match threads {
-            Ok(threads) => threads,
-            Err(error) => {
-                shared.stop();
-                return Err(error);
-            }
-        };
-        Ok(Self { shared, name, running: Some(Running { threads, lock }) })
+        let mut node = Self { shared, name, threads: Some(Threads::new(lock)) };
+        if let Some(threads) = &mut node.threads {
+            // On failure the drop ends those that were started.
+            threads.start(&node.shared, parker, snapshotter, patience)?;
+        }
+        Ok(node)
     }
 
     /// This member's id.
@@ -110,7 +100,7 @@ impl Node {
 
     /// Says that the connection to a peer broke. See [`Inbox::report_unreachable`].
     pub fn report_unreachable(&self, peer: NodeId) {
-        self.shared.report(Input::Unreachable(peer));
+        self.shared.unreachable(peer);
     }
 
     /// Hands leadership to another member (`MEM-25`).
@@ -143,7 +133,7 @@ impl Node {
     /// [`is_halted`](Error::is_halted) when the node had halted before; it is closed all the same.
     pub fn close(mut self, deadline: Duration) -> Result<()> {
         self.hand_over(deadline / 4);
-        self.end(deadline)?;
+        self.end(deadline - deadline / 4)?;
         match self.shared.halted.get() {
             Some(_) => Err(self.shared.ending()),
             None => Ok(()),
@@ -152,7 +142,7 @@ impl Node {
 
     /// Lets another voter lead, if this one does.
     fn hand_over(&self, timeout: Duration) {
-        let Some(to) = self.shared.driver.lock().replica.successor() else { return };
+        let Some(to) = self.shared.look(Replica::successor) else { return };
         let (reply, answer) = oneshot::channel();
         if self.shared.submit(Request::Transfer { to, timeout, reply }, Then::Leave).is_ok() {
             // Whether it went well makes no difference: the others elect one if not.
@@ -161,18 +151,12 @@ impl Node {
     }
 
     fn end(&mut self, deadline: Duration) -> Result<()> {
-        let Some(Running { threads, lock }) = self.running.take() else { return Ok(()) };
+        let Some(threads) = self.threads.take() else { return Ok(()) };
         self.shared.stop();
-        let joined = threads.join(deadline);
+        let joined = threads.join(deadline / 2);
         self.shared.abandon();
-        if joined.is_ok() {
-            self.shared.log.close();
-            drop(lock);
-        } else {
-            // A thread may still write: the lock must outlive it.
-            self.shared.keep(lock);
-        }
-        joined
+        let closed = self.shared.log.close(deadline / 2);
+        joined.and(closed)
     }
 }
 
@@ -227,7 +211,7 @@ impl Inbox {
     /// was on its way is sent again sooner.
     pub fn report_unreachable(&self, peer: NodeId) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.report(Input::Unreachable(peer));
+            shared.unreachable(peer);
         }
     }
 }

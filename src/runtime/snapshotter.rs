@@ -32,13 +32,15 @@ impl Jobs {
     }
 
     pub(super) fn hand_over(&self, job: Output) -> Result<()> {
-        match self.queue.lock().as_ref().map(|queue| queue.try_send(job)) {
-            None | Some(Ok(()) | Err(TrySendError::Disconnected(_))) => Ok(()),
-            Some(Err(TrySendError::Full(_))) => {
-                let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
-                Err(Error::new(Kind::Halted, text))
-            }
+        let full = match &*self.queue.lock() {
+            Some(queue) => matches!(queue.try_send(job), Err(TrySendError::Full(_))),
+            None => false,
+        };
+        if full {
+            let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
+            return Err(Error::new(Kind::Halted, text));
         }
+        Ok(())
     }
 
     /// No more jobs: the thread ends after the one in hand.
@@ -81,12 +83,12 @@ impl Snapshotter {
                     revision: image.revision(),
                     compacted: image.compacted(),
                 };
-                let closing = || Error::new(Kind::Closed, "the node is closing");
-                let sections =
-                    image.sections().map(|section| match shared.closing.load(Ordering::Acquire) {
-                        true => Err(closing()),
-                        false => Ok(section),
-                    });
+                let sections = image.sections().map(|section| {
+                    if shared.closing.load(Ordering::Acquire) {
+                        return Err(Error::new(Kind::Closed, "the node is closing"));
+                    }
+                    Ok(section)
+                });
                 match self.snapshots.write(&head, sections) {
                     Ok(info) => Ok(Some(self.taken(info))),
                     Err(error) if error.is_closed() => Ok(None),
@@ -105,9 +107,12 @@ impl Snapshotter {
             Output::Stage(file) => {
                 let SnapshotFile { mark, file_bytes, hash } = file;
                 let key = StageKey { index: mark.index, term: mark.term, file_bytes, hash };
+                let mut slot = shared.log.stage.lock();
+                // Given back first: the same file goes on where it stopped.
+                drop(slot.take());
                 let stage = self.snapshots.stage(key)?;
                 let have = stage.have();
-                *shared.log.stage.lock() = Some(stage);
+                *slot = Some(stage);
                 Ok(Some(Input::Staged { hash, have }))
             }
             Output::StageChunk { hash, offset, bytes } => {
@@ -115,7 +120,11 @@ impl Snapshotter {
                 let Some(stage) = slot.as_mut().filter(|stage| stage.key().hash == hash) else {
                     return Ok(None);
                 };
-                stage.write(offset, &bytes)?;
+                // A piece with a gap before it was meant for an earlier try: not kept, and the
+                // report says what is held instead.
+                if offset <= stage.have() {
+                    stage.write(offset, &bytes)?;
+                }
                 Ok(Some(Input::Staged { hash, have: stage.have() }))
             }
             Output::StageFinish { hash } => Ok(Some(Self::finish(hash, shared))),
@@ -124,7 +133,10 @@ impl Snapshotter {
                 drop(slot.take_if(|stage| stage.key().hash == hash));
                 Ok(None)
             }
-            Output::Discard(_) => Ok(None),
+            Output::Discard(machine) => {
+                drop(machine);
+                Ok(None)
+            }
             other => Err(Error::new(Kind::Halted, format!("not a snapshot's job: {other:?}"))),
         }
     }

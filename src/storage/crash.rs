@@ -139,9 +139,9 @@ impl Harness {
         }
     }
 
-    fn hand_over(&mut self, entries: Vec<Entry>, hard_state: Option<HardState>) -> Result<()> {
+    fn hand_over(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
         let mut state = self.newest();
-        for entry in &entries {
+        for entry in entries {
             state.put(entry.clone());
             self.states.push(state.clone());
         }
@@ -149,7 +149,7 @@ impl Harness {
             state.hard_state = hard_state;
             self.states.push(state);
         }
-        self.opened.as_mut().unwrap().wal.append(&entries, hard_state.as_ref())
+        self.opened.as_mut().unwrap().wal.append(entries, hard_state.as_ref())
     }
 
     fn some_entries(&mut self, from: u64, term: u64) -> Vec<Entry> {
@@ -166,7 +166,7 @@ impl Harness {
         let mut state = self.newest().hard_state;
         state.commit = self.commit;
         let state = (self.draws.below(2) == 0).then_some(state);
-        self.hand_over(entries, state)
+        self.hand_over(&entries, state)
     }
 
     /// A new leader replaces what is not committed.
@@ -176,13 +176,13 @@ impl Harness {
         let from = last.get() + 1 - self.draws.below(open + 1) as u64;
         let entries = self.some_entries(from, term.get() + 1);
         let state = HardState { term: Term::new(term.get() + 1), ..self.newest().hard_state };
-        self.hand_over(entries, Some(state))
+        self.hand_over(&entries, Some(state))
     }
 
     fn vote(&mut self) -> Result<()> {
         let mut state = self.newest().hard_state;
         state.vote = NodeId::new(self.draws.below(5) as u64);
-        self.hand_over(Vec::new(), Some(state))
+        self.hand_over(&[], Some(state))
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -264,6 +264,7 @@ fn operations(seed: u64, steps: usize) -> u64 {
 }
 
 /// How many workloads a test runs; `QUORATE_SEEDS` asks for more.
+#[expect(clippy::disallowed_methods, reason = "a test is told by whoever runs it")]
 fn seeds(few: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("QUORATE_SEEDS").ok().and_then(|count| count.parse().ok());
     0..asked.unwrap_or(few)
@@ -349,8 +350,8 @@ fn at_rest(seed: u64) -> Harness {
 }
 
 /// Opens a damaged copy: it must be refused by naming the file and an offset, or be whole.
-fn open_damaged(node: &Harness, memory: Memory, path: &Path, what: &str) {
-    match open_in(&memory) {
+fn open_damaged(node: &Harness, memory: &Memory, path: &Path, what: &str) {
+    match open_in(memory) {
         Ok(opened) => {
             let found = Found::new(&opened);
             assert!(node.states[0].explains(&found), "{what}: {found:#?}");
@@ -380,7 +381,7 @@ fn a_changed_bit_is_never_a_shorter_log() {
                 let bit = draws.below(8);
                 memory.edit(&path, |bytes| bytes[at] ^= 1 << bit);
                 let what = format!("seed {seed}: bit {bit} of byte {at} of {}", path.display());
-                open_damaged(&node, memory, &path, &what);
+                open_damaged(&node, &memory, &path, &what);
             }
         }
     }
@@ -401,7 +402,7 @@ fn a_sector_or_a_piece_gone_bad_is_never_a_shorter_log() {
                     bytes[at..until].iter_mut().for_each(|byte| *byte = draws.below(256) as u8);
                 });
                 let what = format!("seed {seed}: {at}..{until} of {}", path.display());
-                open_damaged(&node, memory, &path, &what);
+                open_damaged(&node, &memory, &path, &what);
             }
         }
     }

@@ -1,4 +1,9 @@
 //! The real file system. The only place that names `std::fs` and `rustix`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the file that `Vfs` keeps everybody else from the system with"
+)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -7,7 +12,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, fdatasync, flock, fsync};
 
-use super::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
+use crate::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 
 /// The operating system's file system.
 ///

@@ -11,11 +11,11 @@ use std::path::Path;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::sector::{self, Condition, SECTOR_BYTES, Sector};
-use super::vfs::{OpenMode, Vfs};
 use super::{FORMAT_VERSION, at, damaged, io_at, newer};
 use crate::codec::{Malformed, Reader};
 use crate::error::Result;
 use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::vfs::{OpenMode, Vfs};
 
 pub(super) const IDENTITY_FILE: &str = "identity";
 const IDENTITY_TMP: &str = "identity.tmp";

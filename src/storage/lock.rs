@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::vfs::{Vfs, VfsLock};
 use crate::error::{Error, Kind, Result};
+use crate::vfs::{Vfs, VfsLock};
 
 /// The lock file's name. The file stays behind; only its lock counts.
 const LOCK_FILE: &str = "lock";

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
+use crate::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 
 const SECTOR: usize = 512;
 

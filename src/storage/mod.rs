@@ -42,20 +42,25 @@
 //! Threads, clocks and randomness: the callers own them. `std::fs` is named in `disk.rs` only.
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
 mod crash;
 mod disk;
 mod identity;
 mod lock;
 mod mark;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
 mod memory;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers that were written down")]
+#[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 mod script;
 mod sector;
 mod snapshot;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+#[expect(clippy::disallowed_methods, reason = "puts the disk into the state that it is about")]
 mod tests;
-mod vfs;
 mod wal;
 
 use std::fmt::Display;
@@ -66,12 +71,12 @@ use std::sync::Arc;
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
+use crate::vfs::Vfs;
 pub use disk::Disk;
 pub(crate) use identity::Identity;
 pub(crate) use lock::DirLock;
 use snapshot::Fit;
-pub(crate) use snapshot::{Sections, SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
-pub use vfs::{OpenMode, Vfs, VfsFile, VfsLock};
+pub(crate) use snapshot::{SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
 use wal::{Place, Recovered};
 pub(crate) use wal::{Wal, WalStats};
 
@@ -166,7 +171,7 @@ pub(crate) fn open(vfs: Arc<dyn Vfs>, options: Options, boot: Bootstrap) -> Resu
     let directory = Directory { vfs, options, snapshot_dir, lock };
     match identity::read(&*directory.vfs, &directory.options.data_dir)? {
         Some(found) if found.boot > 0 => directory.reopen(found, &boot),
-        unfinished => directory.create(unfinished.is_some(), &boot),
+        unfinished => directory.create(unfinished.is_some(), boot),
     }
 }
 
@@ -180,7 +185,7 @@ struct Directory {
 
 impl Directory {
     /// Begins afresh; also where an earlier attempt at that got no further than boot 0.
-    fn create(self, unfinished: bool, boot: &Bootstrap) -> Result<Opened> {
+    fn create(self, unfinished: bool, boot: Bootstrap) -> Result<Opened> {
         let vfs = &*self.vfs;
         let wal_dir = &self.options.wal_dir;
         if let Some(stray) = stray(vfs, &self.options)?.filter(|_| !unfinished) {
@@ -195,13 +200,13 @@ impl Directory {
         }
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;
         self.clean()?;
-        let Bootstrap { cluster, node, incarnation, .. } = *boot;
+        let Bootstrap { cluster, node, incarnation, .. } = boot;
         let mut owner = Identity { cluster, node, incarnation, boot: 0 };
         identity::write(vfs, &self.options.data_dir, &owner)?;
         owner.boot = 1;
-        let wal = Wal::create(self.place(owner), boot)?;
+        let wal = Wal::create(self.place(owner), &boot)?;
         identity::write(vfs, &self.options.data_dir, &owner)?;
-        let mark = boot.mark.clone();
+        let mark = boot.mark;
         let hard_state = clamp(boot.hard_state, mark.index, mark.index);
         Ok(Opened {
             identity: owner,

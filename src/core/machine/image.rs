@@ -36,7 +36,7 @@ use crate::codec::{self, Malformed, Reader};
 use crate::core::mvcc::{Mvcc, Pinned, Record};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ClusterId, NodeId, Revision};
+use crate::ids::{NodeId, Revision};
 use items::{Head, read_member, read_session, write_member, write_session};
 
 /// No section is longer.
@@ -81,10 +81,6 @@ impl Image {
         Self { head, members: machine.members.clone(), sessions: machine.sessions.clone(), history }
     }
 
-    pub(crate) fn cluster(&self) -> ClusterId {
-        self.head.cluster
-    }
-
     /// Where in the log the image stands.
     pub(crate) fn mark(&self) -> &SnapshotMark {
         &self.head.mark
@@ -96,11 +92,6 @@ impl Image {
 
     pub(crate) fn compacted(&self) -> Option<Revision> {
         self.head.compacted
-    }
-
-    /// The history that the image holds, for hashing it alone.
-    pub(crate) fn history(&self) -> &Pinned {
-        &self.history
     }
 
     /// Packs the state, section by section as they are asked for.

@@ -196,10 +196,6 @@ impl Machine {
         self.applied
     }
 
-    pub(crate) fn cluster(&self) -> ClusterId {
-        self.cluster
-    }
-
     pub(crate) fn conf(&self) -> &ConfState {
         &self.conf
     }
@@ -230,7 +226,8 @@ impl Machine {
 
     /// A checksum over the whole state. Members that applied the same entries agree (`INV-11`).
     ///
-    /// Reads everything: for a store of size, pin first and ask [`Image::hash`] elsewhere.
+    /// Reads everything: a node pins first and asks [`Image::hash`] elsewhere.
+    #[cfg(test)]
     pub(crate) fn hash(&self) -> u32 {
         self.pin().hash()
     }

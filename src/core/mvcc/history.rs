@@ -54,11 +54,6 @@ impl History {
         self.bytes
     }
 
-    pub(super) fn last(&self) -> Option<Position> {
-        let sealed = || self.blocks.iter().rev().find_map(|block| block.records.last());
-        self.tail.last().or_else(sealed).map(Record::position)
-    }
-
     /// The records from `first` to `last`, both included.
     pub(super) fn between(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Record> {
         let before = self.blocks.partition_point(|block| block.first.0 < first);
@@ -135,12 +130,5 @@ impl Records {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
         self.blocks.iter().flat_map(|block| &block.records).chain(&self.tail)
-    }
-
-    pub(super) fn into_iter(self) -> impl Iterator<Item = Record> + Send + 'static {
-        let blocks = self.blocks.into_iter().flat_map(|block| {
-            (0..block.records.len()).filter_map(move |at| block.records.get(at).cloned())
-        });
-        blocks.chain(self.tail)
     }
 }

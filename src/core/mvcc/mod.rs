@@ -84,7 +84,7 @@
 //!   change since the one before; large ones should run in slices.
 //! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
 //!   cores that word, not the leaves, will be what they wait for.
-//! - There are no sort orders, filters or compares here (`KV-8` to `KV-15`), and no lease table:
+//! - There are no sort orders, filters or compares here yet, and no lease table:
 //!   a record only names its lease (`KV-32`).
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
@@ -258,10 +258,5 @@ impl Pinned {
     /// The records, by position.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.iter()
-    }
-
-    /// The same, for whoever wants to keep the iterator.
-    pub(crate) fn into_records(self) -> impl Iterator<Item = Record> + Send + 'static {
-        self.records.into_iter()
     }
 }

@@ -257,6 +257,7 @@ fn revision(args: &mut ArgumentConsumer<'_>) -> Outcome<Option<Revision>> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 fn scripts() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/mvcc");
     let mut count = 0;

@@ -70,11 +70,13 @@ impl<'a> Write<'a> {
     }
 
     /// One key, with this transaction's own changes (`DM-15`).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions, which no command is yet"))]
     pub(crate) fn get(&self, key: &[u8]) -> Option<KeyValue> {
         self.mvcc.index.get(key, self.main).map(KeyValue::new)
     }
 
     /// A range, with this transaction's own changes, or as it was at `at` (`KV-2`, `DM-15`).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions, which no command is yet"))]
     pub(crate) fn range(
         &self,
         range: &KeyRange,

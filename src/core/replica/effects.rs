@@ -7,7 +7,7 @@ use super::snapshots::Step;
 use super::{Replica, Standing};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{Index, NodeId};
+use crate::ids::Index;
 use crate::transport::Peer;
 
 impl Replica {
@@ -169,10 +169,5 @@ impl Replica {
 
     fn snapshot_index(&self) -> Index {
         self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index)
-    }
-
-    /// Whether `id` is a member, for callers that name one.
-    pub(crate) fn has_member(&self, id: NodeId) -> bool {
-        self.machine.members().iter().any(|member| member.id == id)
     }
 }

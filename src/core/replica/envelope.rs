@@ -11,6 +11,8 @@
 //! the reason before anything looks at the body (`MEM-4`, design 4.2); a body is decoded to a
 //! valid value or refused.
 
+use std::fmt::Display;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::consensus::Message;
@@ -171,7 +173,7 @@ impl Envelope {
     }
 }
 
-fn refused(why: String) -> Error {
+fn refused(why: impl Display) -> Error {
     Error::invalid(format!("envelope refused: {why}"))
 }
 

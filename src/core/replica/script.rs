@@ -58,7 +58,7 @@ struct Cluster {
     cut: Vec<(NodeId, NodeId)>,
     tokens: u64,
     settings: BTreeMap<String, u64>,
-
+    /// What the command under way has to say.
     out: String,
 }
 
@@ -89,14 +89,19 @@ impl Cluster {
                 stage: None,
             });
         }
-        let mark = self.genesis().mark;
         for at in 0..self.hosts.len() {
-            let hard_state =
-                HardState { term: Term::new(1), commit: Index::new(1), ..HardState::default() };
-            self.hosts[at].disk = Disk { mark: mark.clone(), hard_state, ..Disk::default() };
+            self.hosts[at].disk = self.empty_disk();
             self.start(at)?;
         }
         Ok(())
+    }
+
+    /// What a directory begins with.
+    fn empty_disk(&self) -> Disk {
+        let mark = self.genesis().mark;
+        let hard_state =
+            HardState { term: Term::new(1), commit: Index::new(1), ..HardState::default() };
+        Disk { mark, hard_state, ..Disk::default() }
     }
 
     fn start(&mut self, at: usize) -> Answered<()> {
@@ -142,7 +147,8 @@ impl Cluster {
         host.replica = Some(Replica::new(settings, restored, self.now)?);
         host.writing.clear();
         host.stage = None;
-        self.give(at, Input::Time)
+        self.give(at, Input::Time);
+        Ok(())
     }
 
     fn at(&self, name: &str) -> Answered<usize> {
@@ -155,14 +161,13 @@ impl Cluster {
     }
 
     /// One input and everything that follows from it on this node.
-    fn give(&mut self, at: usize, input: Input) -> Answered<()> {
-        let Some(mut replica) = self.hosts[at].replica.take() else { return Ok(()) };
+    fn give(&mut self, at: usize, input: Input) {
+        let Some(mut replica) = self.hosts[at].replica.take() else { return };
         let outcome = self.drive(at, &mut replica, input);
         match outcome {
             Ok(()) => self.hosts[at].replica = Some(replica),
             Err(error) => self.say(at, format!("halts: {error}")),
         }
-        Ok(())
     }
 
     fn drive(&mut self, at: usize, replica: &mut Replica, input: Input) -> Result<(), Error> {
@@ -181,7 +186,7 @@ impl Cluster {
         match output {
             Output::Send { to, envelope, .. } => {
                 let from = self.hosts[at].id;
-                let text = format!("→ n{to} {}", self.describe(to, from, envelope.clone()));
+                let text = format!("→ n{to} {}", describe_envelope(to, from, envelope.clone()));
                 self.say(at, text);
                 self.network.push_back((from, to, envelope));
             }
@@ -252,29 +257,7 @@ impl Cluster {
         Ok(Input::StageReady { hash, machine: Box::new(machine) })
     }
 
-    fn describe(&self, to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
-        let incarnation = Incarnation::new(100 + to.get());
-        let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
-        let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
-            Ok(Ok(body)) => body,
-            other => return format!("{other:?}"),
-        };
-        match body {
-            Body::Raft(message) => message.to_string(),
-            Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-            Body::Read { request } => format!("may I read? (question {request})"),
-            Body::ReadAnswer { request, index } => {
-                format!("read from {index} (question {request})")
-            }
-            Body::Offer { file, .. } => {
-                format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
-            }
-            Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
-            Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
-        }
-    }
-
-    fn persist(&mut self, at: usize) -> Answered<bool> {
+    fn persist(&mut self, at: usize) -> bool {
         let host = &mut self.hosts[at];
         let mut last = None;
         while let Some(persist) = host.writing.pop_front() {
@@ -290,14 +273,14 @@ impl Cluster {
             disk.hard_state = persist.hard_state.unwrap_or(disk.hard_state);
             last = Some(persist.ticket);
         }
-        let Some(ticket) = last else { return Ok(false) };
+        let Some(ticket) = last else { return false };
         self.say(at, "is durable");
-        self.give(at, Input::Persisted(ticket))?;
-        Ok(true)
+        self.give(at, Input::Persisted(ticket));
+        true
     }
 
     /// Delivers what is in the network now, not what that causes.
-    fn deliver(&mut self) -> Answered<bool> {
+    fn deliver(&mut self) -> bool {
         let batch = std::mem::take(&mut self.network);
         let any = !batch.is_empty();
         for (from, to, bytes) in batch {
@@ -308,20 +291,20 @@ impl Cluster {
             let incarnation = self.hosts[at].incarnation;
             let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
             match Envelope::open(&address, from, bytes) {
-                Ok(envelope) => self.give(at, Input::Deliver(envelope))?,
+                Ok(envelope) => self.give(at, Input::Deliver(envelope)),
                 Err(error) => self.say(at, format!("refuses: {error}")),
             }
         }
-        Ok(any)
+        any
     }
 
     fn settle(&mut self) -> Answered<()> {
         for _ in 0..1_000 {
             let mut busy = false;
             for at in 0..self.hosts.len() {
-                busy |= self.persist(at)?;
+                busy |= self.persist(at);
             }
-            busy |= self.deliver()?;
+            busy |= self.deliver();
             if !busy {
                 return Ok(());
             }
@@ -334,10 +317,9 @@ impl Cluster {
         Token(self.tokens)
     }
 
-    fn write(&mut self, at: usize, command: &Command, timeout: u64) -> Answered<()> {
-        let deadline = self.now.after(Duration::from_millis(timeout));
+    fn write(&mut self, at: usize, command: &Command, deadline: Instant) {
         let token = self.token();
-        self.give(at, Input::Write { token, payload: command.encode(), deadline })
+        self.give(at, Input::Write { token, payload: command.encode(), deadline });
     }
 
     fn crash(&mut self, at: usize) {
@@ -347,16 +329,14 @@ impl Cluster {
         self.say(at, "crashes");
     }
 
-    fn tick(&mut self, names: &[String], ticks: u64) -> Answered<()> {
-        for _ in 0..ticks {
-            self.now = self.now.after(TICK);
-            for at in 0..self.hosts.len() {
-                if names.is_empty() || names.contains(&self.hosts[at].name) {
-                    self.give(at, Input::Time)?;
-                }
+    /// A tick for these nodes, or for all if none is named.
+    fn tick(&mut self, names: &[String]) {
+        self.now = self.now.after(TICK);
+        for at in 0..self.hosts.len() {
+            if names.is_empty() || names.contains(&self.hosts[at].name) {
+                self.give(at, Input::Time);
             }
         }
-        Ok(())
     }
 
     fn status(&mut self) {
@@ -390,68 +370,95 @@ impl Cluster {
     }
 
     fn command(&mut self, line: &Line) -> Answered<()> {
+        match line.name.as_str() {
+            "put" | "delete" | "read" | "get" | "transfer" => self.call(line),
+            "persist" | "crash" | "restart" | "lose-disk" => self.fate(line),
+            "tick" | "elect" | "run" => self.time(line),
+            _ => self.world(line),
+        }
+    }
+
+    /// What a caller asks of one node.
+    fn call(&mut self, line: &Line) -> Answered<()> {
         let mut args = line.consume_args();
+        let at = node(self, &mut args)?;
+        let timeout = number(&mut args, "timeout")?;
+        let deadline = self.now.after(Duration::from_millis(timeout.unwrap_or(60_000)));
         match line.name.as_str() {
             "put" => {
-                let at = node(self, &mut args)?;
-                let key = args.next_pos().ok_or("key?")?.to_owned();
-                let value = args.next_pos().ok_or("value?")?.to_owned();
+                let key = args.next_pos().ok_or("key?")?.to_owned().into();
+                let value = args.next_pos().ok_or("value?")?.to_owned().into();
                 let prev = args.take_key("prev") == Some("true");
-                let timeout = number(&mut args, "timeout")?.unwrap_or(60_000);
-                let (key, value) = (key.into(), value.into());
                 let lease = LeaseId::default();
-                self.write(at, &Command::Put { key, value, lease, prev }, timeout)
+                self.write(at, &Command::Put { key, value, lease, prev }, deadline);
             }
             "delete" => {
-                let at = node(self, &mut args)?;
                 let key = args.next_pos().ok_or("key?")?.to_owned();
-                self.write(at, &Command::Delete { range: KeyRange::key(key), prev: false }, 60_000)
+                let range = KeyRange::key(key);
+                self.write(at, &Command::Delete { range, prev: false }, deadline);
             }
             "read" => {
-                let at = node(self, &mut args)?;
-                let timeout = number(&mut args, "timeout")?.unwrap_or(60_000);
-                let deadline = self.now.after(Duration::from_millis(timeout));
                 let token = self.token();
-                self.give(at, Input::Read { token, deadline })
+                self.give(at, Input::Read { token, deadline });
             }
             "transfer" => {
-                let at = node(self, &mut args)?;
                 let to = self.hosts[node(self, &mut args)?].id;
                 let deadline = self.now.after(Duration::from_secs(2));
                 let token = self.token();
-                self.give(at, Input::Transfer { token, to, deadline })
+                self.give(at, Input::Transfer { token, to, deadline });
             }
-            "get" => {
-                let at = node(self, &mut args)?;
+            _ => {
                 let key = args.next_pos().ok_or("key?")?.to_owned();
-                self.get(at, &key)
+                self.get(at, &key)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What happens to one node.
+    fn fate(&mut self, line: &Line) -> Answered<()> {
+        let mut args = line.consume_args();
+        let at = node(self, &mut args)?;
+        match line.name.as_str() {
             "persist" => {
-                let at = node(self, &mut args)?;
-                self.persist(at).map(drop)
+                self.persist(at);
+                Ok(())
             }
             "crash" => {
-                let at = node(self, &mut args)?;
                 self.crash(at);
                 Ok(())
             }
-            "restart" => {
-                let at = node(self, &mut args)?;
-                self.start(at)
-            }
-            "lose-disk" => {
-                let at = node(self, &mut args)?;
+            "restart" => self.start(at),
+            _ => {
                 self.crash(at);
-                let mark = self.genesis().mark;
-                let hard_state =
-                    HardState { term: Term::new(1), commit: Index::new(1), ..HardState::default() };
-                self.hosts[at].disk = Disk { mark, hard_state, ..Disk::default() };
+                self.hosts[at].disk = self.empty_disk();
                 let incarnation = self.hosts[at].incarnation.get();
                 self.hosts[at].incarnation = Incarnation::new(incarnation + 1_000);
                 self.start(at)
             }
-            _ => self.world(line),
         }
+    }
+
+    /// Time passes, for all or for some.
+    fn time(&mut self, line: &Line) -> Answered<()> {
+        let mut args = line.consume_args();
+        let count = number(&mut args, "n")?;
+        let names: Vec<String> =
+            std::iter::from_fn(|| args.next_pos()).map(str::to_owned).collect();
+        // An election: time passes for one node only, so that it is the one to stand.
+        let (turns, settles) = match line.name.as_str() {
+            "tick" => (count.unwrap_or(1), false),
+            "elect" if names.is_empty() => return Err("name a node".into()),
+            "elect" => (60, true),
+            _ => (count.unwrap_or(1), true),
+        };
+        for _ in 0..turns {
+            self.tick(&names);
+            if settles {
+                self.settle()?;
+            }
+        }
+        Ok(())
     }
 
     /// Commands that concern everybody.
@@ -470,29 +477,10 @@ impl Cluster {
                 let count = number(&mut args, "n")?.unwrap_or(3);
                 self.create(count)
             }
-            "tick" => {
-                let ticks = number(&mut args, "n")?.unwrap_or(1);
-                let names: Vec<String> =
-                    std::iter::from_fn(|| args.next_pos()).map(str::to_owned).collect();
-                self.tick(&names, ticks)
-            }
-            "elect" => {
-                // Time passes for one node only, so that it is the one to stand.
-                let name = args.next_pos().ok_or("name a node")?.to_owned();
-                for _ in 0..60 {
-                    self.tick(std::slice::from_ref(&name), 1)?;
-                    self.settle()?;
-                }
+            "deliver" => {
+                self.deliver();
                 Ok(())
             }
-            "run" => {
-                for _ in 0..number(&mut args, "n")?.unwrap_or(1) {
-                    self.tick(&[], 1)?;
-                    self.settle()?;
-                }
-                Ok(())
-            }
-            "deliver" => self.deliver().map(drop),
             "drop" => {
                 self.network.clear();
                 Ok(())
@@ -522,6 +510,33 @@ fn node(cluster: &Cluster, args: &mut ArgumentConsumer<'_>) -> Answered<usize> {
 
 fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Answered<Option<u64>> {
     Ok(args.take_key(name).map(str::parse).transpose()?)
+}
+
+fn describe_envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
+    let incarnation = Incarnation::new(100 + to.get());
+    let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
+    let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
+        Ok(Ok(body)) => body,
+        other => return format!("{other:?}"),
+    };
+    match body {
+        Body::Raft(message) => message.to_string(),
+        Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
+        Body::Read { request } => format!("may I read? (question {})", question(request)),
+        Body::ReadAnswer { request, index } => {
+            format!("read from {index} (question {})", question(request))
+        }
+        Body::Offer { file, .. } => {
+            format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
+        }
+        Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
+        Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
+    }
+}
+
+/// The boot that asked, and its number there.
+fn question(request: u64) -> String {
+    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
 }
 
 fn describe_persist(persist: &Persist) -> String {
@@ -567,6 +582,7 @@ impl goldenscript::Runner for Cluster {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 fn scripts() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/replica");
     let mut count = 0;

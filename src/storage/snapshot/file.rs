@@ -17,18 +17,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 use sha1::{Digest, Sha1};
 
 use super::super::mark::{put_mark, read_mark};
-use super::super::vfs::VfsFile;
 use super::super::{FORMAT_VERSION, at, damaged, newer};
 use crate::codec::{Malformed, Reader, checksum};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::ids::{ClusterId, Revision};
+use crate::vfs::VfsFile;
 
 const MAGIC: &[u8; 8] = b"QUORSNP\n";
 const PROLOGUE_BYTES: usize = 24;
 const SECTION_HEAD_BYTES: usize = 12;
 const TRAILER_BODY_BYTES: usize = 16;
-const TRAILER_BYTES: u64 = (SECTION_HEAD_BYTES + TRAILER_BODY_BYTES) as u64;
+const TRAILER_BYTES: usize = SECTION_HEAD_BYTES + TRAILER_BODY_BYTES;
 const KIND_TRAILER: u8 = 255;
 /// Files are written and read in pieces of about this size.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -328,8 +328,8 @@ impl Iterator for Sections {
 /// is opened.
 pub(super) fn claimed(file: &dyn VfsFile, path: &Path) -> Result<Sum> {
     let size = file.size().map_err(at("measure", path))?;
-    let offset = size.saturating_sub(TRAILER_BYTES);
-    let mut bytes = [0; TRAILER_BYTES as usize];
+    let offset = size.saturating_sub(TRAILER_BYTES as u64);
+    let mut bytes = [0; TRAILER_BYTES];
     let read = file.read_at(offset, &mut bytes).map_err(at("read", path))?;
     match bytes.last_chunk() {
         Some(hash) if read == bytes.len() => {

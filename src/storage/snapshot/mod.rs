@@ -38,11 +38,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::vfs::{OpenMode, Vfs};
 use super::{at, damaged, io_at};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Index, Term};
+use crate::vfs::{OpenMode, Vfs};
 pub(crate) use file::{Sections, SnapshotHead};
 pub(crate) use stage::{Stage, StageKey};
 

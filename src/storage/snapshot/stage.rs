@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::vfs::{OpenMode, VfsFile};
 use super::super::{at, damaged};
 use super::{Inner, Key, Sections, SnapshotHead, SnapshotInfo, file};
 use crate::error::{Error, Result};
 use crate::ids::{Index, Term};
+use crate::vfs::{OpenMode, VfsFile};
 
 /// Which file is received: the sender's word, checked at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

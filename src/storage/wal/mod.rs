@@ -49,14 +49,15 @@ mod segment;
 
 use std::collections::VecDeque;
 use std::error::Error as _;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::vfs::{OpenMode, Vfs};
 use super::{Bootstrap, Identity, at};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Index, Term};
+use crate::vfs::{OpenMode, Vfs};
 use record::Base;
 use recover::Sealed;
 pub(super) use recover::{Recovered, list, recover};
@@ -321,6 +322,6 @@ fn seal(mut segment: Segment, last: (Index, Term)) -> Result<Sealed> {
 }
 
 /// The caller's code is wrong: this node must stop.
-fn misused(what: String) -> Error {
+fn misused(what: impl Display) -> Error {
     Error::new(Kind::Halted, format!("the log was handed {what}"))
 }

@@ -13,7 +13,6 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::super::vfs::{OpenMode, Vfs};
 use super::super::{Identity, Torn, at, damaged};
 use super::record::{Base, Record};
 use super::scan::{End, Scan};
@@ -21,6 +20,7 @@ use super::segment::{self, Head, Tail};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::ids::{Index, Term};
+use crate::vfs::{OpenMode, Vfs};
 
 /// A segment that was read to its seal.
 #[derive(Debug)]

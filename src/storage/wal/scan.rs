@@ -18,12 +18,12 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::super::sector::{self, CONTENT_BYTES, Condition, SECTOR_BYTES};
-use super::super::vfs::VfsFile;
 use super::super::{Torn, at, damaged};
 use super::record::{HEADER_BYTES, Header, Record};
 use super::segment::{HEAD_BYTES, Head, Marker, Tail};
 use crate::error::Result;
 use crate::ids::Index;
+use crate::vfs::VfsFile;
 
 const WINDOW_BYTES: usize = 256 << 10;
 

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::sector::{self, Condition, SECTOR_BYTES, Sector, SectorWriter};
-use super::super::vfs::{OpenMode, Vfs, VfsFile};
 use super::super::{FORMAT_VERSION, Identity, at, damaged, foreign, newer};
 use super::record::{self, Base};
 use crate::codec::{Malformed, Reader, checksum};
 use crate::entry::HardState;
 use crate::error::Result;
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// Where the records begin; a page, so that a batch never shares one with the markers.
 pub(super) const HEAD_BYTES: u64 = 4096;

@@ -58,8 +58,9 @@ impl Serializer for Text {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use tracing::field::{Field, Visit};
     use tracing::span;
 
@@ -89,7 +90,7 @@ mod tests {
         fn event(&self, event: &tracing::Event<'_>) {
             let mut line = Line(format!("{} ", event.metadata().level()));
             event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
+            self.0.lock().push(line.0);
         }
         fn enter(&self, _: &span::Id) {}
         fn exit(&self, _: &span::Id) {}
@@ -105,7 +106,7 @@ mod tests {
             slog::debug!(logger, "not listened to");
         });
         assert_eq!(
-            *listener.0.lock().unwrap(),
+            *listener.0.lock(),
             [
                 "WARN cannot campaign at term 3, pending: 1, raft_id: 7",
                 "DEBUG became follower, raft_id: 7"

@@ -63,15 +63,15 @@ use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
 pub(crate) use self::check::Rejected;
 use self::check::{Checks, Verdict};
-pub(crate) use self::conf::{ConfChange, ConfRefused};
 #[cfg(test)]
 pub(crate) use self::conf::ConfStep;
+pub(crate) use self::conf::{ConfChange, ConfRefused};
 use self::jitter::{Attempts, election_timeout};
 use self::log::LogView;
 use self::reads::Rounds;
-pub(crate) use self::status::{Role, Status};
 #[cfg(test)]
-pub(crate) use self::status::{PeerProgress, PeerState};
+pub(crate) use self::status::PeerState;
+pub(crate) use self::status::{Role, Status};
 use self::waiting::Waiting;
 pub(crate) use self::wire::Message;
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};
@@ -290,7 +290,8 @@ impl Consensus {
     }
 
     /// Proposes a change of the members, if it would fit and nothing speaks against it.
-    pub(crate) fn propose_conf(&mut self, change: ConfChange) -> Result<(), ConfRefused> {
+    #[cfg_attr(not(test), expect(dead_code, reason = "changing the members has no call yet"))]
+    pub(crate) fn propose_conf(&mut self, change: &ConfChange) -> Result<(), ConfRefused> {
         let raft = &self.core.raft;
         if raft.state != StateRole::Leader {
             return Err(ConfRefused::NotLeader);
@@ -300,7 +301,7 @@ impl Consensus {
             return Err(ConfRefused::Pending);
         }
         let leader = NodeId::new(self.id);
-        conf::check_proposal(raft.prs(), &change, leader, raft.raft_log.committed)?;
+        conf::check_proposal(raft.prs(), change, leader, raft.raft_log.committed)?;
         let entry = eraftpb::Entry {
             entry_type: eraftpb::EntryType::EntryConfChangeV2,
             data: change.encode(),

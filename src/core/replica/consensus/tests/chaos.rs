@@ -1,5 +1,6 @@
 //! Random schedules: loss, repeats, reordering, partitions, late disks, crashes, snapshots,
 //! changes of the members. The judges are in the harness; every seed must also heal.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of a dice")]
 
 use super::harness::*;
 use super::*;
@@ -143,7 +144,7 @@ impl World {
             .collect();
         let change = ConfChange { steps, ..Default::default() };
         if self.dice.chance(70) {
-            let _ = cluster.core(id).propose_conf(change);
+            let _ = cluster.core(id).propose_conf(&change);
         } else if !cluster.core(id).core.raft.has_pending_conf() {
             // Past our own refusals: leadership can move to a leaving member in between, so the
             // apply side must cope with what the proposal side would refuse (R7).

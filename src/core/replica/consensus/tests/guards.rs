@@ -91,26 +91,26 @@ fn conf_changes_that_would_hurt_are_refused() {
     let change = |steps: &[ConfStep]| ConfChange { steps: steps.to_vec(), ..Default::default() };
     let [one, two, three, new] = [1, 2, 3, 4].map(NodeId::new);
     let promote = change(&[ConfStep::Voter(three)]);
-    assert_eq!(cluster.core(1).propose_conf(promote.clone()), Err(ConfRefused::NotLeader));
+    assert_eq!(cluster.core(1).propose_conf(&promote), Err(ConfRefused::NotLeader));
     cluster.isolate(3);
     cluster.elect(1);
     let leader = cluster.core(1);
-    assert_eq!(leader.propose_conf(promote.clone()), Err(ConfRefused::NotCaughtUp(three)));
+    assert_eq!(leader.propose_conf(&promote), Err(ConfRefused::NotCaughtUp(three)));
     let add = change(&[ConfStep::Voter(new)]);
-    assert_eq!(leader.propose_conf(add), Err(ConfRefused::NotCaughtUp(new)));
+    assert_eq!(leader.propose_conf(&add), Err(ConfRefused::NotCaughtUp(new)));
     let leave = change(&[ConfStep::Remove(one)]);
-    assert_eq!(leader.propose_conf(leave), Err(ConfRefused::Leader));
+    assert_eq!(leader.propose_conf(&leave), Err(ConfRefused::Leader));
     let none = change(&[]);
-    assert!(matches!(leader.propose_conf(none), Err(ConfRefused::Unfit(_))));
+    assert!(matches!(leader.propose_conf(&none), Err(ConfRefused::Unfit(_))));
     cluster.cut.clear();
     cluster.heartbeat(1);
     cluster.heartbeat(1);
-    cluster.core(1).propose_conf(promote).unwrap();
+    cluster.core(1).propose_conf(&promote).unwrap();
     cluster.process(1);
     cluster.settle();
     assert_eq!(cluster.nodes[&3].conf, conf_of(&[1, 2, 3], &[]));
     // Back to two, then the other one is gone: the last change could not commit.
-    cluster.core(1).propose_conf(change(&[ConfStep::Remove(three)])).unwrap();
+    cluster.core(1).propose_conf(&change(&[ConfStep::Remove(three)])).unwrap();
     cluster.process(1);
     cluster.settle();
     cluster.crash(2, 0);
@@ -118,7 +118,7 @@ fn conf_changes_that_would_hurt_are_refused() {
         cluster.core(1).core.raft.mut_prs().get_mut(2).unwrap().recent_active = false;
     }
     let shrink = change(&[ConfStep::Remove(two)]);
-    assert_eq!(cluster.core(1).propose_conf(shrink), Err(ConfRefused::Unheard(two)));
+    assert_eq!(cluster.core(1).propose_conf(&shrink), Err(ConfRefused::Unheard(two)));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_change_that_cannot_be_applied_is_an_entry_without_effect() {
     cluster.settle();
     assert!(cluster.nodes.values().all(|n| n.applied == 3 && n.conf == conf_of(&[1, 2, 3], &[])));
     let change = ConfChange { steps: vec![ConfStep::Remove(NodeId::new(3))], ..Default::default() };
-    cluster.core(1).propose_conf(change).unwrap();
+    cluster.core(1).propose_conf(&change).unwrap();
 }
 
 /// Our bytes of a change are the crate's, so that its leader reads what we wrote.

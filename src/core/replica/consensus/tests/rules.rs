@@ -253,7 +253,7 @@ fn r7_a_leader_that_is_removed_steps_down_first() {
     for step in [ConfStep::Remove(NodeId::new(1)), ConfStep::Learner(NodeId::new(1))] {
         let mut cluster = three();
         let change = ConfChange { steps: vec![step], ..Default::default() };
-        assert_eq!(cluster.core(1).propose_conf(change), Err(ConfRefused::Leader));
+        assert_eq!(cluster.core(1).propose_conf(&change), Err(ConfRefused::Leader));
         // Leadership can move to a leaving member between proposal and apply.
         force(&mut cluster, 1, vec![step]);
         cluster.settle();
@@ -279,8 +279,8 @@ fn r8_a_joint_configuration_ends_by_itself() {
     cluster.heartbeat(1);
     let steps = vec![ConfStep::Remove(NodeId::new(3)), ConfStep::Voter(NodeId::new(4))];
     let change = ConfChange { steps, ..Default::default() };
-    cluster.core(1).propose_conf(change.clone()).unwrap();
-    assert_eq!(cluster.core(1).propose_conf(change), Err(ConfRefused::Pending));
+    cluster.core(1).propose_conf(&change).unwrap();
+    assert_eq!(cluster.core(1).propose_conf(&change), Err(ConfRefused::Pending));
     cluster.process(1);
     // The others do all they can before the leader's disk lets it apply the change.
     while !cluster.network.is_empty() {
@@ -395,7 +395,7 @@ fn r12_a_joiner_never_campaigns_and_enters_by_a_snapshot() {
     cluster.elect(1);
     let learner =
         ConfChange { steps: vec![ConfStep::Learner(NodeId::new(9))], ..Default::default() };
-    cluster.core(1).propose_conf(learner).unwrap();
+    cluster.core(1).propose_conf(&learner).unwrap();
     cluster.process(1);
     cluster.settle();
     cluster.heartbeat(1);
@@ -406,7 +406,7 @@ fn r12_a_joiner_never_campaigns_and_enters_by_a_snapshot() {
     assert_eq!(cluster.nodes[&9].installs, 1);
     cluster.heartbeat(1);
     let voter = ConfChange { steps: vec![ConfStep::Voter(NodeId::new(9))], ..Default::default() };
-    cluster.core(1).propose_conf(voter).unwrap();
+    cluster.core(1).propose_conf(&voter).unwrap();
     cluster.process(1);
     cluster.settle();
     assert_eq!(cluster.nodes[&9].conf, conf_of(&[1, 2, 3, 9], &[]));

@@ -204,7 +204,7 @@ fn a_snapshot_with_a_configuration_that_contradicts_itself() {
         1,
         with(&|c| {
             joint(c);
-            c.learners_next = ids(&[2])
+            c.learners_next = ids(&[2]);
         }),
         "stays a voter",
     );
@@ -213,7 +213,7 @@ fn a_snapshot_with_a_configuration_that_contradicts_itself() {
         1,
         with(&|c| {
             joint(c);
-            c.learners = ids(&[4])
+            c.learners = ids(&[4]);
         }),
         "also a voter",
     );

@@ -14,8 +14,7 @@ pub enum OpenMode {
     Read,
     /// An existing file, to read and write in place.
     Write,
-    /// A new file, to read and write. An existing one of that name is an error of kind
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists).
+    /// A new file, to read and write; none of that name may exist.
     Create,
 }
 
@@ -60,47 +59,110 @@ pub type VfsLock = Box<dyn Send + Sync>;
 pub trait Vfs: Send + Sync + 'static {
     /// Creates a directory and its missing ancestors, for the owner only (mode 0700). The names
     /// of all it creates are durable when it returns. An existing directory is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the directory from being there: a file of that name, a missing permission.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// The names in a directory, in no particular order. Names that are not UTF-8 may be left
-    /// out: storage makes none. A missing directory is an error of kind
-    /// [`NotFound`](io::ErrorKind::NotFound).
+    /// out: storage makes none.
+    ///
+    /// # Errors
+    ///
+    /// A missing directory is of kind [`NotFound`](io::ErrorKind::NotFound).
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Opens a file. A created file is for the owner only (mode 0600); its name is durable after
-    /// `sync_dir`. A missing file is an error of kind [`NotFound`](io::ErrorKind::NotFound).
+    /// [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    ///
+    /// A missing file is of kind [`NotFound`](io::ErrorKind::NotFound); one that is there and was
+    /// to be created of kind [`AlreadyExists`](io::ErrorKind::AlreadyExists).
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn VfsFile>>;
 
     /// Renames a file within a directory, replacing a file of the new name. Durable after
-    /// `sync_dir`. Open handles keep pointing to the file.
+    /// [`sync_dir`](Self::sync_dir). Open handles keep pointing to the file.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has been renamed.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file's name. Durable after `sync_dir`. Open handles keep working.
+    /// Removes a file's name. Durable after [`sync_dir`](Self::sync_dir). Open handles keep
+    /// working.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has been removed; a missing file is of kind
+    /// [`NotFound`](io::ErrorKind::NotFound).
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes all changes of names in a directory durable, whoever made them.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is known of the names that were changed.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Takes the lock of this name without waiting, creating what it needs to. An error of kind
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if anyone holds it: another process, or another
-    /// node of this one. It ends with the process, however that ends.
+    /// Takes the lock of this name without waiting, creating what it needs to. It ends with the
+    /// process, however that ends.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`WouldBlock`](io::ErrorKind::WouldBlock) if anyone holds it: another process, or
+    /// another node of this one.
     fn lock(&self, path: &Path) -> io::Result<VfsLock>;
 }
 
 /// An open file. Offsets are in bytes from its start.
+///
+/// ```
+/// use quorate::{Disk, OpenMode, Vfs, VfsFile};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let temporary = tempfile::tempdir()?;
+/// # let path = temporary.path().join("a");
+/// let file: Box<dyn VfsFile> = Disk::new().open(&path, OpenMode::Create)?;
+/// file.write_at(2, b"cd")?;
+/// file.sync()?;
+/// let mut bytes = [1; 8];
+/// assert_eq!(file.read_at(0, &mut bytes)?, 4);
+/// assert_eq!(bytes, *b"\0\0cd\x01\x01\x01\x01");
+/// assert_eq!(file.size()?, 4);
+/// # Ok(())
+/// # }
+/// ```
 pub trait VfsFile: Send + Sync {
     /// Reads into `buf` and returns how many bytes: fewer than asked for only at the end of the
     /// file, 0 beyond it.
+    ///
+    /// # Errors
+    ///
+    /// The bytes cannot be had; what `buf` holds says nothing.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes`, growing the file as needed; a gap before them reads as zeros.
-    /// Durable after `sync`.
+    /// Durable after [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// Any part of `bytes` may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes durable every byte written to the file before, through this handle or any other,
     /// and what is needed to read them (its length), like `fdatasync`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is known of the bytes written since the last sync, and no later sync can tell.
     fn sync(&self) -> io::Result<()>;
 
     /// The length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The length cannot be had.
     fn size(&self) -> io::Result<u64>;
 }

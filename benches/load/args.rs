@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::{Failure, Outcome};
+
+pub(crate) const USAGE: &str = "\
+usage: cargo bench --bench load -- WORKLOAD[,WORKLOAD] [OPTIONS]
+
+workloads:
+  put get-lin get-ser get-under-writes range delete load disk
+
+options (defaults in parentheses):
+  --members N           members, all in this process: 1, 3, 5 (1)
+  --concurrency C[,C]   callers at once (put: 1,16,64,256,1024; get, delete: 1,16,64,256)
+  --value-bytes V       bytes of a value (256)
+  --keys K              keys there are before a measurement begins (100000)
+  --seconds S           length of a measurement (10)
+  --warm S              seconds before it that do not count (1)
+  --repeat R            repeats of each measurement (1)
+  --load N              keys that `load` writes (1000000)
+  --dir D               where the members live: D/quorate-load, emptied before and after
+                        (the system's folder for temporary files)
+  --callers KIND        tasks: futures on two threads, each with a small executor of its own
+                        tokio: futures on tokio's two worker threads
+                        threads: one blocking thread each (tasks)
+  --via WHICH           members that callers talk to: leader, follower, all (leader)
+  --compact WHEN        before: compact the history before each repeat of `put`, not timed;
+                        never (never)
+";
+
+/// What runs the callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tasks,
+    Tokio,
+    Threads,
+}
+
+/// Which members the callers talk to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    Leader,
+    Follower,
+    All,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) workloads: Vec<String>,
+    pub(crate) members: usize,
+    concurrency: Option<Vec<usize>>,
+    pub(crate) value_bytes: usize,
+    pub(crate) keys: u64,
+    pub(crate) span: Duration,
+    pub(crate) warm: Duration,
+    pub(crate) repeat: usize,
+    pub(crate) load: u64,
+    pub(crate) dir: PathBuf,
+    pub(crate) callers: Kind,
+    pub(crate) via: Via,
+    pub(crate) compact: bool,
+}
+
+impl Options {
+    /// Reads the arguments; `None` if there is nothing to do but show the usage.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Outcome<Option<Self>> {
+        let mut options = Self::default();
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            // Cargo adds `--bench`.
+            if argument == "--bench" {
+                continue;
+            }
+            if matches!(argument.as_str(), "--help" | "-h") {
+                return Ok(None);
+            }
+            match argument.strip_prefix("--") {
+                Some(name) => {
+                    let value = arguments.next().ok_or(format!("--{name} wants a value"))?;
+                    options.set(name, &value)?;
+                }
+                None => options.workloads.extend(argument.split(',').map(str::to_owned)),
+            }
+        }
+        if options.workloads.is_empty() {
+            return Ok(None);
+        }
+        if options.members == 0 || options.keys == 0 {
+            return Err("--members and --keys must not be 0".into());
+        }
+        Ok(Some(options))
+    }
+
+    /// Callers at once, one measurement each: what was asked for, or `default`.
+    pub(crate) fn concurrency(&self, default: &[usize]) -> Vec<usize> {
+        self.concurrency.clone().unwrap_or_else(|| default.to_vec())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Outcome<()> {
+        match name {
+            "members" => self.members = number(name, value)?,
+            "concurrency" => {
+                let callers = value.split(',').map(|count| number(name, count));
+                self.concurrency = Some(callers.collect::<Outcome<_>>()?);
+            }
+            "value-bytes" => self.value_bytes = number(name, value)?,
+            "keys" => self.keys = number(name, value)?,
+            "seconds" => self.span = Duration::try_from_secs_f64(number(name, value)?)?,
+            "warm" => self.warm = Duration::try_from_secs_f64(number(name, value)?)?,
+            "repeat" => self.repeat = number(name, value)?,
+            "load" => self.load = number(name, value)?,
+            "dir" => self.dir = value.into(),
+            "callers" => {
+                self.callers = match value {
+                    "tasks" => Kind::Tasks,
+                    "tokio" => Kind::Tokio,
+                    "threads" => Kind::Threads,
+                    _ => return Err(unknown(name, value)),
+                }
+            }
+            "via" => {
+                self.via = match value {
+                    "leader" => Via::Leader,
+                    "follower" => Via::Follower,
+                    "all" => Via::All,
+                    _ => return Err(unknown(name, value)),
+                }
+            }
+            "compact" => {
+                self.compact = match value {
+                    "before" => true,
+                    "never" => false,
+                    _ => return Err(unknown(name, value)),
+                }
+            }
+            _ => return Err(format!("there is no option --{name}").into()),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workloads: Vec::new(),
+            members: 1,
+            concurrency: None,
+            value_bytes: 256,
+            keys: 100_000,
+            span: Duration::from_secs(10),
+            warm: Duration::from_secs(1),
+            repeat: 1,
+            load: 1_000_000,
+            dir: std::env::temp_dir(),
+            callers: Kind::Tasks,
+            via: Via::Leader,
+            compact: false,
+        }
+    }
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Outcome<T> {
+    value.parse().map_err(|_| format!("--{name} {value}: not a number that it takes").into())
+}
+
+fn unknown(name: &str, value: &str) -> Failure {
+    format!("--{name} does not know {value}").into()
+}

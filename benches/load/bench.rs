@@ -1,0 +1,289 @@
+//! The measurements: which workload with how many callers, and what is prepared before it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quorate::{KeyRange, Revision};
+
+use crate::Outcome;
+use crate::args::Options;
+use crate::callers::{Caller, Callers, Tally, Window, Workload};
+use crate::cluster::Cluster;
+use crate::pacer::Pace;
+use crate::random::Random;
+use crate::report::{Figures, Meter, Record};
+use crate::workloads::{Deletes, Fill, Gets, Puts, RANGE, Ranges, doomed_key, key};
+
+/// Callers that fill the store before a measurement.
+const FILLERS: usize = 256;
+/// Readers beside the puts of an open loop, and the rates of those.
+const READERS: usize = 16;
+const RATES: [u32; 3] = [100, 1000, 5000];
+/// No measurement lasts as long.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
+const PUT_CALLERS: [usize; 5] = [1, 16, 64, 256, 1024];
+const READ_CALLERS: [usize; 4] = [1, 16, 64, 256];
+
+/// A cluster under load.
+pub(crate) struct Bench {
+    options: Options,
+    cluster: Cluster,
+    callers: Callers,
+    filled: bool,
+}
+
+impl Bench {
+    pub(crate) fn open(options: &Options) -> Outcome<Self> {
+        let callers = Callers::start(options.callers)?;
+        let cluster = Cluster::open(options)?;
+        Ok(Self { options: options.clone(), cluster, callers, filled: false })
+    }
+
+    pub(crate) fn close(self) -> Outcome<()> {
+        self.cluster.remove()
+    }
+
+    pub(crate) fn run(&mut self, workload: &str) -> Outcome<()> {
+        match workload {
+            "put" => self.puts(),
+            "get-ser" => self.gets(true),
+            "get-lin" => self.gets(false),
+            "get-under-writes" => self.gets_under_writes(),
+            "range" => self.ranges(),
+            "delete" => self.deletes(),
+            "load" => self.load(),
+            _ => Err(format!("there is no workload {workload}").into()),
+        }
+    }
+
+    fn puts(&mut self) -> Outcome<()> {
+        self.fill_once()?;
+        let workload = Arc::new(Puts { keys: self.options.keys });
+        for concurrency in self.options.concurrency(&PUT_CALLERS) {
+            for _ in 0..self.options.repeat {
+                if self.options.compact {
+                    self.compact()?;
+                }
+                self.measure("put", concurrency, &workload, Record::new)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gets(&mut self, serializable: bool) -> Outcome<()> {
+        self.fill_once()?;
+        let name = if serializable { "get-ser" } else { "get-lin" };
+        for concurrency in self.options.concurrency(&READ_CALLERS) {
+            for _ in 0..self.options.repeat {
+                self.measure(name, concurrency, &self.reads(serializable), Record::new)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reads(&self, serializable: bool) -> Arc<Gets> {
+        let Options { keys, value_bytes, .. } = self.options;
+        Arc::new(Gets { keys, serializable, value_bytes })
+    }
+
+    fn gets_under_writes(&mut self) -> Outcome<()> {
+        self.fill_once()?;
+        let stores = self.cluster.stores()?;
+        let store = stores.first().ok_or("there is no member to write to")?;
+        for (serializable, name) in [(true, "get-ser-under-writes"), (false, "get-lin-under-writes")] {
+            for (rate, _) in RATES.iter().flat_map(|rate| vec![(*rate, ()); self.options.repeat]) {
+                let pace = Arc::new(Pace::default());
+                let size = (self.options.keys, self.options.value_bytes);
+                thread::scope(|scope| {
+                    scope.spawn(|| pace.offer(rate, &self.callers, store, size));
+                    let begun = Instant::now();
+                    let reads = self.reads(serializable);
+                    let result = self.measure(name, READERS, &reads, || {
+                        let mut more = Record::new();
+                        let span = begun.elapsed().as_secs_f64();
+                        more.set("offered_puts_per_s", rate);
+                        more.set("puts_per_s", pace.done() as f64 / span);
+                        more.set("failed_puts", pace.failed());
+                        more
+                    });
+                    pace.stop();
+                    result
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ranges(&mut self) -> Outcome<()> {
+        let keys = self.options.keys;
+        if keys < 2 * RANGE {
+            return Err("ranges want --keys 2000 at least".into());
+        }
+        self.fill_once()?;
+        for concurrency in [1, 16] {
+            for (serializable, name) in [(true, "range1000-ser"), (false, "range1000-lin")] {
+                let workload = Arc::new(Ranges { keys, serializable, open_end: false });
+                for _ in 0..self.options.repeat {
+                    self.measure(name, concurrency, &workload, Record::new)?;
+                }
+            }
+        }
+        let workload = Arc::new(Ranges { keys, serializable: true, open_end: true });
+        for _ in 0..self.options.repeat {
+            self.measure("range1000-limit-openend-ser", 1, &workload, Record::new)?;
+        }
+        Ok(())
+    }
+
+    fn deletes(&mut self) -> Outcome<()> {
+        let seconds = (self.options.span + self.options.warm).as_secs() + 1;
+        for concurrency in self.options.concurrency(&READ_CALLERS) {
+            for _ in 0..self.options.repeat {
+                // More than can be deleted in that time, so that none is looked for twice.
+                let count = seconds * if concurrency < 16 { 12_000 } else { 200_000 };
+                self.fill(count, doomed_key)?;
+                let workload = Arc::new(Deletes { count, next: AtomicU64::new(0) });
+                self.measure("delete", concurrency, &workload, Record::new)?;
+                for store in self.cluster.stores()?.first() {
+                    store.delete(KeyRange::prefix("del/")).wait()?;
+                }
+                self.compact()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes many keys, then looks at memory and disk, writes and reads on, and reopens.
+    fn load(&mut self) -> Outcome<()> {
+        let count = self.options.load;
+        let meter = Meter::start(&self.cluster);
+        let (tally, elapsed) = self.fill(count, key)?;
+        let mut more = Record::new();
+        more.set("puts_per_txn", 1);
+        more.seconds("load_s", elapsed);
+        let latencies = Some(&tally.hist);
+        let mut figures =
+            Figures { workload: "load", concurrency: FILLERS, ops: count, elapsed, latencies };
+        meter.emit(&self.cluster, &self.options, &figures, more);
+
+        thread::sleep(Duration::from_secs(2));
+        let meter = Meter::start(&self.cluster);
+        figures = Figures { workload: "after-load", concurrency: 0, ops: 0, ..figures };
+        figures.latencies = None;
+        meter.emit(&self.cluster, &self.options, &figures, self.cluster.disk());
+
+        (self.options.keys, self.filled) = (count, true);
+        let puts = Arc::new(Puts { keys: count });
+        for _ in 0..self.options.repeat {
+            self.measure("put-at-load", READERS, &puts, Record::new)?;
+        }
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Outcome<()> {
+        for _ in 0..self.options.repeat {
+            let begun = Instant::now();
+            self.cluster.stop()?;
+            let mut more = Record::new();
+            more.seconds("stop_s", begun.elapsed());
+            let begun = Instant::now();
+            more.seconds("start_returned_s", self.cluster.start()?);
+            more.seconds("ready_s", begun.elapsed());
+            let stores = self.cluster.stores()?;
+            let store = stores.first().ok_or("there is no member to read from")?;
+            let kv = store.get(key(1)).serializable().wait()?.kv;
+            more.seconds("first_serializable_s", begun.elapsed());
+            if kv.is_none() {
+                return Err("a key is gone after reopening".into());
+            }
+            store.get(key(1)).wait()?;
+            more.seconds("first_linearizable_s", begun.elapsed());
+            let elapsed = begun.elapsed();
+            store.put(key(1), "x").wait()?;
+            more.seconds("first_put_s", begun.elapsed());
+            let figures =
+                Figures { workload: "reopen", concurrency: 1, ops: 1, elapsed, latencies: None };
+            Meter::start(&self.cluster).emit(&self.cluster, &self.options, &figures, more);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the keys that are read and overwritten are there.
+    fn fill_once(&mut self) -> Outcome<()> {
+        if !self.filled {
+            self.fill(self.options.keys, key)?;
+            self.filled = true;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, count: u64, name: fn(u64) -> String) -> Outcome<(Tally, Duration)> {
+        let start = Instant::now();
+        let window = Arc::new(Window::new(start, FOREVER));
+        let tallies =
+            self.callers.run(self.crew(FILLERS)?, &window, &Arc::new(Fill::new(count, name)));
+        let tally = gather(tallies.iter());
+        match tally.first_error {
+            Some(error) => Err(format!("filling the store: {error}").into()),
+            None => Ok((tally, start.elapsed())),
+        }
+    }
+
+    /// Forgets the history before the present.
+    fn compact(&self) -> Outcome<()> {
+        for store in self.cluster.stores()?.first() {
+            let revision: Revision = store.get(key(0)).wait()?.header.revision;
+            store.compact(revision).wait()?;
+        }
+        Ok(())
+    }
+
+    fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
+        let stores = self.cluster.stores()?;
+        let seed = std::process::id();
+        let caller = |(at, store): (usize, &quorate::Store)| {
+            let mut random = Random::new((u64::from(seed) << 32) + at as u64 * 7919);
+            let value = Bytes::from(random.bytes(self.options.value_bytes));
+            Caller { store: store.clone(), random, value }
+        };
+        Ok(stores.iter().cycle().take(concurrency).enumerate().map(caller).collect())
+    }
+
+    /// One measurement: callers in a closed loop for the time of the options, after a warm-up.
+    fn measure<W: Workload>(
+        &self,
+        name: &str,
+        concurrency: usize,
+        workload: &Arc<W>,
+        more: impl FnOnce() -> Record,
+    ) -> Outcome<()> {
+        let crew = self.crew(concurrency)?;
+        let start = Instant::now() + self.options.warm;
+        let window = Arc::new(Window::new(start, self.options.span));
+        let tallies = self.callers.run(crew, &window, workload);
+        thread::sleep(start.saturating_duration_since(Instant::now()));
+        let meter = Meter::start(&self.cluster);
+        let tally = gather(tallies.iter());
+        let mut more = more();
+        if tally.errors > 0 {
+            more.set("errors", tally.errors);
+            more.set("first_error", tally.first_error.clone());
+        }
+        let elapsed = tally.last.map_or(self.options.span, |last| last - start);
+        let (ops, latencies) = (tally.hist.total(), Some(&tally.hist));
+        let figures = Figures { workload: name, concurrency, ops, elapsed, latencies };
+        meter.emit(&self.cluster, &self.options, &figures, more);
+        Ok(())
+    }
+}
+
+fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {
+    tallies.fold(Tally::new(), |mut all, tally| {
+        all.merge(tally);
+        all
+    })
+}

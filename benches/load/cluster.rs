@@ -1,0 +1,136 @@
+//! The members under load: all in this process, each with a directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quorate::{Config, LocalNetwork, Node, Store};
+
+use crate::Outcome;
+use crate::args::{Options, Via};
+use crate::machine;
+use crate::report::Record;
+
+/// How long an election may take before the benchmark gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CLOSE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Cluster {
+    network: LocalNetwork,
+    configs: Vec<Config>,
+    nodes: Vec<Node>,
+    dir: PathBuf,
+    via: Via,
+}
+
+impl Cluster {
+    /// Opens fresh members and waits until they have a leader.
+    pub(crate) fn open(options: &Options) -> Outcome<Self> {
+        let dir = options.dir.join("quorate-load");
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => fs::create_dir_all(&dir)?,
+        }
+        let names: Vec<String> = (0..options.members).map(|at| format!("m{at}")).collect();
+        let configs = names
+            .iter()
+            .map(|name| {
+                let list = names.iter().map(|name| (name.clone(), name.clone()));
+                Config::new(name.clone(), dir.join(name)).initial_cluster(list)
+            })
+            .collect();
+        let network = LocalNetwork::new();
+        let mut cluster = Self { network, configs, nodes: Vec::new(), dir, via: options.via };
+        cluster.start()?;
+        Ok(cluster)
+    }
+
+    /// Opens every member; says how long that took by itself.
+    pub(crate) fn start(&mut self) -> Outcome<Duration> {
+        let begun = Instant::now();
+        for config in &self.configs {
+            let node = Node::open(config.clone(), self.network.endpoint(config.node_id()?))?;
+            self.network.connect(node.inbox());
+            self.nodes.push(node);
+        }
+        let opened = begun.elapsed();
+        self.leader()?;
+        Ok(opened)
+    }
+
+    /// Closes every member.
+    pub(crate) fn stop(&mut self) -> Outcome<()> {
+        for node in self.nodes.drain(..) {
+            node.close(CLOSE)?;
+        }
+        Ok(())
+    }
+
+    /// Closes every member and removes what they wrote.
+    pub(crate) fn remove(mut self) -> Outcome<()> {
+        self.stop()?;
+        Ok(fs::remove_dir_all(&self.dir)?)
+    }
+
+    /// The place of the leader, once all members agree on one.
+    fn leader(&self) -> Outcome<usize> {
+        let begun = Instant::now();
+        loop {
+            let seen: Vec<_> = self.nodes.iter().map(|node| node.status().leader).collect();
+            let first = seen.first().copied().flatten();
+            if first.is_some() && seen.iter().all(|leader| *leader == first) {
+                let place = self.nodes.iter().position(|node| Some(node.id()) == first);
+                return place.ok_or_else(|| "the leader is not a member".into());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("no leader within {PATIENCE:?}").into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The handles that callers are spread over.
+    pub(crate) fn stores(&self) -> Outcome<Vec<Store>> {
+        let leader = self.leader()?;
+        let wanted = |place: usize| match self.via {
+            Via::Leader => place == leader,
+            Via::Follower => place != leader,
+            Via::All => true,
+        };
+        let nodes = self.nodes.iter().enumerate();
+        let stores: Vec<Store> =
+            nodes.filter(|(place, _)| wanted(*place)).map(|(_, node)| node.store()).collect();
+        if stores.is_empty() {
+            return Err("there is no follower to talk to".into());
+        }
+        Ok(stores)
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Syncs of all logs since they were opened.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.nodes.iter().map(|node| node.status().syncs).sum()
+    }
+
+    pub(crate) fn file_system(&self) -> String {
+        machine::file_system(&self.dir)
+    }
+
+    /// What the first member occupies on disk, and what it holds.
+    pub(crate) fn disk(&self) -> Record {
+        let mut record = Record::new();
+        let Some(node) = self.nodes.first() else { return record };
+        let status = node.status();
+        let dir = self.dir.join(&status.name);
+        let in_log = |path: &Path| path.components().any(|part| part.as_os_str() == "wal");
+        record.set("wal_mb", machine::disk_mb(&dir, &in_log));
+        record.set("snap_mb", machine::disk_mb(&dir, &|path| !in_log(path)));
+        record.set("keys", status.keys);
+        record.set("versions", status.versions);
+        record
+    }
+}

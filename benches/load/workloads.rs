@@ -1,0 +1,131 @@
+//! What is done to the store. Keys, values, checks and names are those of the peer's program.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate::{
+    Delete, DeleteResponse, Get, GetResponse, KeyRange, Put, PutResponse, RangeRead, RangeResponse,
+};
+
+use crate::callers::{Caller, Workload};
+
+/// The keys that are read and overwritten: 32 bytes.
+pub(crate) fn key(at: u64) -> String {
+    format!("bench/{at:026}")
+}
+
+/// The keys that are deleted: 32 bytes.
+pub(crate) fn doomed_key(at: u64) -> String {
+    format!("del/{at:028}")
+}
+
+/// Overwrites keys at random.
+pub(crate) struct Puts {
+    pub(crate) keys: u64,
+}
+
+impl Workload for Puts {
+    type Call = Put;
+
+    fn begin(&self, caller: &mut Caller) -> Option<Put> {
+        let key = key(caller.random.below(self.keys));
+        Some(caller.store.put(key, caller.value.clone()))
+    }
+
+    fn is_right(&self, response: &PutResponse) -> bool {
+        response.header.revision.get() > 1
+    }
+}
+
+/// Writes each key once.
+pub(crate) struct Fill {
+    pub(crate) count: u64,
+    pub(crate) next: AtomicU64,
+    pub(crate) name: fn(u64) -> String,
+}
+
+impl Fill {
+    pub(crate) fn new(count: u64, name: fn(u64) -> String) -> Self {
+        Self { count, next: AtomicU64::new(0), name }
+    }
+}
+
+impl Workload for Fill {
+    type Call = Put;
+
+    fn begin(&self, caller: &mut Caller) -> Option<Put> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        (at < self.count).then(|| caller.store.put((self.name)(at), caller.value.clone()))
+    }
+
+    fn is_right(&self, response: &PutResponse) -> bool {
+        response.header.revision.get() > 1
+    }
+}
+
+/// Reads keys at random; all of them are there.
+pub(crate) struct Gets {
+    pub(crate) keys: u64,
+    pub(crate) serializable: bool,
+    pub(crate) value_bytes: usize,
+}
+
+impl Workload for Gets {
+    type Call = Get;
+
+    fn begin(&self, caller: &mut Caller) -> Option<Get> {
+        let get = caller.store.get(key(caller.random.below(self.keys)));
+        Some(if self.serializable { get.serializable() } else { get })
+    }
+
+    fn is_right(&self, response: &GetResponse) -> bool {
+        response.kv.as_ref().is_some_and(|kv| kv.value().len() == self.value_bytes)
+    }
+}
+
+/// Reads a thousand keys in a row, from a place at random.
+pub(crate) struct Ranges {
+    pub(crate) keys: u64,
+    pub(crate) serializable: bool,
+    /// No end, only a limit: the count of what lies behind is part of the answer.
+    pub(crate) open_end: bool,
+}
+
+pub(crate) const RANGE: u64 = 1000;
+
+impl Workload for Ranges {
+    type Call = RangeRead;
+
+    fn begin(&self, caller: &mut Caller) -> Option<RangeRead> {
+        let first = caller.random.below(self.keys.saturating_sub(RANGE));
+        let range = if self.open_end {
+            caller.store.range(key(first)..)
+        } else {
+            caller.store.range(key(first)..key(first + RANGE))
+        };
+        let range = range.limit(1000);
+        Some(if self.serializable { range.serializable() } else { range })
+    }
+
+    fn is_right(&self, response: &RangeResponse) -> bool {
+        response.kvs.len() as u64 == RANGE
+    }
+}
+
+/// Deletes keys that are there, each once.
+pub(crate) struct Deletes {
+    pub(crate) count: u64,
+    pub(crate) next: AtomicU64,
+}
+
+impl Workload for Deletes {
+    type Call = Delete;
+
+    fn begin(&self, caller: &mut Caller) -> Option<Delete> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        (at < self.count).then(|| caller.store.delete(KeyRange::key(doomed_key(at))))
+    }
+
+    fn is_right(&self, response: &DeleteResponse) -> bool {
+        response.deleted == 1
+    }
+}

@@ -107,7 +107,7 @@ impl Tcp {
     fn serve(&self, inbox: Inbox) {
         if self.0.inbox.set(inbox.clone()).is_ok() {
             let shared = Arc::clone(&self.0);
-            self.0.spawn("accept".to_owned(), move || shared.accept(&inbox));
+            self.0.spawn("accept", move || shared.accept(&inbox));
         }
     }
 
@@ -168,15 +168,15 @@ impl Shared {
             address: address.clone(),
             waiting,
         };
-        self.spawn(format!("to-{}-{lane:?}", peer.name), move || sender.run());
+        self.spawn(&format!("to-{}-{lane:?}", peer.name), move || sender.run());
         Link { address, queue }
     }
 
     /// Without the thread its queue is closed, and what is sent there is lost.
-    fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) {
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) {
         let mut threads = lock(&self.threads);
         threads.retain(|thread| !thread.is_finished());
-        match thread::Builder::new().name(name.clone()).spawn(body) {
+        match thread::Builder::new().name(name.to_owned()).spawn(body) {
             Ok(thread) => threads.push(thread),
             Err(error) => eprintln!("no thread {name}: {error}"),
         }
@@ -195,7 +195,7 @@ impl Shared {
             // Ours to the others are among the open ones: a dozen at most.
             if lock(&self.open).len() < MAX_INCOMING {
                 let (shared, inbox) = (Arc::clone(self), inbox.clone());
-                self.spawn("from".to_owned(), move || {
+                self.spawn("from", move || {
                     // However a connection ends, who lost it connects again.
                     let _ = shared.receive(stream, &inbox);
                 });
@@ -492,12 +492,14 @@ impl Prompt<'_> {
                     }
                 });
             }
-            // It takes the queue with it when it ends, and the workers end after the last command.
-            self.read(queue)
+            let typed = self.read(&queue);
+            // The workers end after the last command.
+            drop(queue);
+            typed
         })
     }
 
-    fn read(&self, queue: SyncSender<(String, String)>) -> io::Result<()> {
+    fn read(&self, queue: &SyncSender<(String, String)>) -> io::Result<()> {
         let is_terminal = io::stdin().is_terminal();
         let mut lines = io::stdin().lock().lines();
         loop {
@@ -545,7 +547,9 @@ impl Prompt<'_> {
                     // Writing to a string does not fail.
                     let _ = writeln!(text, "kv {}", show(kv));
                 }
-                text + &format!("ok revision={} count={}", read.header.revision, read.count)
+                let (revision, count) = (read.header.revision, read.count);
+                let _ = write!(text, "ok revision={revision} count={count}");
+                text
             }
             "del" => {
                 let done = store.delete(KeyRange::key(key)).wait()?;

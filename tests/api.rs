@@ -4,7 +4,12 @@
 //! holds itself.
 #![allow(
     clippy::disallowed_methods,
-    reason = "starts threads and looks at directories: it is the world around the library"
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test, and its helpers: the world around the library"
 )]
 
 #[path = "api/basics.rs"]

@@ -1,5 +1,5 @@
 //! Kills processes of a cluster again and again while clients write, and then looks for every
-//! write that was acknowledged (`DUR-1`, `INV-2`, `INV-6`).
+//! write that was acknowledged (`DUR-9`, `DUR-11`, `LIN-10`, `LIN-15`, `INV-6`).
 //!
 //! Three processes of `examples/tcp_cluster.rs`, each with a few writes in flight at any time,
 //! each write with a key of its own. Fifty times, at a moment that is drawn from a seed, one, two
@@ -16,7 +16,14 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "starts processes and reads clocks: it is the world around the library"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a test, and its helpers: the world around the library"
 )]
 
 #[path = "kill/cluster.rs"]

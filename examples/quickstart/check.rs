@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use quorate::{KeyValue, Store};
+use quorate::{KeyValue, Node, Store};
 
 use crate::cluster::{Cluster, MEMBERS, NAMES};
 use crate::files;
@@ -104,10 +104,10 @@ pub(crate) fn table(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
         for member in 0..MEMBERS {
             cluster.catch_up(member)?;
         }
-        let hashes = cluster.each(|node| node.hash());
+        let hashes = cluster.each(Node::hash);
         // Hashes can be compared if they are of the same point of the log; nobody writes, so in a
         // moment they are.
-        if hashes.windows(2).all(|pair| pair[0].applied == pair[1].applied) {
+        if hashes.iter().all(|hash| hash.applied == hashes[0].applied) {
             break hashes;
         }
     };
@@ -115,7 +115,7 @@ pub(crate) fn table(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
         "\n{:<7}{:<10}{:>5}{:>10}{:>8}{:>12}{:>10}{:>11}  {:<8}",
         "member", "role", "term", "revision", "keys", "bytes", "segments", "snapshots", "hash"
     );
-    for (status, hash) in cluster.each(|node| node.status()).iter().zip(&hashes) {
+    for (status, hash) in cluster.each(Node::status).iter().zip(&hashes) {
         println!(
             "{:<7}{:<10}{:>5}{:>10}{:>8}{:>12}{:>10}{:>11}  {:08x}",
             status.name,
@@ -129,7 +129,7 @@ pub(crate) fn table(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
             hash.hash
         );
     }
-    if hashes.windows(2).any(|pair| pair[0] != pair[1]) {
+    if hashes.iter().any(|hash| *hash != hashes[0]) {
         return Err("the members' hashes differ".into());
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Three members in this process, in directories that are removed in the end.
 
+use std::error::Error;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -23,11 +24,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Opens the members and waits until they have a leader.
-    pub(crate) fn open() -> quorate::Result<Self> {
+    pub(crate) fn open() -> Result<Self, Box<dyn Error>> {
         let cluster = Self {
             network: LocalNetwork::new(),
             nodes: RwLock::new([const { None }; MEMBERS]),
-            dir: tempfile::tempdir().expect("the system has a directory for temporary files"),
+            dir: tempfile::tempdir()?,
         };
         for member in 0..MEMBERS {
             cluster.reopen(member)?;
@@ -44,9 +45,7 @@ impl Cluster {
         let mut nodes = self.nodes.write();
         let newest = nodes.iter().flatten().map(|node| node.status().revision.get()).max();
         let behind = newest.unwrap_or_default().saturating_sub(node.status().revision.get());
-        if let Some(slot) = nodes.get_mut(member) {
-            *slot = Some(node);
-        }
+        nodes[member] = Some(node);
         Ok(behind)
     }
 
@@ -66,14 +65,14 @@ impl Cluster {
 
     /// Drops a member's node. Nothing is handed over and nobody is told; `Node::close` would.
     pub(crate) fn drop_member(&self, member: usize) {
-        let node = self.nodes.write().get_mut(member).and_then(Option::take);
+        let node = self.nodes.write()[member].take();
         // Not under the lock: the callers of the others go on meanwhile.
         drop(node);
     }
 
     /// The data, through a member; `None` if it is lost.
     pub(crate) fn store(&self, member: usize) -> Option<Store> {
-        self.nodes.read().get(member)?.as_ref().map(Node::store)
+        self.nodes.read()[member].as_ref().map(Node::store)
     }
 
     /// Waits until a member has all that was acknowledged anywhere before: that is what a

@@ -1,6 +1,6 @@
 //! Put, get, range, delete, compact, on one member and through every one of three.
 
-use quorate::{KeyRange, RangeResponse, Revision, Store};
+use quorate::{KeyRange, KeyValue, RangeResponse, Revision, Store};
 
 use super::cluster::{Cluster, value};
 
@@ -33,13 +33,13 @@ fn everything_works(store: &Store) {
     history(store);
 }
 
-/// `KV-30`, `KV-33`, `DM-9`
+/// `KV-30`, `KV-33`, `DM-9`, `KV-16`, `SEL-7`
 fn puts_and_gets(store: &Store) {
     assert_eq!(value(store, "k"), None);
     let first = store.put("k", "one").wait().unwrap();
     assert_eq!(first.prev_kv, None);
     let second = store.put("k", "two").prev_value().wait().unwrap();
-    assert_eq!(second.prev_kv.as_ref().map(|kv| kv.value()), Some(&b"one"[..]));
+    assert_eq!(second.prev_kv.as_ref().map(KeyValue::value), Some(&b"one"[..]));
     assert_eq!(second.header.revision.get(), first.header.revision.get() + 1);
     let read = store.get("k").wait().unwrap();
     let kv = read.kv.unwrap();
@@ -82,7 +82,7 @@ fn deletes(store: &Store) {
     let none = store.delete(KeyRange::key("absent")).wait().unwrap();
     assert_eq!((none.deleted, none.header.revision), (0, before));
     let some = store.delete(KeyRange::prefix("r/")).prev_values().wait().unwrap();
-    let gone: Vec<_> = some.prev_kvs.iter().map(|kv| kv.key()).collect();
+    let gone: Vec<_> = some.prev_kvs.iter().map(KeyValue::key).collect();
     assert_eq!((some.deleted, gone), (3, vec![&b"r/1"[..], b"r/2", b"r/3"]));
     assert_eq!(some.header.revision.get(), before.get() + 1);
     assert_eq!(store.delete(..).wait().unwrap().deleted, 1);

@@ -17,7 +17,7 @@ fn used() -> Cluster {
     cluster
 }
 
-fn open(config: Config) -> Result<Node, Error> {
+fn open(config: &Config) -> Result<Node, Error> {
     let network = LocalNetwork::new();
     Node::open(config.clone(), network.endpoint(config.node_id()?))
 }
@@ -38,7 +38,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Opening fails, names what it is about, and changes nothing.
 #[track_caller]
-fn refused(cluster: &Cluster, config: Config, names: &[&str]) -> Error {
+fn refused(cluster: &Cluster, config: &Config, names: &[&str]) -> Error {
     let before = contents(&cluster.dir(0));
     let error = open(config).map(drop).expect_err("it opened");
     assert!(contents(&cluster.dir(0)) == before, "something was changed: {error}");
@@ -49,15 +49,15 @@ fn refused(cluster: &Cluster, config: Config, names: &[&str]) -> Error {
 }
 
 fn segment(cluster: &Cluster) -> PathBuf {
-    let files = contents(&cluster.dir(0)).into_keys();
-    files.filter(|path| path.extension().is_some_and(|end| end == "wal")).next_back().unwrap()
+    let mut files = contents(&cluster.dir(0)).into_keys();
+    files.rfind(|path| path.extension().is_some_and(|end| end == "wal")).unwrap()
 }
 
 #[test]
 fn of_another_cluster() {
     let cluster = used();
     let config = cluster.config(0).cluster_token("another");
-    assert!(refused(&cluster, config, &["identity"]).is_foreign());
+    assert!(refused(&cluster, &config, &["identity"]).is_foreign());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn of_another_member() {
         ("b", "local:b"),
         ("c", "local:c"),
     ]);
-    assert!(refused(&cluster, config, &["identity"]).is_foreign());
+    assert!(refused(&cluster, &config, &["identity"]).is_foreign());
 }
 
 /// `BST-12`
@@ -84,7 +84,7 @@ fn of_a_newer_format() {
     let checksum = crc32fast::hash(&bytes[..508]);
     bytes[508..512].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&path, bytes).unwrap();
-    let error = refused(&cluster, cluster.config(0), &["identity", "99"]);
+    let error = refused(&cluster, &cluster.config(0), &["identity", "99"]);
     assert!(error.is_newer_format(), "{error:?}");
 }
 
@@ -93,14 +93,14 @@ fn of_a_newer_format() {
 fn half_deleted() {
     let cluster = used();
     fs::remove_file(cluster.dir(0).join("identity")).unwrap();
-    assert!(refused(&cluster, cluster.config(0), &["identity", "missing"]).is_corrupt());
+    assert!(refused(&cluster, &cluster.config(0), &["identity", "missing"]).is_corrupt());
 
     let cluster = used();
     fs::remove_dir_all(cluster.dir(0).join("wal")).unwrap();
     // The log's directory is made and locked again before it is found to be empty.
     fs::create_dir(cluster.dir(0).join("wal")).unwrap();
     fs::write(cluster.dir(0).join("wal/lock"), "").unwrap();
-    assert!(refused(&cluster, cluster.config(0), &["wal", "no log segment"]).is_corrupt());
+    assert!(refused(&cluster, &cluster.config(0), &["wal", "no log segment"]).is_corrupt());
 }
 
 /// `DUR-12`: never a shorter log.
@@ -113,7 +113,7 @@ fn damaged() {
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
-    assert!(refused(&cluster, cluster.config(0), &[name, "byte"]).is_corrupt());
+    assert!(refused(&cluster, &cluster.config(0), &[name, "byte"]).is_corrupt());
 }
 
 /// Where a put of `k` = `value` lies in a segment: its command is the last thing with both.
@@ -129,11 +129,11 @@ fn already_open() {
     let mut cluster = used();
     cluster.reopen(0);
     let name = cluster.dir(0).display().to_string();
-    let error = open(cluster.config(0)).unwrap_err();
+    let error = open(&cluster.config(0)).unwrap_err();
     assert!(error.is_locked() && error.to_string().contains(&name), "{error}");
     cluster.store(0).put("k", "w").wait().unwrap();
     cluster.close(0);
-    open(cluster.config(0)).unwrap().close(PATIENCE).unwrap();
+    open(&cluster.config(0)).unwrap().close(PATIENCE).unwrap();
 }
 
 /// `CFG-2`
@@ -143,7 +143,7 @@ fn without_permission() {
     let (disk, switch) = FaultyDisk::new();
     switch.deny();
     let name = cluster.dir(0).display().to_string();
-    let error = refused(&cluster, cluster.config(0).vfs(disk), &[&name]);
+    let error = refused(&cluster, &cluster.config(0).vfs(disk), &[&name]);
     assert!(error.is_io(), "{error:?}");
     let source = std::error::Error::source(&error).expect("the system's own words");
     assert!(source.to_string().contains("injected denial"));

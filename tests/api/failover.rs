@@ -1,6 +1,9 @@
 //! Leaders that go, members that come back.
 
 use std::thread;
+use std::time::Duration;
+
+use quorate::Role;
 
 use super::cluster::{Cluster, value};
 
@@ -71,7 +74,8 @@ fn all_members_restart() {
     }
 }
 
-/// The entries that it misses are gone everywhere: it is sent a snapshot, and keeps it.
+/// `LIN-13`, `DUR-20`, `INV-3`: the entries that it misses are gone everywhere. It is sent a
+/// snapshot, keeps it, and shows the state before or after to whoever reads meanwhile.
 #[test]
 fn a_member_far_behind_is_sent_a_snapshot() {
     let mut cluster = Cluster::open_with(3, |_, config| {
@@ -87,7 +91,17 @@ fn a_member_far_behind_is_sent_a_snapshot() {
     let first = cluster.node(leader).status().first_index;
     cluster.reopen(late);
     assert!(cluster.node(late).status().last_index < first, "it could still be sent entries");
-    assert_eq!(cluster.store(late).range(..).wait().unwrap().count, 500);
+    let store = cluster.store(late);
+    loop {
+        let read = store.range(..).serializable().wait().unwrap();
+        assert_eq!(read.kvs.len() as u64, read.count);
+        // Every put made a key and a revision.
+        assert_eq!(read.count + 1, read.header.revision.get());
+        if read.count == 500 {
+            break;
+        }
+        assert_eq!(cluster.node(late).status().halted, None);
+    }
     assert!(cluster.node(late).status().snapshot_index >= first);
     cluster.assert_same_everywhere();
 
@@ -97,8 +111,7 @@ fn a_member_far_behind_is_sent_a_snapshot() {
     cluster.assert_same_everywhere();
 }
 
-/// Lost, late and repeated envelopes, and a leader that is cut off halfway: each write still
-/// happens once.
+/// `LIN-3`, `LIN-15`: lost and repeated envelopes; each write still happens, and once.
 #[test]
 fn a_bad_network_costs_time_and_nothing_else() {
     let cluster = Cluster::open(3);
@@ -144,5 +157,55 @@ fn a_leader_alone_answers_nothing_old() {
     // It began before the new value was written, so it may show either; from now on only one.
     assert!(stale.is_some());
     assert_eq!(value(&cluster.store(leader), "k").as_deref(), Some(&b"new"[..]));
+    cluster.assert_same_everywhere();
+}
+
+/// `LIN-4`, `INV-3`: a serializable read may be old, but it is a state that was, and time does
+/// not run backwards.
+#[test]
+fn serializable_reads_are_past_states() {
+    let cluster = Cluster::open(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let first = cluster.store(leader).put("k", "0").wait().unwrap().header.revision.get();
+    cluster.catch_up(follower);
+    thread::scope(|scope| {
+        let store = cluster.store(leader);
+        scope.spawn(move || {
+            for value in 1..=500 {
+                store.put("k", value.to_string()).wait().unwrap();
+            }
+        });
+        let (store, mut last) = (cluster.store(follower), 0);
+        while last < 500 {
+            let read = store.get("k").serializable().wait().unwrap();
+            let text = String::from_utf8(read.kv.unwrap().value().to_vec()).unwrap();
+            let value: u64 = text.parse().unwrap();
+            assert_eq!(read.header.revision.get(), first + value, "not the state of its header");
+            assert!(value >= last, "{value} after {last}");
+            last = value;
+        }
+    });
+}
+
+/// `LIN-8`, `LIN-11`, `CFG-22`: who is cut off leads nobody, and coming back it disturbs nobody.
+#[test]
+fn a_member_that_comes_back_forces_no_election() {
+    let cluster = Cluster::open(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let term = cluster.node(leader).status().term;
+    cluster.network.isolate(cluster.id(follower));
+    // Two and a half election timeouts: it has been a candidate by then.
+    let deadline = Duration::from_millis(500);
+    assert!(cluster.store(follower).get("k").wait_timeout(deadline).unwrap_err().is_timeout());
+    assert_eq!(cluster.node(follower).status().term, term, "it cannot win, and raises no term");
+    cluster.network.heal_all();
+    cluster.catch_up(follower);
+    assert_eq!((cluster.leader(), cluster.node(leader).status().term), (leader, term));
+
+    cluster.network.isolate(cluster.id(leader));
+    assert!(cluster.store(leader).get("k").wait_timeout(deadline).unwrap_err().is_timeout());
+    assert_ne!(cluster.node(leader).status().role, Role::Leader, "it cannot know that it leads");
+    assert!(cluster.store(leader).get("k").serializable().wait().is_ok());
+    cluster.network.heal_all();
     cluster.assert_same_everywhere();
 }

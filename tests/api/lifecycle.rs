@@ -37,6 +37,7 @@ fn opens_and_closes_a_thousand_times() {
     assert!(status.segments < 500, "{status:#?}");
 }
 
+/// `ERR-33`
 #[test]
 fn a_handle_outlives_its_node_harmlessly() {
     let mut cluster = Cluster::open(1);
@@ -73,7 +74,7 @@ fn close_answers_every_pending_call() {
     assert!(blocked.join().unwrap().unwrap_err().is_closed());
 }
 
-/// `SEL-12`, `ERR-34`
+/// `SEL-12`, `ERR-34`, `LIN-8`, `MNT-1`: what needs the others ends, what needs nobody is there.
 #[test]
 fn a_deadline_ends_a_call() {
     let mut cluster = Cluster::closed(3, |_, config| config);
@@ -82,8 +83,8 @@ fn a_deadline_ends_a_call() {
     let error = store.put("k", "v").wait_timeout(Duration::from_millis(50)).unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
     assert!(store.get("k").wait_timeout(Duration::from_millis(50)).unwrap_err().is_timeout());
-    // What needs nobody else is there.
     assert!(store.get("k").serializable().wait().unwrap().kv.is_none());
+    assert_eq!(cluster.node(0).status().leader, None);
 }
 
 /// `SEL-11`, `ERR-12`

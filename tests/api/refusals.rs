@@ -15,7 +15,7 @@ fn says(error: &Error, parts: &[&str]) {
     assert_eq!(error.outcome(), WriteOutcome::NotApplied, "{text}");
 }
 
-/// `SEL-4`, `SEL-10`, `KV-2`, `CMP-1`
+/// `SEL-4`, `SEL-10`, `KV-2`, `CMP-1`, `ERR-10`
 #[test]
 fn a_wrong_request_changes_nothing() {
     let cluster = Cluster::open_with(1, |_, config| config.max_request_bytes(2_048));
@@ -52,6 +52,7 @@ fn a_wrong_request_changes_nothing() {
     assert_eq!(cluster.node(0).hash().revision, before.revision);
 }
 
+/// `CMP-1`, `KV-2`, `ERR-9`
 #[test]
 fn what_was_compacted_is_gone() {
     let cluster = Cluster::open(1);

@@ -261,11 +261,23 @@ impl Gate for Shared {
             return Err(self.ending());
         }
         self.mailbox.post(posted)?;
-        self.turns();
-        if then == Then::Leave {
-            self.log.wake();
+        match then {
+            Then::Gather => {}
+            Then::Leave => Self::drive(self),
+            Then::Lend => self.turns(),
         }
         Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.mailbox.is_busy()
+    }
+
+    fn drive(&self) {
+        // If nothing waits, another thread has taken it and drives.
+        if self.mailbox.is_filled() {
+            Self::drive(self);
+        }
     }
 
     fn lend(&self, done: &mut dyn FnMut() -> bool) {

@@ -31,7 +31,7 @@ pub(crate) use self::founding::Founding;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// How a member begins that has no data yet. Ignored once it has (`BST-1`).
+/// How a member begins that has no data yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum InitialState {
@@ -113,6 +113,12 @@ impl Config {
     ///   this is.
     /// - `data_dir` (`CFG-2`): created with mode 0700 if it is missing. One node at a time has it
     ///   open.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.validate().is_ok());
+    /// ```
     #[must_use]
     pub fn new(name: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -142,6 +148,13 @@ impl Config {
 
     /// A directory of its own for the log (`CFG-3`), on a disk that syncs fast. Default: inside
     /// the data directory. Must not be the data directory itself.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().wal_dir("/fast/a.log").validate().is_ok());
+    /// assert!(config.wal_dir("a.data").validate().is_err());
+    /// ```
     #[must_use]
     pub fn wal_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.wal_dir = Some(dir.into());
@@ -153,7 +166,15 @@ impl Config {
     ///
     /// An address is 1 to 1,024 bytes that only the host's
     /// [`Transport`](crate::Transport) understands. It is part of the member's id (`MEM-2`).
-    /// Ignored once the directory holds data (`BST-1`).
+    /// It stays the same for the life of the cluster: the ids are made of the addresses, and a
+    /// directory of other ids is refused (`BST-1`).
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let members = [("a", "10.0.0.1:7000"), ("b", "10.0.0.2:7000")];
+    /// assert!(Config::new("a", "a.data").initial_cluster(members).validate().is_ok());
+    /// assert!(Config::new("c", "c.data").initial_cluster(members).validate().is_err());
+    /// ```
     #[must_use]
     pub fn initial_cluster<N, A>(mut self, members: impl IntoIterator<Item = (N, A)>) -> Self
     where
@@ -165,8 +186,15 @@ impl Config {
         self
     }
 
-    /// Whether this member founds the cluster or joins one that runs (`CFG-12`). Default:
-    /// [`InitialState::New`]. Ignored once the directory holds data (`BST-1`).
+    /// Whether this member may found the cluster, or must hold its data already (`CFG-12`).
+    /// Default: [`InitialState::New`].
+    ///
+    /// ```
+    /// # use quorate::{Config, InitialState};
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// let config = config.initial_state(InitialState::Existing);
+    /// assert!(config.validate().is_ok());
+    /// ```
     #[must_use]
     pub fn initial_state(mut self, state: InitialState) -> Self {
         self.initial_state = state;
@@ -174,7 +202,16 @@ impl Config {
     }
 
     /// A word that keeps clusters apart whose members have the same addresses (`CFG-13`): it is
-    /// part of all ids. 1 to 255 bytes, default "quorate". Ignored once the directory holds data.
+    /// part of all ids. 1 to 255 bytes, default "quorate". It stays the same for the life of the
+    /// cluster.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// let other = config.clone().cluster_token("other");
+    /// assert_ne!(config.cluster_id()?, other.cluster_id()?);
+    /// # Ok::<(), quorate::Error>(())
+    /// ```
     #[must_use]
     pub fn cluster_token(mut self, token: impl Into<String>) -> Self {
         self.cluster_token = token.into();
@@ -183,6 +220,14 @@ impl Config {
 
     /// How often a leader lets the others hear from it (`CFG-8`). Default 100 ms, at least 2 ms.
     /// About the round trip between members; the same on all of them (`CFG-40`).
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// # use std::time::Duration;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().heartbeat_interval(Duration::from_millis(20)).validate().is_ok());
+    /// assert!(config.heartbeat_interval(Duration::from_millis(1)).validate().is_err());
+    /// ```
     #[must_use]
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.heartbeat_interval = interval;
@@ -193,6 +238,14 @@ impl Config {
     /// this and twice this. Default 1 s, at least 5 heartbeats, at most 50 s. Shorter finds a new
     /// leader sooner, and calls elections over a slow disk or a busy machine. The same on all
     /// members (`CFG-40`).
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// # use std::time::Duration;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().election_timeout(Duration::from_millis(500)).validate().is_ok());
+    /// assert!(config.election_timeout(Duration::from_millis(499)).validate().is_err());
+    /// ```
     #[must_use]
     pub fn election_timeout(mut self, timeout: Duration) -> Self {
         self.election_timeout = timeout;
@@ -201,6 +254,14 @@ impl Config {
 
     /// How long a call may take that sets no deadline of its own (`SEL-12`). Default 5 s and
     /// twice the election timeout (`CFG-38`), which outlasts an election; must not be zero.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// # use std::time::Duration;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().request_timeout(Duration::from_secs(2)).validate().is_ok());
+    /// assert!(config.request_timeout(Duration::ZERO).validate().is_err());
+    /// ```
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = Some(timeout);
@@ -209,6 +270,13 @@ impl Config {
 
     /// After how many applied entries a snapshot is taken (`CFG-4`). Default 100,000, at least 1.
     /// Fewer reopen faster and write more.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().snapshot_count(10_000).validate().is_ok());
+    /// assert!(config.snapshot_count(0).validate().is_err());
+    /// ```
     #[must_use]
     pub fn snapshot_count(mut self, entries: u64) -> Self {
         self.snapshot_count = entries;
@@ -218,6 +286,13 @@ impl Config {
     /// After how many bytes of log a snapshot is taken, should that come first: it bounds the disk
     /// that large values take. Default 256 MiB, at least
     /// [`max_message_bytes`](Self::max_message_bytes).
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().snapshot_log_bytes(64 << 20).validate().is_ok());
+    /// assert!(config.snapshot_log_bytes(1 << 10).validate().is_err());
+    /// ```
     #[must_use]
     pub fn snapshot_log_bytes(mut self, bytes: u64) -> Self {
         self.snapshot_log_bytes = bytes;
@@ -226,6 +301,13 @@ impl Config {
 
     /// How many entries before a snapshot stay in memory for members that are a little behind
     /// (`CFG-5`). Default 5,000, at most 1,000,000. Who is further behind is sent the snapshot.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().snapshot_catchup_entries(0).validate().is_ok());
+    /// assert!(config.snapshot_catchup_entries(1_000_001).validate().is_err());
+    /// ```
     #[must_use]
     pub fn snapshot_catchup_entries(mut self, entries: u64) -> Self {
         self.snapshot_catchup_entries = entries;
@@ -234,6 +316,13 @@ impl Config {
 
     /// How many snapshots are kept (`CFG-7`), with the log since the oldest. Default 5, at least
     /// 1, at most 100. A damaged one is survived by opening the one before.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_snapshots(2).validate().is_ok());
+    /// assert!(config.max_snapshots(0).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_snapshots(mut self, count: usize) -> Self {
         self.max_snapshots = count;
@@ -242,6 +331,13 @@ impl Config {
 
     /// The size of a file of the log. Default 64 MiB, at least 64 KiB, at most 1 GiB. The log
     /// is given back in pieces of this size.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().segment_bytes(16 << 20).validate().is_ok());
+    /// assert!(config.segment_bytes(1 << 10).validate().is_err());
+    /// ```
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
@@ -251,6 +347,13 @@ impl Config {
     /// The largest write (`CFG-17`), keys and values and what stands around them. Default 960
     /// KiB, at least 1 KiB, at most [`max_message_bytes`](Self::max_message_bytes) less 4 KiB:
     /// an entry of the log travels in one envelope.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_request_bytes(64 << 10).validate().is_ok());
+    /// assert!(config.max_request_bytes(1 << 20).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_request_bytes(mut self, bytes: usize) -> Self {
         self.max_request_bytes = bytes;
@@ -260,6 +363,13 @@ impl Config {
     /// The largest envelope that is handed to [`Transport::send`](crate::Transport::send)
     /// (`CFG-42`), and the largest that is taken. Default 1 MiB, at least 64 KiB, at most 64 MiB.
     /// The same on all members.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_message_bytes(4 << 20).validate().is_ok());
+    /// assert!(config.max_message_bytes(1 << 10).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
@@ -269,6 +379,13 @@ impl Config {
     /// How many calls may wait at once; the next is refused with
     /// [`is_overloaded`](crate::Error::is_overloaded). Default 16,384, at least 1, at most 65,536:
     /// the machine remembers the outcomes of so many writes of one member.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_pending_requests(1_000).validate().is_ok());
+    /// assert!(config.max_pending_requests(0).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_pending_requests(mut self, count: usize) -> Self {
         self.max_pending_requests = count;
@@ -278,6 +395,13 @@ impl Config {
     /// How many bytes may wait at once in calls and envelopes; the next is refused with
     /// [`is_overloaded`](crate::Error::is_overloaded). Default 64 MiB, at least
     /// [`max_message_bytes`](Self::max_message_bytes), at most 2 GiB.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_pending_bytes(16 << 20).validate().is_ok());
+    /// assert!(config.max_pending_bytes(1 << 10).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_pending_bytes(mut self, bytes: usize) -> Self {
         self.max_pending_bytes = bytes;
@@ -288,6 +412,13 @@ impl Config {
     /// Default 128, at least 1, at most 4,096. Times half of
     /// [`max_message_bytes`](Self::max_message_bytes), it is what one slow member may hold in
     /// the transport's queues.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_inflight_appends(16).validate().is_ok());
+    /// assert!(config.max_inflight_appends(0).validate().is_err());
+    /// ```
     #[must_use]
     pub fn max_inflight_appends(mut self, count: usize) -> Self {
         self.max_inflight_appends = count;
@@ -297,6 +428,12 @@ impl Config {
     /// Fixes what election timeouts are drawn from, so that a test repeats: the draw is a pure
     /// function of seed, member, term and attempt. Default: from the random number that the data
     /// directory got when it was made.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]).election_seed(7);
+    /// assert!(config.validate().is_ok());
+    /// ```
     #[must_use]
     pub fn election_seed(mut self, seed: u64) -> Self {
         self.election_seed = Some(seed);
@@ -305,6 +442,13 @@ impl Config {
 
     /// Keeps data in files of the host's making instead of the operating system's: in memory, or
     /// with faults, for tests. What such files must guarantee is written at [`Vfs`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use quorate::{Config, Disk};
+    ///
+    /// let config = Config::new("a", "a.data").vfs(Arc::new(Disk::new()));
+    /// ```
     #[must_use]
     pub fn vfs(mut self, files: Arc<dyn Vfs>) -> Self {
         self.files = Files(Some(files));
@@ -312,6 +456,12 @@ impl Config {
     }
 
     /// Checks every rule, as for a directory without data. Touches nothing.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let error = Config::new("a", "a.data").max_snapshots(0).validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_snapshots is 0: it must be at least 1");
+    /// ```
     ///
     /// # Errors
     ///

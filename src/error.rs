@@ -134,36 +134,95 @@ impl Error {
 
     /// What the failed write has done. For anything but a write it is
     /// [`WriteOutcome::NotApplied`].
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// use quorate::WriteOutcome;
+    ///
+    /// if let Err(error) = store.put("color", "green").wait() {
+    ///     match error.outcome() {
+    ///         WriteOutcome::NotApplied => println!("surely not written: {error}"),
+    ///         _ => println!("read to find out: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn outcome(&self) -> WriteOutcome {
         self.0.outcome
     }
 
     /// The write may have happened: [`WriteOutcome::Unknown`].
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.put("color", "green").wait().is_err_and(|error| error.is_unknown()) {
+    ///     println!("it may have happened, once, or may yet");
+    /// }
+    /// # }
+    /// ```
     pub fn is_unknown(&self) -> bool {
         self.0.outcome == WriteOutcome::Unknown
     }
 
     /// The caller's own mistake: the same call will always fail.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// assert!(store.get("").wait().is_err_and(|error| error.is_invalid()));
+    /// # }
+    /// ```
     pub fn is_invalid(&self) -> bool {
         matches!(self.0.kind, Kind::Invalid | Kind::TooLarge)
     }
 
     /// Larger than a limit of the configuration.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// let huge = vec![0; 1 << 30];
+    /// assert!(store.put("color", huge).wait().is_err_and(|error| error.is_too_large()));
+    /// # }
+    /// ```
     pub fn is_too_large(&self) -> bool {
         self.0.kind == Kind::TooLarge
     }
 
     /// A setting, or settings together, break a rule of [`Config`](crate::Config).
+    ///
+    /// ```
+    /// let config = quorate::Config::new("a", "a.data"); // without a list of members
+    /// assert!(config.validate().is_err_and(|error| error.is_config()));
+    /// ```
     pub fn is_config(&self) -> bool {
         self.0.kind == Kind::Config
     }
 
     /// The revision asked for has been compacted.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// use quorate::Revision;
+    ///
+    /// let old = store.get("color").at(Revision::new(7)).wait();
+    /// if old.is_err_and(|error| error.is_compacted()) {
+    ///     println!("nobody remembers");
+    /// }
+    /// # }
+    /// ```
     pub fn is_compacted(&self) -> bool {
         matches!(self.0.kind, Kind::Compacted(_))
     }
 
     /// The oldest revision that can still be read, if that is why it failed.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// use quorate::Revision;
+    ///
+    /// let old = store.get("color").at(Revision::new(7)).wait();
+    /// let oldest = old.err().and_then(|error| error.compacted_revision());
+    /// # }
+    /// ```
     pub fn compacted_revision(&self) -> Option<Revision> {
         match self.0.kind {
             Kind::Compacted(revision) => Some(revision),
@@ -172,62 +231,169 @@ impl Error {
     }
 
     /// The revision asked for has not happened yet, or not yet on this member.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// use quorate::Revision;
+    ///
+    /// let next = store.get("color").at(Revision::new(u64::MAX)).wait();
+    /// assert!(next.is_err_and(|error| error.is_future_revision()));
+    /// # }
+    /// ```
     pub fn is_future_revision(&self) -> bool {
         matches!(self.0.kind, Kind::FutureRevision(_))
     }
 
     /// The lease named by a put does not exist.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.put("color", "green").wait().is_err_and(|error| error.is_lease_not_found()) {
+    ///     println!("the lease has ended");
+    /// }
+    /// # }
+    /// ```
     pub fn is_lease_not_found(&self) -> bool {
         self.0.kind == Kind::LeaseNotFound
     }
 
     /// A bounded queue is full. Nothing was taken; try again after a pause.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.put("color", "green").wait().is_err_and(|error| error.is_overloaded()) {
+    ///     println!("more is waiting than there is room for");
+    /// }
+    /// # }
+    /// ```
     pub fn is_overloaded(&self) -> bool {
         self.0.kind == Kind::Overloaded
     }
 
     /// The deadline passed first.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.put("color", "green").wait().is_err_and(|error| error.is_timeout()) {
+    ///     println!("the deadline passed first");
+    /// }
+    /// # }
+    /// ```
     pub fn is_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
 
     /// No leader is known, or leadership moved; trying again later may work.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.get("color").wait().is_err_and(|error| error.is_unavailable()) {
+    ///     println!("nobody leads at the moment");
+    /// }
+    /// # }
+    /// ```
     pub fn is_unavailable(&self) -> bool {
         self.0.kind == Kind::Unavailable
     }
 
     /// The node was closed.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.get("color").wait().is_err_and(|error| error.is_closed()) {
+    ///     println!("the node is gone");
+    /// }
+    /// # }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.0.kind == Kind::Closed
     }
 
     /// The node stopped itself after a failure of its disk or its code; the text and the source
     /// say which. Close it and open it again to verify the directory from the start.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// if store.get("color").wait().is_err_and(|error| error.is_halted()) {
+    ///     println!("close it, and look at its disk");
+    /// }
+    /// # }
+    /// ```
     pub fn is_halted(&self) -> bool {
         self.0.kind == Kind::Halted
     }
 
     /// Another process (or another node of this one) has the directory open.
+    ///
+    /// ```no_run
+    /// # fn example(config: quorate::Config, endpoint: quorate::LocalEndpoint) {
+    /// use quorate::Node;
+    ///
+    /// if Node::open(config, endpoint).is_err_and(|error| error.is_locked()) {
+    ///     println!("it is running already");
+    /// }
+    /// # }
+    /// ```
     pub fn is_locked(&self) -> bool {
         self.0.kind == Kind::Locked
     }
 
     /// The directory belongs to another cluster or another member.
+    ///
+    /// ```no_run
+    /// # fn example(config: quorate::Config, endpoint: quorate::LocalEndpoint) {
+    /// use quorate::Node;
+    ///
+    /// if Node::open(config, endpoint).is_err_and(|error| error.is_foreign()) {
+    ///     println!("this is somebody else's directory");
+    /// }
+    /// # }
+    /// ```
     pub fn is_foreign(&self) -> bool {
         self.0.kind == Kind::Foreign
     }
 
     /// The directory was written by a newer version of this library.
+    ///
+    /// ```no_run
+    /// # fn example(config: quorate::Config, endpoint: quorate::LocalEndpoint) {
+    /// use quorate::Node;
+    ///
+    /// if Node::open(config, endpoint).is_err_and(|error| error.is_newer_format()) {
+    ///     println!("this program is too old for its data");
+    /// }
+    /// # }
+    /// ```
     pub fn is_newer_format(&self) -> bool {
         self.0.kind == Kind::NewerFormat
     }
 
     /// Stored bytes are not what was written.
+    ///
+    /// ```no_run
+    /// # fn example(config: quorate::Config, endpoint: quorate::LocalEndpoint) {
+    /// use quorate::Node;
+    ///
+    /// if Node::open(config, endpoint).is_err_and(|error| error.is_corrupt()) {
+    ///     println!("do not start: the data is damaged");
+    /// }
+    /// # }
+    /// ```
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == Kind::Corrupt
     }
 
     /// The operating system refused something; the source says what.
+    ///
+    /// ```no_run
+    /// # fn example(config: quorate::Config, endpoint: quorate::LocalEndpoint) {
+    /// use quorate::Node;
+    ///
+    /// if Node::open(config, endpoint).is_err_and(|error| error.is_io()) {
+    ///     println!("the disk cannot be read");
+    /// }
+    /// # }
+    /// ```
     pub fn is_io(&self) -> bool {
         self.0.kind == Kind::Io
     }

@@ -11,11 +11,21 @@ macro_rules! id {
 
         impl $name {
             /// Wraps a plain number.
+            ///
+            /// ```
+            /// # use quorate::Revision;
+            /// assert!(Revision::new(2) > Revision::new(1));
+            /// ```
             pub const fn new(value: u64) -> Self {
                 Self(value)
             }
 
             /// The plain number.
+            ///
+            /// ```
+            /// # use quorate::Revision;
+            /// assert_eq!(Revision::new(2).get(), 2);
+            /// ```
             pub const fn get(self) -> u64 {
                 self.0
             }

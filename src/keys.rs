@@ -141,16 +141,33 @@ impl KeyRange {
     }
 
     /// The first key that may be selected.
+    ///
+    /// ```
+    /// # use quorate::KeyRange;
+    /// assert_eq!(KeyRange::prefix("jobs/").start(), b"jobs/");
+    /// ```
     pub fn start(&self) -> &[u8] {
         &self.start
     }
 
     /// The key, if exactly one is selected by name.
+    ///
+    /// ```
+    /// # use quorate::KeyRange;
+    /// assert_eq!(KeyRange::key("a").single(), Some(b"a".as_slice()));
+    /// assert_eq!(KeyRange::prefix("a").single(), None);
+    /// ```
     pub fn single(&self) -> Option<&[u8]> {
         matches!(self.end, End::Single).then_some(self.start.as_ref())
     }
 
     /// The first key behind an interval. `None` for a single key and where there is no end.
+    ///
+    /// ```
+    /// # use quorate::KeyRange;
+    /// assert_eq!(KeyRange::prefix("jobs/").end(), Some(b"jobs0".as_slice()));
+    /// assert_eq!(KeyRange::key("jobs/").end(), None);
+    /// ```
     pub fn end(&self) -> Option<&[u8]> {
         match &self.end {
             End::Before(end) => Some(end),

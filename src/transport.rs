@@ -47,6 +47,6 @@ pub trait Transport: Send + Sync + 'static {
     fn send(&self, to: NodeId, lane: Lane, envelope: Bytes);
 
     /// The other members changed: the list is complete and replaces the one before. Called once
-    /// while the node opens, and after every change of the membership.
+    /// before anything is sent, and after every change of the membership.
     fn members_changed(&self, peers: &[Peer]);
 }

@@ -94,7 +94,9 @@ impl Bench {
         self.fill_once()?;
         let stores = self.cluster.stores()?;
         let store = stores.first().ok_or("there is no member to write to")?;
-        for (serializable, name) in [(true, "get-ser-under-writes"), (false, "get-lin-under-writes")] {
+        for (serializable, name) in
+            [(true, "get-ser-under-writes"), (false, "get-lin-under-writes")]
+        {
             for (rate, _) in RATES.iter().flat_map(|rate| vec![(*rate, ()); self.options.repeat]) {
                 let pace = Arc::new(Pace::default());
                 let size = (self.options.keys, self.options.value_bytes);

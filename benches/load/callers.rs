@@ -22,7 +22,9 @@ use crate::random::Random;
 const TURN: u64 = 32;
 
 /// A request that can be awaited and blocked on.
-pub(crate) trait Call: Future<Output = quorate::Result<Self::Response>> + Send + Unpin {
+pub(crate) trait Call:
+    Future<Output = quorate::Result<Self::Response>> + Send + Unpin
+{
     type Response: Send;
 
     fn block(self) -> quorate::Result<Self::Response>;
@@ -91,9 +93,9 @@ impl Callers {
                 let executors = vec![Executor::start(), Executor::start()];
                 Self::Tasks { executors, next: AtomicUsize::new(0) }
             }
-            Kind::Tokio => Self::Tokio(
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?,
-            ),
+            Kind::Tokio => {
+                Self::Tokio(tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?)
+            }
             // For what is not a caller: the puts beside the readers.
             Kind::Threads => Self::Threads(Executor::start()),
         })

@@ -259,9 +259,9 @@ fn derived_values_follow() {
     assert_eq!(good().wal_dir("log").effective_wal_dir(), PathBuf::from("log"));
 }
 
-/// CFG-41, BST-1: with data on disk only these are asked, and the list of members is not.
+/// CFG-41: a broken setting is told apart from a missing list.
 #[test]
-fn a_reopened_member_needs_no_list() {
+fn the_list_is_checked_after_the_settings() {
     let config = Config::new("n1", "data");
     config.check_settings().unwrap();
     assert!(config.validate().is_err());

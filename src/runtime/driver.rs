@@ -20,24 +20,37 @@ use super::shared::Shared;
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    Write(Reply<Outcome>),
+    /// With the bytes that the mailbox counts for it.
+    Write(Reply<Outcome>, usize),
     Done(Reply<()>),
 }
 
 impl From<Request> for Waiter {
     fn from(request: Request) -> Self {
         match request {
-            Request::Write { reply, .. } => Self::Write(reply),
+            Request::Write { reply, payload, .. } => Self::Write(reply, payload.len()),
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => Self::Done(reply),
         }
     }
 }
 
 impl Waiter {
-    /// Tells the caller that no answer will come. A write may have happened all the same.
-    pub(super) fn fail(self, error: Error) {
+    /// The bytes that the mailbox counts for it.
+    pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Write(reply) => drop(reply.send(Err(error.with_unknown_outcome()))),
+            Self::Write(_, bytes) => *bytes,
+            Self::Done(_) => 0,
+        }
+    }
+
+    /// Tells the caller that no answer will come. A write that a turn has taken may have happened
+    /// all the same.
+    pub(super) fn fail(self, error: Error, taken: bool) {
+        match self {
+            Self::Write(reply, _) => {
+                let error = if taken { error.with_unknown_outcome() } else { error };
+                drop(reply.send(Err(error)));
+            }
             Self::Done(reply) => drop(reply.send(Err(error))),
         }
     }
@@ -93,15 +106,18 @@ impl Driver {
         Ok(Answers(std::mem::take(&mut self.answers)))
     }
 
-    /// Every caller that is still owed an answer: for a node that ends.
-    pub(super) fn abandon(&mut self, shared: &Shared) -> Vec<Waiter> {
-        let mut left: Vec<Waiter> = self.waiters.drain(..).flatten().collect();
+    /// Every caller that is still owed an answer, and whether a turn has taken the request: for a
+    /// node that ends.
+    pub(super) fn abandon(&mut self, shared: &Shared) -> Vec<(Waiter, bool)> {
+        let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
+        let taken = self.waiters.drain(..).flatten().chain(answers);
+        let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
-        left.extend(std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter));
-        left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
+        let mut waiting = std::mem::take(&mut self.batch).requests;
         shared.mailbox.take(&mut self.batch);
-        left.extend(self.batch.requests.drain(..).map(|posted| posted.request.into()));
+        waiting.append(&mut self.batch.requests);
         self.batch = Batch::default();
+        left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
         left
     }
 
@@ -109,7 +125,7 @@ impl Driver {
         let Posted { request, at } = posted;
         match request {
             Request::Write { payload, timeout, reply } => {
-                let token = self.register(Waiter::Write(reply));
+                let token = self.register(Waiter::Write(reply, payload.len()));
                 Input::Write { token, payload, deadline: at.after(timeout) }
             }
             Request::Read { timeout, reply } => {
@@ -158,17 +174,20 @@ impl Answers {
         if self.0.is_empty() {
             return;
         }
-        shared.mailbox.answered(self.0.len());
+        let bytes = self.0.iter().map(|(waiter, _)| waiter.bytes()).sum();
+        shared.mailbox.answered(self.0.len(), bytes);
         for (waiter, answer) in self.0 {
             // A caller that has gone away does not want to know.
             match (waiter, answer) {
-                (Waiter::Write(reply), Answer::Applied(outcome)) => drop(reply.send(Ok(outcome))),
-                (Waiter::Write(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+                (Waiter::Write(reply, _), Answer::Applied(outcome)) => {
+                    drop(reply.send(Ok(outcome)));
+                }
+                (Waiter::Write(reply, _), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 (Waiter::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),
                 (Waiter::Done(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 // The core answers a write with its outcome and all else with "done": dropping
                 // the reply tells the waiter that the node is gone.
-                (Waiter::Write(_), Answer::Done) | (Waiter::Done(_), Answer::Applied(_)) => {}
+                (Waiter::Write(..), Answer::Done) | (Waiter::Done(_), Answer::Applied(_)) => {}
             }
         }
     }

@@ -6,7 +6,7 @@
 //! threads report is never refused: there is no more of it than they have work in hand.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use parking_lot::Mutex;
 
@@ -26,6 +26,9 @@ pub(super) struct Posted {
     pub(super) at: crate::time::Instant,
 }
 
+/// Hints beyond this many waiting reports are dropped: they say nothing new.
+const MAX_HINTS: usize = 1024;
+
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -41,7 +44,6 @@ pub(super) struct Batch {
     pub(super) envelopes: VecDeque<Envelope>,
     pub(super) requests: VecDeque<Posted>,
     envelope_bytes: usize,
-    request_bytes: usize,
 }
 
 impl Batch {
@@ -62,6 +64,8 @@ pub(super) struct Mailbox {
     /// Requests taken out whose answers are still owed, plus those that wait: the bound counts
     /// both, so that a stalled cluster cannot gather more than it has room for.
     owed: AtomicU64,
+    /// The bytes of those.
+    owed_bytes: AtomicUsize,
     /// Calls that still count as busy though nobody waited when they came.
     busy_calls: AtomicU32,
     /// The node takes nothing more.
@@ -76,6 +80,7 @@ impl Mailbox {
             filled: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             owed: AtomicU64::new(0),
+            owed_bytes: AtomicUsize::new(0),
             busy_calls: AtomicU32::new(0),
             closed: AtomicBool::new(false),
         }
@@ -97,13 +102,15 @@ impl Mailbox {
             let text = format!("{owed} requests are waiting, and {max_requests} may");
             return Err(Error::new(Kind::Overloaded, text));
         }
-        let total = waiting.request_bytes.saturating_add(bytes);
-        if total > max_request_bytes && !waiting.requests.is_empty() {
-            let text = format!("waiting requests would take {total} bytes of {max_request_bytes}");
+        let total = self.owed_bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        if total > max_request_bytes && owed > 0 {
+            let text = format!(
+                "unanswered requests would take {total} bytes, and may take {max_request_bytes}"
+            );
             return Err(Error::new(Kind::Overloaded, text));
         }
         self.owed.fetch_add(1, Ordering::Relaxed);
-        waiting.request_bytes = total;
+        self.owed_bytes.fetch_add(bytes, Ordering::Relaxed);
         waiting.requests.push_back(posted);
         self.filled.store(true, Ordering::Release);
         Ok(())
@@ -115,8 +122,9 @@ impl Mailbox {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// `count` requests have been answered.
-    pub(super) fn answered(&self, count: usize) {
+    /// `count` requests of `bytes` bytes in all have been answered.
+    pub(super) fn answered(&self, count: usize, bytes: usize) {
+        self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.owed.fetch_sub(count as u64, Ordering::Relaxed);
     }
 
@@ -154,12 +162,20 @@ impl Mailbox {
         self.filled.store(true, Ordering::Release);
     }
 
+    /// Takes what the host says and nobody waits for, unless much of it waits already.
+    pub(super) fn hint(&self, input: Input) {
+        let mut waiting = self.waiting.lock();
+        if waiting.reports.len() < MAX_HINTS {
+            waiting.reports.push_back(input);
+            self.filled.store(true, Ordering::Release);
+        }
+    }
+
     /// Swaps everything that waits into `batch`, which must be empty.
     pub(super) fn take(&self, batch: &mut Batch) {
         let mut waiting = self.waiting.lock();
         std::mem::swap(&mut *waiting, batch);
         waiting.envelope_bytes = 0;
-        waiting.request_bytes = 0;
         debug_assert!(waiting.is_empty());
         self.filled.store(false, Ordering::Release);
     }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::core::replica::io::Input;
+use crate::core::replica::Replica;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
-use crate::storage::DirLock;
 use crate::store::Store;
 use crate::transport::Transport;
 
@@ -48,13 +47,7 @@ pub struct Node {
     shared: Arc<Shared>,
     name: String,
     /// `None` once closed.
-    running: Option<Running>,
-}
-
-struct Running {
-    threads: Threads,
-    /// Held until the last thread that could write has ended.
-    lock: DirLock,
+    threads: Option<Threads>,
 }
 
 impl Node {
@@ -62,6 +55,16 @@ impl Node {
     /// `BST-2`), and starts to take part.
     ///
     /// Blocks for as long as recovery reads; it waits for no other member.
+    ///
+    /// ```no_run
+    /// # fn example(transport: impl quorate::Transport) -> quorate::Result<()> {
+    /// use quorate::{Config, Node};
+    ///
+    /// let config = Config::new("a", "/var/lib/app/a").initial_cluster([("a", "here")]);
+    /// let node = Node::open(config, transport)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -73,33 +76,59 @@ impl Node {
     pub fn open(config: Config, transport: impl Transport) -> Result<Self> {
         let opened = open::open(config, Box::new(transport))?;
         let open::Opened { shared, name, parker, snapshotter, patience, lock } = opened;
-        let threads = Threads::start(&shared, parker, snapshotter, patience);
-        let threads = match threads {
-            Ok(threads) => threads,
-            Err(error) => {
-                shared.stop();
-                return Err(error);
-            }
-        };
-        Ok(Self { shared, name, running: Some(Running { threads, lock }) })
+        let mut node = Self { shared, name, threads: Some(Threads::new(lock)) };
+        if let Some(threads) = &mut node.threads {
+            // On failure the drop ends those that were started.
+            threads.start(&node.shared, parker, snapshotter, patience)?;
+        }
+        Ok(node)
     }
 
     /// This member's id.
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) {
+    /// let leads = node.status().leader == Some(node.id());
+    /// # }
+    /// ```
     pub fn id(&self) -> NodeId {
         self.shared.address.node
     }
 
     /// A handle to the data.
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// let store = node.store();
+    /// std::thread::spawn(move || store.put("color", "green").wait());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn store(&self) -> Store {
         Store::new(Arc::clone(&self.shared) as Arc<dyn Gate>)
     }
 
     /// What a transport delivers into. Holding it does not keep the node open.
+    ///
+    /// ```no_run
+    /// # fn example(network: quorate::LocalNetwork, node: quorate::Node) -> quorate::Result<()> {
+    /// network.connect(node.inbox());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn inbox(&self) -> Inbox {
         Inbox { id: self.id(), shared: Arc::downgrade(&self.shared) }
     }
 
     /// Takes an envelope that arrived from `from`. See [`Inbox::deliver`].
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, from: quorate::NodeId, bytes: bytes::Bytes) {
+    /// if let Err(error) = node.deliver(from, bytes) {
+    ///     println!("{from} sent something strange: {error}");
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -109,17 +138,38 @@ impl Node {
     }
 
     /// Says that the connection to a peer broke. See [`Inbox::report_unreachable`].
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, peer: quorate::NodeId) {
+    /// node.report_unreachable(peer);
+    /// # }
+    /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
-        self.shared.report(Input::Unreachable(peer));
+        self.shared.unreachable(peer);
     }
 
     /// Hands leadership to another member (`MEM-25`).
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node, other: quorate::NodeId) -> quorate::Result<()> {
+    /// node.transfer_leader(other).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn transfer_leader(&self, to: NodeId) -> TransferLeader {
         let gate: Arc<dyn Gate> = Arc::clone(&self.shared) as Arc<dyn Gate>;
         TransferLeader::new(&gate, to)
     }
 
     /// A moment's view of this member; needs no quorum (`MNT-1`).
+    ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// let status = node.status();
+    /// println!("{} is {} at revision {}", status.name, status.role, status.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         Status::of(&self.shared, &self.name)
     }
@@ -128,6 +178,14 @@ impl Node {
     /// equal indexes have equal hashes (`INV-11`).
     ///
     /// Goes through all of the data on the calling thread; the node goes on meanwhile.
+    ///
+    /// ```no_run
+    /// # fn example(one: quorate::Node, other: quorate::Node) -> quorate::Result<()> {
+    /// let (here, there) = (one.hash(), other.hash());
+    /// assert!(here.applied != there.applied || here == there);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn hash(&self) -> StateHash {
         StateHash::of(&self.shared)
     }
@@ -136,6 +194,12 @@ impl Node {
     /// every pending call is answered, every thread is joined, every file is closed. The
     /// directory can be opened again at once.
     ///
+    /// ```no_run
+    /// # fn example(node: quorate::Node) -> quorate::Result<()> {
+    /// node.close(std::time::Duration::from_secs(5))
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`is_timeout`](Error::is_timeout) when a thread was still in the disk at the deadline: it
@@ -143,7 +207,7 @@ impl Node {
     /// [`is_halted`](Error::is_halted) when the node had halted before; it is closed all the same.
     pub fn close(mut self, deadline: Duration) -> Result<()> {
         self.hand_over(deadline / 4);
-        self.end(deadline)?;
+        self.end(deadline - deadline / 4)?;
         match self.shared.halted.get() {
             Some(_) => Err(self.shared.ending()),
             None => Ok(()),
@@ -152,7 +216,7 @@ impl Node {
 
     /// Lets another voter lead, if this one does.
     fn hand_over(&self, timeout: Duration) {
-        let Some(to) = self.shared.driver.lock().replica.successor() else { return };
+        let Some(to) = self.shared.look(Replica::successor) else { return };
         let (reply, answer) = oneshot::channel();
         if self.shared.submit(Request::Transfer { to, timeout, reply }, Then::Leave).is_ok() {
             // Whether it went well makes no difference: the others elect one if not.
@@ -161,18 +225,12 @@ impl Node {
     }
 
     fn end(&mut self, deadline: Duration) -> Result<()> {
-        let Some(Running { threads, lock }) = self.running.take() else { return Ok(()) };
+        let Some(threads) = self.threads.take() else { return Ok(()) };
         self.shared.stop();
-        let joined = threads.join(deadline);
+        let joined = threads.join(deadline / 2);
         self.shared.abandon();
-        if joined.is_ok() {
-            self.shared.log.close();
-            drop(lock);
-        } else {
-            // A thread may still write: the lock must outlive it.
-            self.shared.keep(lock);
-        }
-        joined
+        let closed = self.shared.log.close(deadline / 2);
+        joined.and(closed)
     }
 }
 
@@ -199,6 +257,12 @@ pub struct Inbox {
 
 impl Inbox {
     /// The member that it belongs to.
+    ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox) {
+    /// println!("listening for member {}", inbox.id());
+    /// # }
+    /// ```
     pub fn id(&self) -> NodeId {
         self.id
     }
@@ -208,13 +272,22 @@ impl Inbox {
     /// may call [`Transport::send`]. Envelopes that do not fit into the bounded mailbox are
     /// dropped, as a network would.
     ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox, from: quorate::NodeId, bytes: bytes::Bytes) {
+    /// if inbox.deliver(from, bytes).is_err_and(|error| error.is_closed()) {
+    ///     println!("stop listening");
+    /// }
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// What was wrong with the envelope: [`is_newer_format`](Error::is_newer_format),
     /// [`is_corrupt`](Error::is_corrupt) for changed bytes, [`is_foreign`](Error::is_foreign)
-    /// for another cluster, [`is_invalid`](Error::is_invalid) for anything else;
-    /// [`is_closed`](Error::is_closed) when the node is gone. It has been dropped and counted; a
-    /// transport need not do anything about it.
+    /// for another cluster, [`is_invalid`](Error::is_invalid) for anything else. It has been
+    /// dropped and counted; a transport need not do anything about it. And
+    /// [`is_closed`](Error::is_closed) or [`is_halted`](Error::is_halted) when the node takes
+    /// nothing any more.
     pub fn deliver(&self, from: NodeId, envelope: impl Into<Bytes>) -> Result<()> {
         match self.shared.upgrade() {
             Some(shared) => shared.deliver(from, envelope.into()),
@@ -224,9 +297,15 @@ impl Inbox {
 
     /// Says that the connection to a peer broke: once for each loss, not for each envelope. What
     /// was on its way is sent again sooner.
+    ///
+    /// ```no_run
+    /// # fn example(inbox: quorate::Inbox, peer: quorate::NodeId) {
+    /// inbox.report_unreachable(peer);
+    /// # }
+    /// ```
     pub fn report_unreachable(&self, peer: NodeId) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.report(Input::Unreachable(peer));
+            shared.unreachable(peer);
         }
     }
 }

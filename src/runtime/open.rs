@@ -33,7 +33,7 @@ pub(super) struct Opened {
     pub(super) snapshotter: Snapshotter,
     /// How long a sync may take before the node acts on it.
     pub(super) patience: Duration,
-    pub(super) lock: DirLock,
+    pub(super) lock: Arc<DirLock>,
 }
 
 pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Opened> {
@@ -70,7 +70,7 @@ pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Open
     let replica = Replica::new(settings(&config), restored, clock.now())?;
     let (jobs, queue) = Jobs::new();
     let parker = Parker::new();
-    let snapshots = found.snapshots;
+    let (snapshots, lock) = (found.snapshots, Arc::new(found.lock));
     let snapshotter = Snapshotter { cluster, snapshots: snapshots.clone(), jobs: queue };
     let shared = Shared::new(Parts {
         clock,
@@ -84,7 +84,7 @@ pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Open
             max_envelope_bytes: config.max_pending_bytes,
         }),
         replica,
-        log: Log::new(found.wal, snapshots),
+        log: Log::new(found.wal, snapshots, Arc::clone(&lock)),
         jobs,
         transport,
         node_thread: parker.unparker().clone(),
@@ -95,7 +95,7 @@ pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Open
         parker,
         snapshotter,
         patience: config.election_timeout / 2,
-        lock: found.lock,
+        lock,
     })
 }
 

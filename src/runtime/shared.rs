@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_utils::sync::Unparker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
@@ -16,7 +16,6 @@ use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{NodeId, Term};
-use crate::storage::DirLock;
 use crate::time::Instant;
 use crate::transport::Transport;
 
@@ -70,8 +69,6 @@ pub(super) struct Shared {
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
-    /// The directory's lock, when a thread did not end in time that may still write.
-    kept: Mutex<Option<DirLock>>,
 }
 
 impl Shared {
@@ -96,37 +93,54 @@ impl Shared {
             leads_alone: AtomicBool::new(false),
             term: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            kept: Mutex::new(None),
         }
     }
 
     /// Drives whatever waits, unless somebody already does. Called by whoever has put something
     /// into the mailbox; does not wait for anything.
     pub(super) fn drive(&self) {
-        self.turns();
+        self.turns(|| self.driver.try_lock());
         self.log.wake();
     }
 
+    /// As [`drive`](Self::drive) for the node thread, which has nothing better to do than to wait
+    /// until whoever drives is done.
+    pub(super) fn drive_patiently(&self) {
+        self.turns(|| Some(self.driver.lock()));
+        self.log.wake();
+    }
+
+    /// A look at the replica, and at what was left to its holder meanwhile.
+    pub(super) fn look<T>(&self, see: impl FnOnce(&Replica) -> T) -> T {
+        let seen = see(&self.driver.lock().replica);
+        self.drive();
+        seen
+    }
+
     /// As [`drive`](Self::drive), leaving the log to the calling thread.
-    fn turns(&self) {
+    fn turns<'a>(&'a self, take: impl Fn() -> Option<MutexGuard<'a, Driver>>) {
         for _ in 0..BORROWED_TURNS {
             Mailbox::barrier();
-            let Some(mut driver) = self.driver.try_lock() else { return };
+            let Some(mut driver) = take() else { return };
             if self.ended.load(Ordering::Acquire) {
                 // Nothing is decided any more, and nobody may wait for it.
                 drop(driver);
                 return self.abandon();
             }
             let turn = catch_unwind(AssertUnwindSafe(|| driver.turn(self)));
-            let wake_at = driver.replica.wake_at();
+            if !matches!(turn, Ok(Ok(_))) {
+                // What failed half-way must not be driven again, by nobody.
+                self.ended.store(true, Ordering::SeqCst);
+            }
+            let wake_at = driver.replica.wake_at().nanos();
+            self.wake_at.store(wake_at, Ordering::SeqCst);
             drop(driver);
             match turn {
                 Ok(Ok(answers)) => answers.give(self),
                 Ok(Err(error)) => return self.halt(error),
                 Err(panic) => return self.halt(panicked("driving the replica", &*panic)),
             }
-            self.wake_at.store(wake_at.nanos(), Ordering::SeqCst);
-            if wake_at.nanos() < self.parked_until.load(Ordering::SeqCst) {
+            if wake_at < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
             }
             // The fence in `is_filled` also orders the end: whoever ended the node meanwhile and
@@ -159,9 +173,9 @@ impl Shared {
         self.parked_until.store(0, Ordering::SeqCst);
     }
 
-    /// Takes a report and acts on it.
-    pub(super) fn report(&self, input: Input) {
-        self.mailbox.report(input);
+    /// The host says that a connection broke.
+    pub(super) fn unreachable(&self, peer: NodeId) {
+        self.mailbox.hint(Input::Unreachable(peer));
         self.drive();
     }
 
@@ -169,6 +183,11 @@ impl Shared {
     pub(super) fn publish(&self, replica: &Replica) {
         self.leads_alone.store(replica.leads_alone(), Ordering::Release);
         self.term.store(replica.term().get(), Ordering::Release);
+    }
+
+    /// Whether nothing is decided or written any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Stops the node for good: everybody who waits is told, nothing more is decided.
@@ -197,9 +216,9 @@ impl Shared {
         let Some(mut driver) = self.driver.try_lock() else { return };
         let left = driver.abandon(self);
         drop(driver);
-        self.mailbox.answered(left.len());
-        for waiter in left {
-            waiter.fail(self.ending());
+        self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
+        for (waiter, taken) in left {
+            waiter.fail(self.ending(), taken);
         }
     }
 
@@ -214,6 +233,9 @@ impl Shared {
 
     /// Takes an envelope from the transport.
     pub(super) fn deliver(&self, from: NodeId, bytes: Bytes) -> Result<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(self.ending());
+        }
         let size = bytes.len();
         match Envelope::open(&self.address, from, bytes) {
             Ok(envelope) => {
@@ -226,11 +248,6 @@ impl Shared {
                 Err(error)
             }
         }
-    }
-
-    /// Keeps the directory locked until the last thread is gone.
-    pub(super) fn keep(&self, lock: DirLock) {
-        *self.kept.lock() = Some(lock);
     }
 
     /// Watches for a sync that takes too long (raft-notes 9.2).
@@ -260,11 +277,13 @@ impl Gate for Shared {
         if self.ended.load(Ordering::Acquire) {
             return Err(self.ending());
         }
-        self.mailbox.post(posted)?;
+        if let Err(error) = self.mailbox.post(posted) {
+            return Err(if error.is_closed() { self.ending() } else { error });
+        }
         match then {
             Then::Gather => {}
             Then::Leave => Self::drive(self),
-            Then::Lend => self.turns(),
+            Then::Lend => self.turns(|| self.driver.try_lock()),
         }
         Ok(())
     }
@@ -283,12 +302,12 @@ impl Gate for Shared {
     fn lend(&self, done: &mut dyn FnMut() -> bool) {
         let mut idle_since = None;
         while !done() {
-            match self.log.work(self, Hand::Lent) {
-                Ok(true) => {
-                    self.turns();
+            match catch_unwind(AssertUnwindSafe(|| self.log.work(self, Hand::Lent))) {
+                Ok(Ok(true)) => {
+                    self.turns(|| self.driver.try_lock());
                     idle_since = None;
                 }
-                Ok(false) => {
+                Ok(Ok(false)) => {
                     // What is missing is another member's sync, or another thread's, begun at
                     // about the same time as this one's: it is worth a short wait, because being
                     // woken costs as much.
@@ -299,7 +318,8 @@ impl Gate for Shared {
                     }
                     std::thread::yield_now();
                 }
-                Err(error) => return self.halt(error),
+                Ok(Err(error)) => return self.halt(error),
+                Err(panic) => return self.halt(panicked("writing the log", &*panic)),
             }
         }
         // Others may have queued behind what this thread wrote.

@@ -107,9 +107,12 @@ impl Snapshotter {
             Output::Stage(file) => {
                 let SnapshotFile { mark, file_bytes, hash } = file;
                 let key = StageKey { index: mark.index, term: mark.term, file_bytes, hash };
+                let mut slot = shared.log.stage.lock();
+                // Given back first: the same file goes on where it stopped.
+                drop(slot.take());
                 let stage = self.snapshots.stage(key)?;
                 let have = stage.have();
-                *shared.log.stage.lock() = Some(stage);
+                *slot = Some(stage);
                 Ok(Some(Input::Staged { hash, have }))
             }
             Output::StageChunk { hash, offset, bytes } => {
@@ -117,7 +120,11 @@ impl Snapshotter {
                 let Some(stage) = slot.as_mut().filter(|stage| stage.key().hash == hash) else {
                     return Ok(None);
                 };
-                stage.write(offset, &bytes)?;
+                // A piece with a gap before it was meant for an earlier try: not kept, and the
+                // report says what is held instead.
+                if offset <= stage.have() {
+                    stage.write(offset, &bytes)?;
+                }
                 Ok(Some(Input::Staged { hash, have: stage.have() }))
             }
             Output::StageFinish { hash } => Ok(Some(Self::finish(hash, shared))),

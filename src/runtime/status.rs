@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::core::replica::consensus;
+use crate::core::replica::{Replica, consensus};
 use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
 
 use super::shared::Shared;
@@ -98,10 +98,8 @@ pub struct StateHash {
 
 impl Status {
     pub(super) fn of(shared: &Shared, name: &str) -> Self {
-        let (replica, stats) = {
-            let driver = shared.driver.lock();
-            (driver.replica.status(), driver.replica.machine().mvcc().stats())
-        };
+        let look = |replica: &Replica| (replica.status(), replica.machine().mvcc().stats());
+        let (replica, stats) = shared.look(look);
         let log = shared.log.stats();
         let dropped = replica.dropped;
         Self {
@@ -124,9 +122,9 @@ impl Status {
             keys: stats.keys as u64,
             versions: stats.versions as u64,
             data_bytes: stats.bytes as u64,
-            segments: log.as_ref().map_or(0, |log| log.segments),
-            log_bytes: log.as_ref().map_or(0, |log| log.bytes),
-            syncs: log.as_ref().map_or(0, |log| log.syncs),
+            segments: log.segments,
+            log_bytes: log.bytes,
+            syncs: log.syncs,
             snapshots: shared.log.snapshots.list().len() as u64,
             snapshot_index: replica.snapshot,
             pending_writes: replica.pending as u64,
@@ -143,7 +141,7 @@ impl Status {
 impl StateHash {
     pub(super) fn of(shared: &Shared) -> Self {
         // Pinned under the lock, read without it.
-        let image = shared.driver.lock().replica.machine().pin();
+        let image = shared.look(|replica| replica.machine().pin());
         Self { applied: image.mark().index, revision: image.revision(), hash: image.hash() }
     }
 }

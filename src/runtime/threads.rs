@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crossbeam_utils::sync::Parker;
 
 use crate::error::{Error, Kind, Result};
+use crate::storage::DirLock;
 
 use super::shared::{Shared, panicked};
 use super::snapshotter::Snapshotter;
@@ -18,44 +19,48 @@ use super::writer;
 /// The running threads of a node.
 pub(super) struct Threads {
     handles: Vec<JoinHandle<()>>,
+    running: Sender<()>,
     /// Disconnected when the last of them has ended.
     ended: Receiver<()>,
+    /// Each thread holds the directory too: it is free when the last one that could write has
+    /// ended, however long the disk keeps it.
+    lock: Arc<DirLock>,
 }
 
 impl Threads {
+    pub(super) fn new(lock: Arc<DirLock>) -> Self {
+        let (running, ended) = crossbeam_channel::bounded(0);
+        Self { handles: Vec::with_capacity(3), running, ended, lock }
+    }
+
     pub(super) fn start(
+        &mut self,
         shared: &Arc<Shared>,
         parker: Parker,
         snapshotter: Snapshotter,
         patience: Duration,
-    ) -> Result<Self> {
-        let (running, ended) = crossbeam_channel::bounded(0);
-        let name = |what: &str| format!("quorate-{what}");
-        let mut threads = Self { handles: Vec::with_capacity(3), ended };
+    ) -> Result<()> {
         let node = Arc::clone(shared);
-        threads
-            .spawn(name("node"), shared, &running, move || run_node(&node, &parker, patience))?;
+        self.spawn("quorate-node", shared, move || run_node(&node, &parker, patience))?;
         let log = Arc::clone(shared);
-        threads.spawn(name("log"), shared, &running, move || writer::run(&log))?;
+        self.spawn("quorate-log", shared, move || writer::run(&log))?;
         let snapshot = Arc::clone(shared);
-        threads.spawn(name("snapshot"), shared, &running, move || snapshotter.run(&snapshot))?;
-        Ok(threads)
+        self.spawn("quorate-snapshot", shared, move || snapshotter.run(&snapshot))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts threads")]
     fn spawn(
         &mut self,
-        name: String,
+        name: &'static str,
         shared: &Arc<Shared>,
-        running: &Sender<()>,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
-        let (shared, running, what) = (Arc::clone(shared), running.clone(), name.clone());
-        let spawned = std::thread::Builder::new().name(name).spawn(move || {
-            let _running = running;
+        let (shared, held) = (Arc::clone(shared), (self.running.clone(), Arc::clone(&self.lock)));
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-                shared.halt(panicked(&what, &*panic));
+                shared.halt(panicked(name, &*panic));
             }
+            drop(held);
         });
         match spawned {
             Ok(handle) => {
@@ -68,13 +73,15 @@ impl Threads {
 
     /// Joins them all, or says that they did not end in time.
     pub(super) fn join(self, deadline: Duration) -> Result<()> {
-        match self.ended.recv_timeout(deadline) {
+        let Self { handles, running, ended, lock } = self;
+        drop((running, lock));
+        match ended.recv_timeout(deadline) {
             Err(RecvTimeoutError::Timeout) => {
                 let text = format!("the node's threads did not end within {deadline:?}");
                 Err(Error::new(Kind::Timeout, text))
             }
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                for handle in self.handles {
+                for handle in handles {
                     // A thread's panic was caught inside it and has halted the node.
                     drop(handle.join());
                 }
@@ -89,7 +96,7 @@ fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
     while !shared.closing.load(Ordering::Acquire) && shared.halted.get().is_none() {
         shared.watch_disk(patience, &mut overdue);
-        shared.drive();
+        shared.drive_patiently();
         if let Some(span) = shared.may_sleep() {
             parker.park_timeout(span);
         }

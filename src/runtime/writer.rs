@@ -8,12 +8,15 @@
 //! Invariant: one holder at a time (`busy`), so batches reach the disk in the order in which the
 //! core asked for them, and a report says "this ticket and all before it".
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::replica::io::{Input, Persist};
 use crate::error::{Error, Kind, Result};
 use crate::ids::Index;
-use crate::storage::{Snapshots, Stage, Wal, WalStats};
+use crate::storage::{DirLock, Snapshots, Stage, Wal, WalStats};
 use crate::time::Instant;
 
 use super::shared::Shared;
@@ -22,20 +25,24 @@ use super::shared::Shared;
 pub(super) struct Log {
     state: Mutex<State>,
     work: Condvar,
-    /// `None` once the node is closed.
-    wal: Mutex<Option<Wal>>,
+    /// `None` once the node is closed. Whoever writes holds the directory.
+    wal: Mutex<Option<(Wal, Arc<DirLock>)>>,
     pub(super) snapshots: Snapshots,
     /// The snapshot being received: the snapshot thread fills it, the log adopts it.
     pub(super) stage: Mutex<Option<Stage>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     queue: Vec<Persist>,
     release: Option<Index>,
     /// Since when somebody has the log.
     busy: Option<Instant>,
     stopped: bool,
+    /// The node was closed while somebody was in the disk: that one closes the log.
+    orphaned: bool,
+    /// As of the last batch: nobody who asks has to wait for the disk.
+    stats: WalStats,
 }
 
 /// Who offers to do the log's work.
@@ -47,11 +54,19 @@ pub(super) enum Hand {
 }
 
 impl Log {
-    pub(super) fn new(wal: Wal, snapshots: Snapshots) -> Self {
+    pub(super) fn new(wal: Wal, snapshots: Snapshots, lock: Arc<DirLock>) -> Self {
+        let state = State {
+            queue: Vec::new(),
+            release: None,
+            busy: None,
+            stopped: false,
+            orphaned: false,
+            stats: wal.stats(),
+        };
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             work: Condvar::new(),
-            wal: Mutex::new(Some(wal)),
+            wal: Mutex::new(Some((wal, lock))),
             snapshots,
             stage: Mutex::new(None),
         }
@@ -85,26 +100,35 @@ impl Log {
         self.work.notify_all();
     }
 
-    /// Gives the log up: its files are closed.
-    pub(super) fn close(&self) {
-        *self.wal.lock() = None;
+    /// Gives the log up: its files are closed. Whoever is in the disk at the deadline does it
+    /// when the disk lets go.
+    pub(super) fn close(&self, deadline: Duration) -> Result<()> {
+        let Some(mut wal) = self.wal.try_lock_for(deadline) else {
+            self.state.lock().orphaned = true;
+            // It may have let go in between.
+            drop(self.wal.try_lock().map(|mut wal| wal.take()));
+            let text = format!("a write to the log did not end within {deadline:?}");
+            return Err(Error::new(Kind::Timeout, text));
+        };
+        *wal = None;
         *self.stage.lock() = None;
+        Ok(())
     }
 
-    pub(super) fn stats(&self) -> Option<WalStats> {
-        self.wal.lock().as_ref().map(Wal::stats)
+    pub(super) fn stats(&self) -> WalStats {
+        self.state.lock().stats
     }
 
     /// Waits for work; false when there will be none.
     fn wait(&self) -> bool {
         let mut state = self.state.lock();
         loop {
+            if state.stopped {
+                return false;
+            }
             let work = !state.queue.is_empty() || state.release.is_some();
             if work && state.busy.is_none() {
                 return true;
-            }
-            if state.stopped {
-                return false;
             }
             self.work.wait(&mut state);
         }
@@ -119,7 +143,7 @@ impl Log {
             }
             state.busy = Some(shared.clock.now());
         }
-        if let Some(wal) = self.wal.lock().as_mut() {
+        if let Some((wal, _)) = self.wal.lock().as_mut() {
             wal.prepare()?;
         }
         self.state.lock().busy = None;
@@ -130,6 +154,10 @@ impl Log {
     pub(super) fn work(&self, shared: &Shared, hand: Hand) -> Result<bool> {
         let (batch, release) = {
             let mut state = self.state.lock();
+            if shared.has_ended() {
+                // Nothing more reaches the disk, and nobody waits for it any more.
+                return Ok(false);
+            }
             let release = if hand == Hand::LogThread { state.release.take() } else { None };
             if state.busy.is_some() || (state.queue.is_empty() && release.is_none()) {
                 state.release = release.or(state.release);
@@ -139,14 +167,18 @@ impl Log {
             (std::mem::take(&mut state.queue), release)
         };
         let written = self.write(&batch, release);
-        let more = {
+        let (more, orphaned) = {
             let mut state = self.state.lock();
             // After a failure the log stays busy for ever: nothing is written behind it.
-            if written.is_ok() {
+            if let Ok(stats) = &written {
                 state.busy = None;
+                state.stats = *stats;
             }
-            state.stopped || state.release.is_some()
+            (state.stopped || state.release.is_some(), state.orphaned)
         };
+        if orphaned {
+            *self.wal.lock() = None;
+        }
         if more {
             self.work.notify_one();
         }
@@ -157,9 +189,9 @@ impl Log {
         Ok(true)
     }
 
-    fn write(&self, batch: &[Persist], release: Option<Index>) -> Result<()> {
+    fn write(&self, batch: &[Persist], release: Option<Index>) -> Result<WalStats> {
         let mut wal = self.wal.lock();
-        let Some(wal) = wal.as_mut() else {
+        let Some((wal, _)) = wal.as_mut() else {
             return Err(Error::new(Kind::Closed, "the log is closed"));
         };
         for persist in batch {
@@ -178,13 +210,13 @@ impl Log {
         if let Some(upto) = release {
             wal.release(upto)?;
         }
-        Ok(())
+        Ok(wal.stats())
     }
 }
 
 /// The log thread.
 pub(super) fn run(shared: &Shared) {
-    while shared.log.wait() {
+    while shared.log.wait() && !shared.has_ended() {
         let worked = shared.log.work(shared, Hand::LogThread).and_then(|_| {
             // The batch's consequences are this thread's to drive: nobody has to be woken.
             shared.drive();

@@ -34,6 +34,12 @@ pub struct Disk(());
 
 impl Disk {
     /// The file system of this process.
+    ///
+    /// ```
+    /// use quorate::{Disk, Vfs};
+    ///
+    /// let files: Box<dyn Vfs> = Box::new(Disk::new());
+    /// ```
     pub const fn new() -> Self {
         Self(())
     }

@@ -96,6 +96,7 @@ fn a_log_and_its_snapshots_come_back_from_a_real_disk() {
     assert_eq!(opened.snapshots.list(), [opened.snapshot.unwrap()]);
 }
 
+/// DUR-22, BST-7.
 #[test]
 fn a_second_node_is_kept_out_also_within_a_process() {
     let dir = tempfile::tempdir().unwrap();

@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(members.bind(three, first), Err(Refusal::NotMember(three)));
     }
 
+    /// MEM-1, MEM-5.
     #[test]
     fn members_follow_the_configuration() {
         let mut members = Members::new([member(2), member(1)]);

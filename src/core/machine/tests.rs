@@ -201,8 +201,8 @@ proptest! {
         prop_assert_eq!(machine.mvcc().compacted(), plain.mvcc().compacted());
     }
 
-    /// Invariant 5: an image taken at any entry, read while others apply, and then the rest of the
-    /// log, is the same as the whole log (`INV-11`).
+    /// DUR-14, invariant 5: an image taken at any entry, read while others apply, and then the
+    /// rest of the log, is the same as the whole log (`INV-11`).
     #[test]
     fn an_image_and_the_rest_is_the_whole(log in log(), at: prop::sample::Index) {
         let mut machine = Machine::new(genesis());
@@ -383,6 +383,7 @@ fn nothing_may_follow_the_end() {
     }
 }
 
+/// DM-12: what the log must never hand over is an error of this node, and changes nothing.
 #[test]
 fn an_entry_of_the_other_kind_is_refused() {
     let mut machine = Machine::new(genesis());

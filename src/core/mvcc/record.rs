@@ -181,11 +181,27 @@ impl KeyValue {
     }
 
     /// The key.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// assert_eq!(kv.key(), b"color");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn key(&self) -> &[u8] {
         self.0.key()
     }
 
     /// The value. No value and an empty one are the same thing (`SEL-13`).
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// let text = String::from_utf8_lossy(kv.value());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn value(&self) -> &[u8] {
         self.0.value()
     }
@@ -193,26 +209,66 @@ impl KeyValue {
     /// The value as [`Bytes`]: a view of the store's own memory, not a copy.
     ///
     /// It keeps the whole record in memory for as long as it lives.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// let kept: bytes::Bytes = kv.value_bytes();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn value_bytes(&self) -> Bytes {
         Bytes::from_owner(Value(self.0.clone()))
     }
 
     /// The revision of the put that began the key's current life (`DM-7`).
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// assert!(kv.create_revision() <= kv.mod_revision());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_revision(&self) -> Revision {
         self.0.create_revision()
     }
 
     /// The revision of the put that wrote this version.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// let then = store.get("color").at(kv.mod_revision()).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mod_revision(&self) -> Revision {
         self.0.main()
     }
 
     /// How many puts the key has seen in its current life, this one included: 1 for the first.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// let is_new = kv.version() == 1;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn version(&self) -> u64 {
         self.0.version()
     }
 
     /// The lease that the key ends with, or 0 for none.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
+    /// let is_permanent = kv.lease().get() == 0;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lease(&self) -> LeaseId {
         self.0.lease()
     }

@@ -379,8 +379,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// DM-14, KV-18, INV-4: while the writer writes, compacts and is replaced, each read is of one
-/// revision, whole.
+/// DM-14, KV-18, INV-4, LIN-4: while the writer writes, compacts and is replaced, each read is of
+/// one revision, whole, and no reader goes back.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "readers on other threads are what it is about")]
 fn every_read_beside_the_writer_is_one_snapshot() {
@@ -395,10 +395,12 @@ fn every_read_beside_the_writer_is_one_snapshot() {
             let (reader, stop, start) = (mvcc.reader(), &stop, &start);
             scope.spawn(move || {
                 start.wait();
-                let mut reads = 0_u64;
+                let (mut reads, mut newest) = (0_u64, Revision::default());
                 while !stop.load(Ordering::Relaxed) || reads < 20 {
                     reads += 1;
-                    read_everything(&reader, (reads + thread).is_multiple_of(3), KEYS);
+                    let at = read_everything(&reader, (reads + thread).is_multiple_of(3), KEYS);
+                    assert!(at >= newest, "a reader went back from {newest} to {at}");
+                    newest = at;
                 }
             });
         }
@@ -422,24 +424,30 @@ fn every_read_beside_the_writer_is_one_snapshot() {
     assert!(mvcc.index.verify() > 3, "the index has several leaves");
 }
 
-/// Reads all keys, at once or in pieces, and checks them.
-fn read_everything(reader: &Reader, in_pieces: bool, keys: u16) {
+/// Reads all keys, at once or in pieces, and checks them. Returns the revision that was read.
+fn read_everything(reader: &Reader, in_pieces: bool, keys: u16) -> Revision {
     let all = KeyRange::all();
     if !in_pieces {
         let page = reader.range(&all, None, 0).unwrap();
         assert_eq!(page.count, page.kvs.len() as u64);
         check_snapshot(&page.kvs, page.revision, keys);
-        return;
+        return page.revision;
     }
     let at = reader.revision();
     let mut kvs: Vec<KeyValue> = Vec::new();
     loop {
         let after = kvs.last().map(|kv| kv.key().to_vec());
         match reader.chunk(&all, at, after.as_deref(), 40) {
-            Ok(chunk) if chunk.is_empty() => return check_snapshot(&kvs, at, keys),
+            Ok(chunk) if chunk.is_empty() => {
+                check_snapshot(&kvs, at, keys);
+                return at;
+            }
             Ok(chunk) => kvs.extend(chunk),
             // The only way to fail: the revision was compacted away between two pieces.
-            Err(error) => return assert!(error.compacted_revision().is_some_and(|c| c > at)),
+            Err(error) => {
+                assert!(error.compacted_revision().is_some_and(|compacted| compacted > at));
+                return at;
+            }
         }
     }
 }

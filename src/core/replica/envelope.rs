@@ -100,8 +100,9 @@ impl Envelope {
             return Err(Error::new(Kind::NewerFormat, text));
         }
         let kind = header.get_u8();
-        header.advance(2);
-        if version != VERSION || header.get_u32_le() != checksum(u32::from(kind), covered) {
+        let reserved = header.get_u16_le();
+        let sum = header.get_u32_le();
+        if version != VERSION || reserved != 0 || sum != checksum(u32::from(kind), covered) {
             return Err(Error::corrupt(format!(
                 "an envelope from member {from} does not have the bytes that were sent"
             )));
@@ -284,3 +285,6 @@ fn decode_file(reader: &mut Reader) -> Result<SnapshotFile, Malformed> {
     let file_bytes = reader.u64("snapshot size")?;
     Ok(SnapshotFile { mark, file_bytes, hash: reader.u64("snapshot hash")? })
 }
+
+#[cfg(test)]
+mod tests;

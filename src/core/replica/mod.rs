@@ -105,6 +105,8 @@ pub(crate) struct Replica {
     /// Consensus has been given a received snapshot and has not said yet what it makes of it.
     stepped_snapshot: bool,
     dropped: Dropped,
+    /// Since when the disk has not answered.
+    overdue_since: Option<Instant>,
     /// Inputs were handled since the last settling.
     dirty: bool,
     effects: VecDeque<Effect>,
@@ -147,8 +149,8 @@ impl Replica {
             consensus,
             machine,
             proposals: Proposals::new(me),
-            reads: Reads::default(),
-            snapshots: Snapshots::new(pace),
+            reads: Reads::new(me.boot),
+            snapshots: Snapshots::new(pace, me.boot),
             time: Timekeeper::new(now, settings.tick, ticks),
             standing,
             forwarded: Vec::new(),
@@ -162,6 +164,7 @@ impl Replica {
             transfer: None,
             stepped_snapshot: false,
             dropped: Dropped::default(),
+            overdue_since: None,
             dirty: true,
             effects: VecDeque::new(),
             steps: Vec::new(),
@@ -193,7 +196,10 @@ impl Replica {
             Input::Transfer { token, to, deadline } => self.move_leader(token, to, deadline),
             Input::Unreachable(peer) => self.consensus.unreachable(peer),
             Input::Persisted(ticket) => self.consensus.persisted(ticket),
-            Input::DiskOverdue(overdue) => self.consensus.disk_overdue(overdue),
+            Input::DiskOverdue(overdue) => {
+                self.overdue_since = overdue.then_some(self.now);
+                self.consensus.disk_overdue(overdue);
+            }
             Input::SnapshotTaken { file, oldest } => self.snapshot_taken(file, oldest),
             Input::ChunkRead { to, transfer, offset, bytes } => {
                 self.steps.extend(self.snapshots.chunk_read(to, transfer, offset, bytes));
@@ -281,10 +287,25 @@ impl Replica {
 
     /// Once a tick: what has been lost on the way?
     fn look_around(&mut self) {
-        if self.standing.role != Role::Leader {
+        let leads = self.standing.role == Role::Leader;
+        if !leads {
             self.proposals.resend(self.now, self.settings.retry());
         }
-        self.reads.retry(self.now, self.settings.retry());
+        // A leader's round needs no asking again: every heartbeat repeats it (raft-notes 3.1).
+        if let (false, Some(leader)) = (leads, self.standing.leader)
+            && let Some(request) = self.reads.ask_again(self.now, self.settings.retry())
+        {
+            self.say(leader, &Body::Read { request });
+        }
+        // A leader without a disk applies nothing and yet keeps its followers loyal: somebody
+        // else must lead (raft-notes 9.2).
+        let hung = |since: Instant| self.now.since(since) >= self.settings.election;
+        if leads
+            && self.overdue_since.is_some_and(hung)
+            && let Some(to) = self.successor()
+        {
+            drop(self.consensus.transfer(to));
+        }
         self.snapshots.tick(self.now, &mut self.steps);
     }
 
@@ -313,6 +334,9 @@ impl Replica {
         let from = envelope.from;
         match body {
             Body::Raft(message) if message.is_snapshot() => self.dropped.malformed += 1,
+            // To the protocol it is lost. Taken, it would wait in memory for a disk that does
+            // not answer, and so would the next one after every heartbeat.
+            Body::Raft(message) if message.is_append() && self.overdue_since.is_some() => {}
             Body::Raft(message) => self.step(from, message)?,
             Body::Forward(writes) => self.take_forwarded(envelope, writes),
             Body::Read { request } => {
@@ -343,6 +367,8 @@ impl Replica {
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
+                // A snapshot that was refused is bad here: take another.
+                self.wanted |= stage == ChunkStage::Refused;
                 self.snapshots.acked((from, transfer), (have, stage), now, &mut self.steps);
             }
         }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::io::{Answer, Output, Token};
-use crate::core::machine::{MAX_WINDOW, Origin, Outcome, stamp};
+use crate::core::machine::{Command, MAX_WINDOW, Origin, Outcome, decode, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
 use crate::time::Instant;
@@ -154,7 +154,9 @@ impl Proposals {
     /// Only for a node that forwards; a leader's own log loses nothing.
     pub(crate) fn resend(&mut self, now: Instant, patience: Duration) {
         for (at, slot) in self.window.iter_mut().enumerate() {
-            let Some(Pending { offer: Some(offer), .. }) = slot else { continue };
+            let Some(Pending { offer: Some(offer), sent, .. }) = slot else { continue };
+            // Later and later: what is slow is not made faster by more of the same.
+            let patience = patience * (1 << sent.saturating_sub(1).min(5));
             if now.since(offer.at) >= patience {
                 *offer = Offer { term: Term::default(), ..*offer };
                 self.cursor = self.cursor.min(at);
@@ -185,8 +187,17 @@ impl Proposals {
             let sequence = self.base.saturating_add(at);
             let Some(outcome) = known(&self.me, sequence) else { continue };
             let Some(slot) = self.slot(sequence) else { continue };
-            let Some(Pending { token: Some(token), .. }) = slot.take() else { continue };
-            out.push_back(Output::Reply { token, answer: Answer::Applied(outcome) });
+            let Some(Pending { token: Some(token), payload, .. }) = slot.take() else { continue };
+            let answer = match decode(payload) {
+                // The sessions remember what happened, not what was there before.
+                Ok((_, Command::Put { prev: true, .. } | Command::Delete { prev: true, .. })) => {
+                    let text = "the write was applied while this member was given a snapshot: what \
+                                was there before is not known here";
+                    Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
+                }
+                _ => Answer::Applied(outcome),
+            };
+            out.push_back(Output::Reply { token, answer });
         }
         self.trim();
     }
@@ -254,7 +265,6 @@ fn timed_out(offered: bool, leader: bool) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::machine::{Command, decode};
     use crate::ids::Revision;
 
     const A: NodeId = NodeId::new(1);

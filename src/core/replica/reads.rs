@@ -48,6 +48,9 @@ pub(crate) enum Want {
     Ask,
 }
 
+/// Questions that one boot has numbers for: a hundred million a second for three hours.
+const QUESTION_BITS: u32 = 40;
+
 /// See the top of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
@@ -64,6 +67,12 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
+    /// `boot` counts the openings of this member's directory: no question of an earlier boot has
+    /// a number of this one's, so an answer that was on its way meanwhile answers nothing.
+    pub(crate) fn new(boot: u64) -> Self {
+        Self { questions: boot << QUESTION_BITS, ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, waiter: Waiter) {
         if let Waiter::Local { deadline, .. } = waiter {
             self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
@@ -117,11 +126,12 @@ impl Reads {
         self.waiting.retain(|waiter| matches!(waiter, Waiter::Local { .. }));
     }
 
-    /// Starts over if what is under way has had no answer for `patience`.
-    pub(crate) fn retry(&mut self, now: Instant, patience: Duration) {
-        if self.asked.as_ref().is_some_and(|asked| now.since(asked.at) >= patience) {
-            self.void();
-        }
+    /// The question to ask again because no answer has come for `patience`. With its old number:
+    /// whichever answer comes belongs to a round that began after all of its waiters came.
+    pub(crate) fn ask_again(&mut self, now: Instant, patience: Duration) -> Option<u64> {
+        let asked = self.asked.as_mut().filter(|asked| now.since(asked.at) >= patience)?;
+        asked.at = now;
+        Some(asked.id)
     }
 
     /// Answers the reads that `applied` makes safe.

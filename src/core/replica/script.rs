@@ -522,9 +522,9 @@ fn describe_envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String
     match body {
         Body::Raft(message) => message.to_string(),
         Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-        Body::Read { request } => format!("may I read? (question {request})"),
+        Body::Read { request } => format!("may I read? (question {})", question(request)),
         Body::ReadAnswer { request, index } => {
-            format!("read from {index} (question {request})")
+            format!("read from {index} (question {})", question(request))
         }
         Body::Offer { file, .. } => {
             format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
@@ -532,6 +532,11 @@ fn describe_envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String
         Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
         Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
     }
+}
+
+/// The boot that asked, and its number there.
+fn question(request: u64) -> String {
+    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
 }
 
 fn describe_persist(persist: &Persist) -> String {

@@ -42,6 +42,8 @@ struct Sending {
     acked: u64,
     /// Everything below has been asked from the disk.
     asked: u64,
+    /// Reads from the disk that have not come back.
+    reading: u32,
     /// When the receiver last moved on.
     progress: Instant,
     /// When it was last offered.
@@ -69,6 +71,10 @@ pub(crate) struct Receiving {
     next: u64,
     /// Known to be stored.
     have: u64,
+    /// The place to store it is open.
+    open: bool,
+    /// Pieces with the disk that have not been reported stored.
+    storing: u32,
     finishing: bool,
     /// When the sender was last heard.
     heard: Instant,
@@ -127,8 +133,9 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn new(pace: Pace) -> Self {
-        Self { pace, transfers: 0, sending: BTreeMap::new(), receiving: None }
+    /// `boot` keeps the transfers of one boot apart from those of another, as with questions.
+    pub(crate) fn new(pace: Pace, boot: u64) -> Self {
+        Self { pace, transfers: boot << 40, sending: BTreeMap::new(), receiving: None }
     }
 
     // ---- the sending side
@@ -148,6 +155,7 @@ impl Snapshots {
             message,
             acked: 0,
             asked: u64::MAX,
+            reading: 0,
             progress: now,
             offered: now,
         };
@@ -198,20 +206,21 @@ impl Snapshots {
                 len,
             });
             sending.asked += u64::from(len);
+            sending.reading = sending.reading.saturating_add(1);
         }
     }
 
     /// A chunk came from the disk: pass it on if its transfer still runs.
     pub(crate) fn chunk_read(
-        &self,
+        &mut self,
         to: NodeId,
         transfer: u64,
         offset: u64,
         bytes: bytes::Bytes,
     ) -> Option<Step> {
-        let sending = self.sending.get(&to)?;
-        (sending.transfer == transfer)
-            .then_some(Step::Say { to, body: Body::Chunk { transfer, offset, bytes } })
+        let sending = self.sending.get_mut(&to).filter(|sending| sending.transfer == transfer)?;
+        sending.reading = sending.reading.saturating_sub(1);
+        Some(Step::Say { to, body: Body::Chunk { transfer, offset, bytes } })
     }
 
     /// The file that a chunk was read from is gone: ends its transfer, if that still runs.
@@ -236,7 +245,8 @@ impl Snapshots {
                 return false;
             }
             let quiet = now.since(sending.progress).min(now.since(sending.offered));
-            if quiet >= pace.retry {
+            // While the disk is behind, asking it for more would only pile up.
+            if quiet >= pace.retry && sending.reading == 0 {
                 sending.offered = now;
                 sending.asked = u64::MAX;
                 out.push(Step::Say { to, body: offer(sending) });
@@ -273,6 +283,10 @@ impl Snapshots {
             if receiving.file == file {
                 (receiving.from, receiving.transfer) = (from, transfer);
                 (receiving.message, receiving.heard) = (Some(message), now);
+                if receiving.storing > 0 || !receiving.open {
+                    // The sender will hear when the disk is done with what is here.
+                    return None;
+                }
                 // Go back to what is stored: a chunk may have been lost.
                 receiving.next = receiving.have;
                 return Some(ack(receiving, ChunkStage::Receiving));
@@ -286,6 +300,8 @@ impl Snapshots {
             message: Some(message),
             next: 0,
             have: 0,
+            open: false,
+            storing: 0,
             finishing: false,
             heard: now,
             machine: None,
@@ -306,6 +322,7 @@ impl Snapshots {
         let ahead = end.saturating_sub(receiving.have);
         let fits = end <= receiving.file.file_bytes
             && ahead <= 2 * WINDOW * u64::from(self.pace.chunk_bytes)
+            && receiving.open
             && !receiving.finishing
             && !bytes.is_empty();
         if (receiving.from, receiving.transfer) != (from, transfer) || !fits {
@@ -316,6 +333,7 @@ impl Snapshots {
             return Some(ack(receiving, ChunkStage::Receiving));
         }
         receiving.next = end;
+        receiving.storing = receiving.storing.saturating_add(1);
         Some(Step::StageChunk { hash: receiving.file.hash, offset, bytes })
     }
 
@@ -325,8 +343,14 @@ impl Snapshots {
         if receiving.file.hash != hash || receiving.finishing {
             return;
         }
+        if std::mem::replace(&mut receiving.open, true) {
+            receiving.storing = receiving.storing.saturating_sub(1);
+        }
         receiving.have = have;
-        receiving.next = receiving.next.max(have);
+        if receiving.storing == 0 {
+            // What did not fit was dropped on the way to the disk: it must be sent again.
+            receiving.next = have;
+        }
         out.push(ack(receiving, ChunkStage::Receiving));
         if have == receiving.file.file_bytes {
             receiving.finishing = true;

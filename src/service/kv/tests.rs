@@ -155,6 +155,7 @@ fn lin_1_a_read_sees_what_was_written_before_its_round_ended() {
     assert_eq!(response.header.revision, rev(5));
 }
 
+/// INV-3: the state is that of the revision asked for, the header's revision is the current one.
 #[test]
 fn sel_7_reads_carry_the_current_revision_whatever_was_asked_for() {
     let (_, store) = filled();
@@ -170,6 +171,7 @@ fn sel_7_reads_carry_the_current_revision_whatever_was_asked_for() {
     assert_eq!((count.header.revision, count.count), (rev(4), 1));
 }
 
+/// ERR-9, ERR-10.
 #[test]
 fn kv_2_revision_0_is_the_newest_and_others_must_be_readable() {
     let (_, store) = filled();
@@ -216,6 +218,7 @@ fn kv_50_a_delete_takes_a_key_or_a_range() {
     assert_eq!(node.revision(), rev(7));
 }
 
+/// SEL-9: the syntax is looked at first.
 #[test]
 fn sel_4_an_empty_key_reaches_nobody() {
     let (node, store) = fake(Manner::AnswerAtOnce);
@@ -272,6 +275,7 @@ fn write_errors(set: impl Fn(&Fake)) -> Vec<Error> {
     errors
 }
 
+/// ERR-12.
 #[test]
 fn a_write_that_was_not_taken_is_not_applied() {
     for error in write_errors(|node| node.set_manner(Manner::Refuse(Kind::Overloaded))) {
@@ -279,6 +283,7 @@ fn a_write_that_was_not_taken_is_not_applied() {
     }
 }
 
+/// ERR-33.
 #[test]
 fn a_write_whose_node_goes_away_is_unknown() {
     for error in write_errors(|node| node.set_answer(Answer::Gone)) {
@@ -293,6 +298,7 @@ fn a_write_passes_on_what_its_node_says() {
     }
 }
 
+/// ERR-32.
 #[test]
 fn a_superseded_write_is_unknown() {
     for error in write_errors(|node| node.set_answer(Answer::Outcome(Outcome::Superseded))) {
@@ -300,6 +306,7 @@ fn a_superseded_write_is_unknown() {
     }
 }
 
+/// ERR-9, ERR-10, ERR-13.
 #[test]
 fn a_write_refused_at_apply_says_why_and_that_it_is_not_applied() {
     let refused = |refusal| Answer::Outcome(Outcome::Refused(refusal));

@@ -7,7 +7,7 @@
 //!   crash between the creation of a segment and the seal of the one before leaves an unsealed
 //!   segment and an empty one behind it;
 //! - entries without a gap. One whose index was already read replaces the tail from there
-//!   (`DUR-10`); terms never fall;
+//!   (`DUR-10`); terms never fall. It may replace entries of segments that were given back;
 //! - a new mark drops everything before it.
 
 use std::io::ErrorKind;
@@ -101,7 +101,7 @@ pub(in crate::storage) fn recover(
         check_link(segments.last(), &head, &path, &log)?;
         let mut scan = Scan::new(&*file, &path, &head);
         while let Some((offset, record)) = scan.next()? {
-            log.take(record, &head).map_err(|cause| damaged(&path, offset, cause))?;
+            log.take(record, head.header.before).map_err(|cause| damaged(&path, offset, cause))?;
         }
         let end = scan.finish()?;
         let last = position.saturating_add(1) == sequences.len();
@@ -170,8 +170,8 @@ impl Log {
         self.entries.last().map_or(self.floor, |entry| (entry.index, entry.term))
     }
 
-    /// Adds a record of a segment; an error says what it breaks.
-    fn take(&mut self, record: Record, head: &Head) -> Result<(), String> {
+    /// Adds a record of a segment that begins behind `before`; an error says what it breaks.
+    fn take(&mut self, record: Record, before: (Index, Term)) -> Result<(), String> {
         match record {
             Record::Entry(entry) => return self.take_entry(entry),
             Record::HardState(state) => self.hard_state = state,
@@ -182,8 +182,8 @@ impl Log {
                 let first = self.base.is_none();
                 self.entries.clear();
                 self.floor = (base.mark.index, base.mark.term);
-                if first && head.header.before.0 > base.mark.index {
-                    self.floor = head.header.before;
+                if first && before.0 > base.mark.index {
+                    self.floor = before;
                 }
                 self.base = Some(base);
             }
@@ -193,6 +193,7 @@ impl Log {
     }
 
     fn take_entry(&mut self, entry: Entry) -> Result<(), String> {
+        self.lower_floor(entry.index);
         let (last, _) = self.last();
         let begin = self.base.as_ref().map_or(last, |base| base.mark.index);
         if entry.index <= begin || entry.index > last.next() {
@@ -215,6 +216,20 @@ impl Log {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// The oldest segment that is left begins behind entries that were replaced later, by records
+    /// that are still here: the entries from `index` on. It is the floor's term that is lost, and
+    /// nobody asks for it: a snapshot at or above the old floor let the older segments go.
+    fn lower_floor(&mut self, index: Index) {
+        let Some(base) = &self.base else { return };
+        if base.mark.index < index && index <= self.floor.0 {
+            self.entries.clear();
+            self.floor = (Index::new(index.get().saturating_sub(1)), Term::default());
+            if self.floor.0 == base.mark.index {
+                self.floor.1 = base.mark.term;
+            }
+        }
     }
 
     fn finish(self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
@@ -255,5 +270,58 @@ impl From<Read> for Sealed {
     fn from(read: Read) -> Self {
         let tail = read.end.tail;
         Self { path: read.path, highest: tail.highest, bytes: tail.end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    use crate::entry::{ConfState, EntryKind};
+
+    fn at(index: u64, term: u64) -> (Index, Term) {
+        (Index::new(index), Term::new(term))
+    }
+
+    const BEFORE: (Index, Term) = (Index::new(39), Term::new(2));
+
+    /// The first segment that is left, behind entries up to 39 of term 2.
+    fn log() -> Log {
+        let (index, term) = at(1, 1);
+        let mark = SnapshotMark { index, term, conf: ConfState::default() };
+        let mut log = Log::default();
+        log.take(Record::Mark(Base { mark, genesis: true }), BEFORE).unwrap();
+        assert_eq!(log.last(), BEFORE);
+        log
+    }
+
+    fn take(log: &mut Log, (index, term): (Index, Term)) -> Result<(), String> {
+        let entry = Entry { index, term, kind: EntryKind::Normal, data: Bytes::new() };
+        log.take(Record::Entry(entry), BEFORE)
+    }
+
+    /// Found by `tests/kill.rs`: a new leader replaced 24 to 39 right after the segment was cut,
+    /// and a snapshot at 40 or later then let the segments before it go.
+    #[test]
+    fn entries_of_released_segments_may_have_been_replaced() {
+        let mut log = log();
+        for index in 24..=41 {
+            take(&mut log, at(index, 3)).unwrap();
+        }
+        assert_eq!((log.floor.0, log.last()), (Index::new(23), at(41, 3)));
+        // And again, further back.
+        take(&mut log, at(20, 4)).unwrap();
+        assert_eq!((log.floor.0, log.last()), (Index::new(19), at(20, 4)));
+    }
+
+    #[test]
+    fn nothing_replaces_what_a_mark_stands_for() {
+        let mut log = log();
+        take(&mut log, at(2, 3)).unwrap();
+        assert_eq!(log.floor, at(1, 1));
+        let refused = take(&mut log, at(1, 3)).unwrap_err();
+        assert!(refused.contains("entry 1 follows neither the mark at 1"), "{refused}");
+        assert!(take(&mut log, at(4, 3)).is_err(), "a gap");
     }
 }

@@ -80,6 +80,11 @@ impl Message {
         (self.0.msg_type == MessageType::MsgSnapshot).then(|| log::mark_of(self.0.get_snapshot()))
     }
 
+    /// Whether it brings entries.
+    pub(crate) fn is_append(&self) -> bool {
+        self.0.msg_type == MessageType::MsgAppend
+    }
+
     /// Whether it installs a snapshot.
     pub(crate) fn is_snapshot(&self) -> bool {
         self.0.msg_type == MessageType::MsgSnapshot

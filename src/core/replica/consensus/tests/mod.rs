@@ -11,6 +11,7 @@ mod table;
 use self::harness::*;
 use super::*;
 
+/// LIN-12: a lone member makes an entry durable before it counts it.
 #[test]
 fn a_sole_voter_commits_with_one_sync() {
     let mut cluster = Cluster::new(1, &conf_of(&[1], &[]), &[]);

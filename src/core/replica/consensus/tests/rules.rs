@@ -216,6 +216,7 @@ fn r6_contexts_differ_by_member_boot_term_and_round() {
     }
 }
 
+/// LIN-2.
 #[test]
 fn a_read_round_needs_a_committed_entry_of_the_term() {
     let mut cluster = Cluster::new(5, &conf_of(&[1, 2, 3], &[]), &[]);

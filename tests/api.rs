@@ -1,0 +1,34 @@
+//! The public interface, from outside: real nodes, real directories, threads and clocks.
+//!
+//! Nothing here waits for time to pass: a test waits for a call to answer, or for a disk that it
+//! holds itself.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test, and its helpers: the world around the library"
+)]
+
+#[path = "api/basics.rs"]
+mod basics;
+#[path = "api/cluster.rs"]
+mod cluster;
+#[path = "api/directories.rs"]
+mod directories;
+#[path = "api/envelopes.rs"]
+mod envelopes;
+#[path = "api/executors.rs"]
+mod executors;
+#[path = "api/failover.rs"]
+mod failover;
+#[path = "api/faults.rs"]
+mod faults;
+#[path = "api/halting.rs"]
+mod halting;
+#[path = "api/lifecycle.rs"]
+mod lifecycle;
+#[path = "api/refusals.rs"]
+mod refusals;

@@ -300,20 +300,17 @@ impl Gate for Shared {
     }
 
     fn lend(&self, done: &mut dyn FnMut() -> bool) {
-        let mut idle_since = None;
+        let mut synced_at: Option<Instant> = None;
         while !done() {
             match catch_unwind(AssertUnwindSafe(|| self.log.work(self, Hand::Lent))) {
                 Ok(Ok(true)) => {
                     self.turns(|| self.driver.try_lock());
-                    idle_since = None;
+                    synced_at = Some(self.clock.now());
                 }
                 Ok(Ok(false)) => {
-                    // What is missing is another member's sync, or another thread's, begun at
-                    // about the same time as this one's: it is worth a short wait, because being
-                    // woken costs as much.
-                    let now = self.clock.now();
-                    let since = *idle_since.get_or_insert(now);
-                    if now.since(since) >= LINGER {
+                    // After its own sync, what is missing is another member's, begun at about the
+                    // same time: it is worth a short wait, because being woken costs as much.
+                    if synced_at.is_none_or(|at| self.clock.now().since(at) >= LINGER) {
                         break;
                     }
                     std::thread::yield_now();

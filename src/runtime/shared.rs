@@ -127,18 +127,16 @@ impl Shared {
                 drop(driver);
                 return self.abandon();
             }
-            let turn = catch_unwind(AssertUnwindSafe(|| driver.turn(self)));
-            if !matches!(turn, Ok(Ok(_))) {
-                // What failed half-way must not be driven again, by nobody.
-                self.ended.store(true, Ordering::SeqCst);
-            }
+            // What failed half-way must not be driven again, by nobody.
+            let turn = catch_unwind(AssertUnwindSafe(|| driver.turn(self)))
+                .unwrap_or_else(|panic| Err(panicked("driving the replica", &*panic)))
+                .map_err(|error| self.condemn(error));
             let wake_at = driver.replica.wake_at().nanos();
             self.wake_at.store(wake_at, Ordering::SeqCst);
             drop(driver);
             match turn {
-                Ok(Ok(answers)) => answers.give(self),
-                Ok(Err(error)) => return self.halt(error),
-                Err(panic) => return self.halt(panicked("driving the replica", &*panic)),
+                Ok(answers) => answers.give(self),
+                Err(news) => return self.bury(news),
             }
             if wake_at < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
@@ -192,8 +190,21 @@ impl Shared {
 
     /// Stops the node for good: everybody who waits is told, nothing more is decided.
     pub(super) fn halt(&self, cause: Error) {
-        let first = self.halted.set(Arc::new(cause));
-        if let (Ok(()), Some(cause)) = (first, self.halted.get()) {
+        let news = self.condemn(cause);
+        self.bury(news);
+    }
+
+    /// The part of [`halt`](Self::halt) that may be done while driving. The cause first: whoever
+    /// sees that the node has ended asks why. Says whether it is the first cause.
+    fn condemn(&self, cause: Error) -> bool {
+        let news = self.halted.set(Arc::new(cause)).is_ok();
+        self.ended.store(true, Ordering::SeqCst);
+        news
+    }
+
+    /// The rest of it.
+    fn bury(&self, news: bool) {
+        if let (true, Some(cause)) = (news, self.halted.get()) {
             tracing::error!(%cause, member = %self.address.node, "the node has halted");
         }
         self.end();

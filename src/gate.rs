@@ -32,6 +32,8 @@ pub(crate) enum Request {
 pub(crate) enum Then {
     /// It goes on: the node's own threads must do all the work.
     Leave,
+    /// It calls [`Gate::drive`] soon, when it has let others hand in theirs.
+    Gather,
     /// It calls [`Gate::lend`] at once, so nobody has to be woken to write the log.
     Lend,
 }
@@ -55,6 +57,12 @@ pub(crate) struct Limits {
 pub(crate) trait Gate: Send + Sync + 'static {
     /// Hands a request over without blocking. An error means that nothing was taken.
     fn submit(&self, request: Request, then: Then) -> Result<()>;
+
+    /// Whether several callers ask at about the same time: their requests are worth gathering.
+    fn is_busy(&self) -> bool;
+
+    /// Decides what has been handed in, unless another thread does.
+    fn drive(&self);
 
     /// Lends the calling thread to the node until `done` says so or there is nothing for it to
     /// do. For callers that would block anyway: saves them the wake-up of another thread.

@@ -225,7 +225,7 @@ impl Bench {
         Ok(())
     }
 
-    fn fill(&self, count: u64, name: fn(u64) -> String) -> Outcome<(Tally, Duration)> {
+    fn fill(&self, count: u64, name: fn(u64) -> Vec<u8>) -> Outcome<(Tally, Duration)> {
         let start = Instant::now();
         let window = Arc::new(Window::new(start, FOREVER));
         let tallies =

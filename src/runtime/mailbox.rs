@@ -6,7 +6,7 @@
 //! threads report is never refused: there is no more of it than they have work in hand.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use parking_lot::Mutex;
 
@@ -14,6 +14,10 @@ use crate::core::replica::envelope::Envelope;
 use crate::core::replica::io::Input;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Request;
+
+/// So many calls after the last that found somebody waiting, a node still counts as busy: with few
+/// callers on few threads, the one that drives often finds nobody.
+const BUSY_CALLS: u32 = 32;
 
 /// A request and the moment it came, which its timeout counts from.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub(super) struct Mailbox {
     owed: AtomicU64,
     /// The bytes of those.
     owed_bytes: AtomicUsize,
+    /// Calls that still count as busy though nobody waited when they came.
+    busy_calls: AtomicU32,
     /// The node takes nothing more.
     closed: AtomicBool,
 }
@@ -75,6 +81,7 @@ impl Mailbox {
             dropped: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             owed_bytes: AtomicUsize::new(0),
+            busy_calls: AtomicU32::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -119,6 +126,18 @@ impl Mailbox {
     pub(super) fn answered(&self, count: usize, bytes: usize) {
         self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.owed.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
+    /// Whether somebody waits for an answer, or did not long ago. Two threads may count as one:
+    /// it is a hint.
+    pub(super) fn is_busy(&self) -> bool {
+        let calls = if self.owed.load(Ordering::Relaxed) > 0 {
+            BUSY_CALLS
+        } else {
+            self.busy_calls.load(Ordering::Relaxed)
+        };
+        self.busy_calls.store(calls.saturating_sub(1), Ordering::Relaxed);
+        calls > 0
     }
 
     /// Takes a peer's envelope of `bytes` bytes, or drops it.

@@ -280,11 +280,23 @@ impl Gate for Shared {
         if let Err(error) = self.mailbox.post(posted) {
             return Err(if error.is_closed() { self.ending() } else { error });
         }
-        self.turns(|| self.driver.try_lock());
-        if then == Then::Leave {
-            self.log.wake();
+        match then {
+            Then::Gather => {}
+            Then::Leave => Self::drive(self),
+            Then::Lend => self.turns(|| self.driver.try_lock()),
         }
         Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.mailbox.is_busy()
+    }
+
+    fn drive(&self) {
+        // If nothing waits, another thread has taken it and drives.
+        if self.mailbox.is_filled() {
+            Self::drive(self);
+        }
     }
 
     fn lend(&self, done: &mut dyn FnMut() -> bool) {

@@ -183,6 +183,14 @@ impl Gate for Fake {
         Ok(())
     }
 
+    fn is_busy(&self) -> bool {
+        !self.state.lock().kept.is_empty()
+    }
+
+    fn drive(&self) {
+        self.state.lock().log.push("driven".to_owned());
+    }
+
     fn lend(&self, done: &mut dyn FnMut() -> bool) {
         self.state.lock().log.push(format!("lent, done: {}", done()));
         if matches!(self.state.lock().manner, Manner::AnswerWhenLent) {

@@ -7,8 +7,16 @@
 //!      New ────────────────────────────────────────────> Ended
 //!       │ start: handed over                              ▲  │ polled again: an error
 //!       ▼                                                 │  ▼
+//!     Gathering ──────── the reply came, or will never ───┤
+//!       │ polled again, or dropped: the node is driven    │
+//!       ▼                                                 │
 //!     Waiting ────────── the reply came, or will never ───┘
 //! ```
+//!
+//! When others wait for answers too, a future does not drive the node at once: the tasks of its
+//! thread that were woken together are about to ask together. So it wakes itself, lets them, and
+//! who comes back first without an answer drives for all: one proposal, one append for each
+//! follower, one round for all reads. A lone caller drives at once.
 
 use bytes::BytesMut;
 use oneshot::{AsyncReceiver, Receiver, RecvError};
@@ -65,6 +73,8 @@ pub(super) struct Call<A: Ask> {
 
 enum State<T> {
     New,
+    /// Handed over, and nobody has been asked to decide it.
+    Gathering(AsyncReceiver<Result<T>>),
     Waiting(AsyncReceiver<Result<T>>),
     Ended,
 }
@@ -99,13 +109,33 @@ impl<A: Ask> Call<A> {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<A::Response>> {
         if matches!(self.state, State::New) {
             self.state = State::Ended;
-            match self.start(Then::Leave) {
+            let then = if self.gate.is_busy() { Then::Gather } else { Then::Leave };
+            match self.start(then) {
+                Ok(Started::HandedOver(reply)) if then == Then::Gather => {
+                    context.waker().wake_by_ref();
+                    self.state = State::Gathering(reply.into_future());
+                }
                 Ok(Started::HandedOver(reply)) => self.state = State::Waiting(reply.into_future()),
                 Ok(Started::Answered(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => return Poll::Ready(Err(error)),
             }
+            return self.poll_reply(context);
         }
-        let State::Waiting(reply) = &mut self.state else {
+        let gathering = matches!(self.state, State::Gathering(_));
+        let answer = self.poll_reply(context);
+        if !gathering || answer.is_ready() {
+            return answer;
+        }
+        // Only who has no answer yet drives: behind one who has, the next requests gather.
+        if let State::Gathering(reply) = std::mem::replace(&mut self.state, State::Ended) {
+            self.state = State::Waiting(reply);
+        }
+        self.gate.drive();
+        self.poll_reply(context)
+    }
+
+    fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<A::Response>> {
+        let (State::Gathering(reply) | State::Waiting(reply)) = &mut self.state else {
             let error = Error::invalid("the call has ended already: it was polled once too often");
             return Poll::Ready(Err(outcome_of::<A>(error)));
         };
@@ -130,11 +160,20 @@ impl<A: Ask> Call<A> {
     }
 }
 
+impl<A: Ask> Drop for Call<A> {
+    fn drop(&mut self) {
+        // The request may still happen, and others may gather behind it.
+        if matches!(self.state, State::Gathering(_)) {
+            self.gate.drive();
+        }
+    }
+}
+
 impl<A: Ask + fmt::Debug> fmt::Debug for Call<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::New => "new",
-            State::Waiting(_) => "waiting",
+            State::Gathering(_) | State::Waiting(_) => "waiting",
             State::Ended => "ended",
         };
         f.debug_struct("Call")

@@ -3,7 +3,8 @@ use futures_executor::block_on;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::super::cluster::TransferLeader;
@@ -439,4 +440,48 @@ fn what_is_printed_names_the_member_and_the_state() {
     assert!(format!("{get:?}").contains("state: new"));
     assert!(poll(&mut get).is_pending());
     assert!(format!("{get:?}").contains("state: waiting"));
+}
+
+#[test]
+fn a_future_lets_others_ask_first_when_the_node_is_busy() {
+    let (node, store) = fake(Manner::Keep);
+    let mut first = store.put("a", "1");
+    assert!(poll(&mut first).is_pending());
+    let (mut second, mut third) = (store.put("a", "2"), store.put("a", "3"));
+    assert!(poll(&mut second).is_pending());
+    assert!(poll(&mut third).is_pending());
+    assert_eq!(node.take_log(), ["write, 5s, Leave", "write, 5s, Gather", "write, 5s, Gather"]);
+    // Who comes back first drives for all, once.
+    assert!(poll(&mut second).is_pending());
+    assert!(poll(&mut second).is_pending());
+    assert_eq!(node.take_log(), ["driven"]);
+    node.answer();
+    assert_eq!(ready(&mut third).unwrap().header.revision, rev(4));
+    assert_eq!(node.take_log(), [""; 0], "it has its answer");
+    assert!(poll(&mut first).is_ready());
+}
+
+#[test]
+fn a_future_that_gathers_wakes_itself_and_drives_when_it_is_dropped() {
+    let (node, store) = fake(Manner::Keep);
+    let mut first = store.put("a", "1");
+    assert!(poll(&mut first).is_pending());
+    let woken = Arc::new(AtomicUsize::new(0));
+    let waker = Waker::from(Arc::new(Count(Arc::clone(&woken))));
+    let mut second = store.put("a", "2");
+    assert!(Pin::new(&mut second).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(woken.load(Ordering::Relaxed), 1);
+    drop(second);
+    assert_eq!(node.take_log(), ["write, 5s, Leave", "write, 5s, Gather", "driven"]);
+    drop(first);
+    assert_eq!(node.take_log(), [""; 0], "it was driven when it asked");
+}
+
+/// Counts how often it is woken.
+struct Count(Arc<AtomicUsize>);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }

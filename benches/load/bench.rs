@@ -1,5 +1,6 @@
 //! The measurements: which workload with how many callers, and what is prepared before it.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -97,7 +98,8 @@ impl Bench {
         for (serializable, name) in
             [(true, "get-ser-under-writes"), (false, "get-lin-under-writes")]
         {
-            for (rate, _) in RATES.iter().flat_map(|rate| vec![(*rate, ()); self.options.repeat]) {
+            let rates = RATES.iter().flat_map(|rate| repeat_n(*rate, self.options.repeat));
+            for rate in rates {
                 let pace = Arc::new(Pace::default());
                 let size = (self.options.keys, self.options.value_bytes);
                 thread::scope(|scope| {
@@ -150,7 +152,7 @@ impl Bench {
                 self.fill(count, doomed_key)?;
                 let workload = Arc::new(Deletes { count, next: AtomicU64::new(0) });
                 self.measure("delete", concurrency, &workload, Record::new)?;
-                for store in self.cluster.stores()?.first() {
+                if let Some(store) = self.cluster.stores()?.first() {
                     store.delete(KeyRange::prefix("del/")).wait()?;
                 }
                 self.compact()?;
@@ -237,7 +239,7 @@ impl Bench {
 
     /// Forgets the history before the present.
     fn compact(&self) -> Outcome<()> {
-        for store in self.cluster.stores()?.first() {
+        if let Some(store) = self.cluster.stores()?.first() {
             let revision: Revision = store.get(key(0)).wait()?.header.revision;
             store.compact(revision).wait()?;
         }

@@ -1,4 +1,4 @@
-//! Random numbers for keys and values: SplitMix64, which is fast, and good enough for a load.
+//! Random numbers for keys and values: `SplitMix64`, which is fast, and good enough for a load.
 
 pub(crate) struct Random(u64);
 

@@ -3,6 +3,8 @@
 //! The runner obeys outputs as the runtime does, one at a time, and prints them. Nothing moves
 //! unless the script says so: envelopes wait in the network, log writes wait at the disk.
 
+mod show;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -11,11 +13,10 @@ use std::time::Duration;
 use goldenscript::{ArgumentConsumer, Command as Line, Context};
 
 use super::consensus::Start;
-use super::envelope::{Address, Body, Envelope};
+use super::envelope::{Address, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Settings};
-use crate::core::machine::{Command, Genesis, Machine, Member, Outcome};
-use crate::core::mvcc::KeyValue;
+use crate::core::machine::{Command, Genesis, Machine, Member};
 use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
 use crate::error::Error;
 use crate::ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Term};
@@ -186,17 +187,17 @@ impl Cluster {
         match output {
             Output::Send { to, envelope, .. } => {
                 let from = self.hosts[at].id;
-                let text = format!("→ n{to} {}", describe_envelope(to, from, envelope.clone()));
+                let text = format!("→ n{to} {}", show::envelope(to, from, envelope.clone()));
                 self.say(at, text);
                 self.network.push_back((from, to, envelope));
             }
             Output::Persist(persist) => {
-                self.say(at, format!("writes {}", describe_persist(&persist)));
+                self.say(at, format!("writes {}", show::persist(&persist)));
                 self.hosts[at].writing.push_back(persist);
             }
             Output::Reply { token, answer } => {
                 let text = match answer {
-                    Answer::Applied(outcome) => describe_outcome(&outcome),
+                    Answer::Applied(outcome) => show::outcome(&outcome),
                     Answer::Done => "done".to_owned(),
                     Answer::Failed(error) if error.is_unknown() => format!("unknown: {error}"),
                     Answer::Failed(error) => format!("failed: {error}"),
@@ -364,7 +365,7 @@ impl Cluster {
     fn get(&mut self, at: usize, key: &str) -> Answered<()> {
         let Some(replica) = &self.hosts[at].replica else { return Err("it is down".into()) };
         let (revision, found) = replica.reader().get(key.as_bytes(), None)?;
-        let found = found.as_ref().map_or("nothing".to_owned(), describe_kv);
+        let found = found.as_ref().map_or("nothing".to_owned(), show::kv);
         self.say(at, format!("holds {found} (revision {revision})"));
         Ok(())
     }
@@ -510,66 +511,6 @@ fn node(cluster: &Cluster, args: &mut ArgumentConsumer<'_>) -> Answered<usize> {
 
 fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Answered<Option<u64>> {
     Ok(args.take_key(name).map(str::parse).transpose()?)
-}
-
-fn describe_envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
-    let incarnation = Incarnation::new(100 + to.get());
-    let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
-    let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
-        Ok(Ok(body)) => body,
-        other => return format!("{other:?}"),
-    };
-    match body {
-        Body::Raft(message) => message.to_string(),
-        Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-        Body::Read { request } => format!("may I read? (question {})", question(request)),
-        Body::ReadAnswer { request, index } => {
-            format!("read from {index} (question {})", question(request))
-        }
-        Body::Offer { file, .. } => {
-            format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
-        }
-        Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
-        Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
-    }
-}
-
-/// The boot that asked, and its number there.
-fn question(request: u64) -> String {
-    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
-}
-
-fn describe_persist(persist: &Persist) -> String {
-    let mut parts = Vec::new();
-    if let Some(mark) = &persist.install {
-        parts.push(format!("snapshot {}", mark.index));
-    }
-    if let (Some(first), Some(last)) = (persist.entries.first(), persist.entries.last()) {
-        parts.push(format!("entries {}..={} of term {}", first.index, last.index, last.term));
-    }
-    if let Some(HardState { term, vote, commit }) = persist.hard_state {
-        parts.push(format!("term {term} vote n{vote} commit {commit}"));
-    }
-    parts.join(", ")
-}
-
-fn describe_kv(kv: &KeyValue) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (create, modified) = (kv.create_revision(), kv.mod_revision());
-    format!("{}={}@{create}/{modified}/{}", text(kv.key()), text(kv.value()), kv.version())
-}
-
-fn describe_outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Put { revision, prev: None } => format!("put at revision {revision}"),
-        Outcome::Put { revision, prev: Some(prev) } => {
-            format!("put at revision {revision}, before it {}", describe_kv(prev))
-        }
-        Outcome::Deleted { revision, count, .. } => {
-            format!("deleted {count} at revision {revision}")
-        }
-        other => format!("{other:?}"),
-    }
 }
 
 impl goldenscript::Runner for Cluster {

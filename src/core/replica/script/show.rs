@@ -1,0 +1,68 @@
+//! What the runner prints of what a node asks for.
+
+use crate::core::machine::Outcome;
+use crate::core::mvcc::KeyValue;
+use crate::core::replica::envelope::{Address, Body, Envelope};
+use crate::core::replica::io::Persist;
+use crate::entry::HardState;
+use crate::ids::{ClusterId, Incarnation, NodeId};
+
+pub(super) fn envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
+    let incarnation = Incarnation::new(100 + to.get());
+    let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
+    let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
+        Ok(Ok(body)) => body,
+        other => return format!("{other:?}"),
+    };
+    match body {
+        Body::Raft(message) => message.to_string(),
+        Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
+        Body::Read { request } => format!("may I read? (question {})", question(request)),
+        Body::ReadAnswer { request, index } => {
+            format!("read from {index} (question {})", question(request))
+        }
+        Body::Offer { file, .. } => {
+            format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
+        }
+        Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
+        Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
+    }
+}
+
+/// The boot that asked, and its number there.
+fn question(request: u64) -> String {
+    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
+}
+
+pub(super) fn persist(persist: &Persist) -> String {
+    let mut parts = Vec::new();
+    if let Some(mark) = &persist.install {
+        parts.push(format!("snapshot {}", mark.index));
+    }
+    if let (Some(first), Some(last)) = (persist.entries.first(), persist.entries.last()) {
+        parts.push(format!("entries {}..={} of term {}", first.index, last.index, last.term));
+    }
+    if let Some(HardState { term, vote, commit }) = persist.hard_state {
+        parts.push(format!("term {term} vote n{vote} commit {commit}"));
+    }
+    parts.join(", ")
+}
+
+pub(super) fn kv(kv: &KeyValue) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (create, modified) = (kv.create_revision(), kv.mod_revision());
+    format!("{}={}@{create}/{modified}/{}", text(kv.key()), text(kv.value()), kv.version())
+}
+
+pub(super) fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Put { revision, prev: None } => format!("put at revision {revision}"),
+        Outcome::Put { revision, prev: Some(prev) } => {
+            format!("put at revision {revision}, before it {}", kv(prev))
+        }
+        Outcome::Deleted { revision, count, .. } => {
+            format!("deleted {count} at revision {revision}")
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -26,6 +26,8 @@ mod executors;
 mod failover;
 #[path = "api/faults.rs"]
 mod faults;
+#[path = "api/founding.rs"]
+mod founding;
 #[path = "api/halting.rs"]
 mod halting;
 #[path = "api/lifecycle.rs"]

@@ -42,7 +42,9 @@ macro_rules! calls {
     )*};
 }
 
-calls!(Put -> PutResponse, Get -> GetResponse, RangeRead -> RangeResponse, Delete -> DeleteResponse);
+calls!(
+    Put -> PutResponse, Get -> GetResponse, RangeRead -> RangeResponse, Delete -> DeleteResponse
+);
 
 /// What the callers do over and over.
 pub(crate) trait Workload: Send + Sync + 'static {

@@ -24,8 +24,8 @@ fn on_faulty_disks() -> (Cluster, Vec<Arc<Switch>>) {
     (cluster, disks.into_iter().map(|(_, switch)| switch).collect())
 }
 
-/// `DUR-9`, `LIN-5`, `LIN-12`: the leader's own sync is not a majority, and a follower's answer is worth nothing
-/// before its sync has returned.
+/// `DUR-9`, `LIN-5`, `LIN-12`: the leader's own sync is not a majority, and a follower's answer is
+/// worth nothing before its sync has returned.
 #[test]
 fn nothing_is_acknowledged_before_a_quorum_synced() {
     let (cluster, switches) = on_faulty_disks();

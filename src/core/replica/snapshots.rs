@@ -390,3 +390,27 @@ fn ack(receiving: &Receiving, stage: ChunkStage) -> Step {
     let Receiving { from, transfer, have, .. } = *receiving;
     Step::Say { to: from, body: Body::ChunkAck { transfer, have, stage } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::SnapshotMark;
+
+    /// R14: a reader that is late with its bad news must not end the transfer that came after.
+    #[test]
+    fn a_lost_chunk_ends_only_the_transfer_that_it_was_read_for() {
+        let moment = Duration::from_secs(1);
+        let pace = Pace { chunk_bytes: 10, retry: moment, patience: moment };
+        let file = SnapshotFile { mark: SnapshotMark::default(), file_bytes: 100, hash: 1 };
+        let (to, now) = (NodeId::new(2), Instant::default());
+        let mut snapshots = Snapshots::new(pace, 0);
+        snapshots.send(to, file.clone(), Message::blank(), now);
+        snapshots.send(to, file, Message::blank(), now);
+        let mut steps = Vec::new();
+        snapshots.chunk_lost(to, 1, &mut steps);
+        assert!(steps.is_empty() && snapshots.lowest_sending().is_some(), "{steps:?}");
+        snapshots.chunk_lost(to, 2, &mut steps);
+        assert!(matches!(*steps, [Step::Report { sent: false, .. }]), "{steps:?}");
+        assert_eq!(snapshots.lowest_sending(), None);
+    }
+}

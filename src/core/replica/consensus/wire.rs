@@ -64,6 +64,12 @@ pub(super) fn travels(kind: MessageType) -> bool {
 }
 
 impl Message {
+    /// One for tests that only pass it on.
+    #[cfg(test)]
+    pub(crate) fn blank() -> Self {
+        Self(eraftpb::Message::default())
+    }
+
     /// Which lane it takes: everything small whose delay costs an election or a read is urgent.
     pub(crate) fn lane(&self) -> Lane {
         match self.0.msg_type {

@@ -27,6 +27,7 @@ options (defaults in parentheses):
                         tokio: futures on tokio's two worker threads
                         threads: one blocking thread each (tasks)
   --via WHICH           members that callers talk to: leader, follower, all (leader)
+  --snapshot-count N    entries from one snapshot to the next (the library's default)
   --compact WHEN        before: compact the history before each repeat of `put`, not timed;
                         never (never)
 ";
@@ -61,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) dir: PathBuf,
     pub(crate) callers: Kind,
     pub(crate) via: Via,
+    pub(crate) snapshot_count: Option<u64>,
     pub(crate) compact: bool,
 }
 
@@ -112,6 +114,7 @@ impl Options {
             "warm" => self.warm = Duration::try_from_secs_f64(number(name, value)?)?,
             "repeat" => self.repeat = number(name, value)?,
             "load" => self.load = number(name, value)?,
+            "snapshot-count" => self.snapshot_count = Some(number(name, value)?),
             "dir" => self.dir = value.into(),
             "callers" => {
                 self.callers = match value {
@@ -157,6 +160,7 @@ impl Default for Options {
             dir: std::env::temp_dir(),
             callers: Kind::Tasks,
             via: Via::Leader,
+            snapshot_count: None,
             compact: false,
         }
     }

@@ -37,7 +37,11 @@ impl Cluster {
             .iter()
             .map(|name| {
                 let list = names.iter().map(|name| (name.clone(), name.clone()));
-                Config::new(name.clone(), dir.join(name)).initial_cluster(list)
+                let config = Config::new(name.clone(), dir.join(name)).initial_cluster(list);
+                match options.snapshot_count {
+                    Some(count) => config.snapshot_count(count),
+                    None => config,
+                }
             })
             .collect();
         let network = LocalNetwork::new();

@@ -175,6 +175,7 @@ impl Replica {
             replica.consensus.snapshot_saved(file.mark.clone());
             replica.saved = Some(file);
         }
+        replica.consensus.stand_if_alone();
         replica.tell_members();
         Ok(replica)
     }

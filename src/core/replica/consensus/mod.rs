@@ -235,6 +235,15 @@ impl Consensus {
         self.core.tick();
     }
 
+    /// Stands for election at once if this member is the only voter: there is nobody to wait for
+    /// (`BST-9`).
+    pub(crate) fn stand_if_alone(&mut self) {
+        if self.is_alone() && self.may_campaign() && self.core.raft.state != StateRole::Leader {
+            // It fails only without a log to stand on, and then the next tick tries again.
+            drop(self.core.campaign());
+        }
+    }
+
     /// Takes a message of another member. `from` is who sent it, as the transport knows.
     pub(crate) fn step(&mut self, from: NodeId, message: Message) -> Result<(), Rejected> {
         let mut m = message.0;

@@ -269,7 +269,8 @@ impl Config {
     }
 
     /// After how many applied entries a snapshot is taken (`CFG-4`). Default 100,000, at least 1.
-    /// Fewer reopen faster and write more.
+    /// Fewer reopen faster and write more. Not before the log since the last snapshot is as long
+    /// as that one, either: a snapshot holds the whole state.
     ///
     /// ```
     /// # use quorate::Config;

@@ -151,13 +151,18 @@ impl Replica {
     }
 
     /// Takes a snapshot when the log since the last one is long, or a follower needs it.
+    ///
+    /// Long is also: no shorter than the last snapshot. A snapshot holds all there is, so a count
+    /// alone would write a large state again and again; this way snapshots at most double what is
+    /// written, and what is read when the member opens.
     pub(super) fn maybe_snapshot(&mut self) {
         if self.taking.is_some() || self.snapshots.receiving().is_some() {
             return;
         }
         let (applied, _) = self.machine.applied();
         let since = applied.get().saturating_sub(self.snapshot_index().get());
-        let due = since >= self.settings.snapshot_count
+        let worth = self.saved.as_ref().map_or(0, |saved| saved.file_bytes);
+        let due = (since >= self.settings.snapshot_count && self.log_bytes >= worth)
             || self.log_bytes >= self.settings.snapshot_log_bytes
             || self.wanted;
         if !due || since == 0 {

@@ -30,6 +30,10 @@ const SECTION_HEAD_BYTES: usize = 12;
 const TRAILER_BODY_BYTES: usize = 16;
 const TRAILER_BYTES: usize = SECTION_HEAD_BYTES + TRAILER_BODY_BYTES;
 const KIND_TRAILER: u8 = 255;
+/// A snapshot is synced in pieces of this: a sync of the log, on the same disk, waits for one of
+/// them at most, not for the whole file.
+const SYNC_BYTES: u64 = 2 << 20;
+
 /// Files are written and read in pieces of about this size.
 const BUFFER_BYTES: usize = 256 << 10;
 /// No section is longer, and no head: what a length may make a reader allocate.
@@ -58,7 +62,8 @@ pub(super) fn write(
     head: &SnapshotHead,
     sections: impl Iterator<Item = Result<Section>>,
 ) -> Result<Sum> {
-    let mut out = Output { file, path, buf: BytesMut::new(), written: 0, hash: Sha1::new() };
+    let (buf, hash) = (BytesMut::new(), Sha1::new());
+    let mut out = Output { file, path, buf, written: 0, synced: 0, hash };
     let mut crc = put_head(&mut out.buf, head);
     let mut count: u64 = 0;
     for section in sections {
@@ -89,6 +94,8 @@ struct Output<'a> {
     path: &'a Path,
     buf: BytesMut,
     written: u64,
+    /// Bytes of `written` that are durable.
+    synced: u64,
     hash: Sha1,
 }
 
@@ -98,6 +105,10 @@ impl Output<'_> {
         self.file.write_at(self.written, &self.buf).map_err(at("write", self.path))?;
         self.written = self.written.saturating_add(self.buf.len() as u64);
         self.buf.clear();
+        if self.written.saturating_sub(self.synced) >= SYNC_BYTES {
+            self.file.sync().map_err(at("sync", self.path))?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 }

@@ -268,15 +268,14 @@ struct Sender {
 }
 
 impl Sender {
-    /// Connects, sends, and after a loss waits a little and connects again, until its queue is
-    /// closed.
+    /// Connects, sends, and after each loss waits and connects again, until its queue is closed.
     fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut is_lost = false;
         loop {
             if let Ok(stream) = self.connect() {
-                (pause, is_lost) = (FIRST_PAUSE, false);
-                if self.send(stream).is_ok() {
+                is_lost = false;
+                if self.send(stream, &mut pause).is_ok() {
                     return;
                 }
             }
@@ -314,7 +313,7 @@ impl Sender {
     }
 
     /// Sends what is queued until the queue is closed (then it is done) or the connection lost.
-    fn send(&self, stream: TcpStream) -> io::Result<()> {
+    fn send(&self, stream: TcpStream, pause: &mut Duration) -> io::Result<()> {
         let _open = self.shared.register(&stream)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -335,6 +334,7 @@ impl Sender {
             let Ok(length) = u32::try_from(envelope.len()) else { continue };
             output.write_all(&length.to_le_bytes())?;
             output.write_all(&envelope)?;
+            *pause = FIRST_PAUSE;
         }
     }
 

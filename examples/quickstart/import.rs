@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,10 @@ pub(crate) fn run(
             let (files, next) = (&files, &next);
             scope.spawn(move || {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    caller.import(path.clone());
+                    if caller.import(path.clone()).is_err() {
+                        // Nobody listens: another caller has failed, and that ends it all.
+                        break;
+                    }
                 }
             });
         }
@@ -103,7 +106,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn import(&self, path: PathBuf) {
+    fn import(&self, path: PathBuf) -> Result<(), SendError<Event>> {
         let event = match files::read(&path, MAX_REQUEST_BYTES) {
             Err(reason) => Event::LeftOut((path, reason)),
             Ok(content) => {
@@ -117,7 +120,7 @@ impl Caller<'_> {
                 }
             }
         };
-        self.tell(event);
+        self.events.send(event)
     }
 
     /// Puts through one member; if that is gone, through the next.
@@ -132,18 +135,20 @@ impl Caller<'_> {
             if let Some(store) = self.cluster.store(member) {
                 match store.put(key.clone(), value.clone()).wait() {
                     Ok(_) => return Ok(()),
-                    Err(error) if error.is_invalid() || Instant::now() > until => {
+                    Err(error)
+                        if error.is_invalid() || error.is_halted() || Instant::now() > until =>
+                    {
                         return Err(error);
                     }
-                    Err(error) => self.tell(Event::Repeats(error.outcome())),
+                    Err(error) => {
+                        // Nobody listens any more only after another caller has failed.
+                        if self.events.send(Event::Repeats(error.outcome())).is_err() {
+                            return Err(error);
+                        }
+                    }
                 }
             }
             member = (member + 1) % MEMBERS;
         }
-    }
-
-    fn tell(&self, event: Event) {
-        // Nobody listens any more only after another caller has failed.
-        let _ = self.events.send(event);
     }
 }

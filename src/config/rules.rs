@@ -1,6 +1,7 @@
 //! The rules, one error each.
 
 use std::fmt::Display;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, KIB, MIB};
@@ -41,9 +42,13 @@ impl Config {
         if wal_dir.as_os_str().is_empty() {
             return Err(Error::config("wal_dir is empty: it must name a directory"));
         }
-        if *wal_dir == self.data_dir {
+        if plain(wal_dir) == plain(&self.data_dir) {
             let dir = wal_dir.display();
             return Err(Error::config(format!("wal_dir is {dir}: it must not be the data_dir")));
+        }
+        if plain(wal_dir).starts_with(plain(&self.data_dir).join("snapshots")) {
+            let dir = wal_dir.display();
+            return Err(Error::config(format!("wal_dir is {dir}: the snapshots are in there")));
         }
         Ok(())
     }
@@ -143,6 +148,11 @@ impl Config {
 }
 
 /// A text that must be there and be short.
+/// A path without its empty steps: `./a//b` is `a/b`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|step| *step != Component::CurDir).collect()
+}
+
 pub(super) fn word(knob: &str, value: &str, most: usize) -> Result<()> {
     if value.is_empty() {
         return Err(Error::config(format!("{knob} is empty: it must be 1 to {most} bytes")));

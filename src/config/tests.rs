@@ -122,6 +122,11 @@ fn names_and_places_have_rules() {
     );
     breaks(|config| config.wal_dir(""), "wal_dir is empty: it must name a directory");
     breaks(|config| config.wal_dir("data/"), "wal_dir is data/: it must not be the data_dir");
+    breaks(|config| config.wal_dir("./data"), "wal_dir is ./data: it must not be the data_dir");
+    breaks(
+        |config| config.wal_dir("data/snapshots"),
+        "wal_dir is data/snapshots: the snapshots are in there",
+    );
     keeps(|config| config.wal_dir("data/log"));
 }
 

@@ -13,6 +13,7 @@ use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
 use crate::store::Store;
+use crate::time::Instant;
 use crate::transport::Transport;
 
 use super::open;
@@ -206,8 +207,9 @@ impl Node {
     /// ends by itself when the disk lets it, and the directory stays locked until then.
     /// [`is_halted`](Error::is_halted) when the node had halted before; it is closed all the same.
     pub fn close(mut self, deadline: Duration) -> Result<()> {
+        let until = self.shared.clock.now().after(deadline);
         self.hand_over(deadline / 4);
-        self.end(deadline - deadline / 4)?;
+        self.end(until)?;
         match self.shared.halted.get() {
             Some(_) => Err(self.shared.ending()),
             None => Ok(()),
@@ -224,19 +226,20 @@ impl Node {
         }
     }
 
-    fn end(&mut self, deadline: Duration) -> Result<()> {
+    fn end(&mut self, until: Instant) -> Result<()> {
         let Some(threads) = self.threads.take() else { return Ok(()) };
+        let clock = self.shared.clock;
         self.shared.stop();
-        let joined = threads.join(deadline / 2);
+        let joined = threads.join(until.since(clock.now()));
         self.shared.abandon();
-        let closed = self.shared.log.close(deadline / 2);
+        let closed = self.shared.log.close(until.since(clock.now()));
         joined.and(closed)
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Err(error) = self.end(DROP_DEADLINE) {
+        if let Err(error) = self.end(self.shared.clock.now().after(DROP_DEADLINE)) {
             tracing::warn!(%error, "a dropped node did not end in time");
         }
     }

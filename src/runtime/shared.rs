@@ -23,7 +23,7 @@ use super::clock::Clock;
 use super::driver::Driver;
 use super::mailbox::{Mailbox, Posted};
 use super::snapshotter::Jobs;
-use super::writer::{Hand, Log};
+use super::writer::Log;
 
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
@@ -313,7 +313,7 @@ impl Gate for Shared {
     fn lend(&self, done: &mut dyn FnMut() -> bool) {
         let mut synced_at: Option<Instant> = None;
         while !done() {
-            match catch_unwind(AssertUnwindSafe(|| self.log.work(self, Hand::Lent))) {
+            match catch_unwind(AssertUnwindSafe(|| self.log.work(self))) {
                 Ok(Ok(true)) => {
                     self.turns(|| self.driver.try_lock());
                     synced_at = Some(self.clock.now());

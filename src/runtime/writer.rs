@@ -45,14 +45,6 @@ struct State {
     stats: WalStats,
 }
 
-/// Who offers to do the log's work.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hand {
-    LogThread,
-    /// Does a sync, but no housekeeping.
-    Lent,
-}
-
 impl Log {
     pub(super) fn new(wal: Wal, snapshots: Snapshots, lock: Arc<DirLock>) -> Self {
         let state = State {
@@ -134,39 +126,45 @@ impl Log {
         }
     }
 
-    /// Gets the next segment ready while nobody waits, if the present one is full.
-    fn prepare(&self, shared: &Shared) -> Result<()> {
-        {
+    /// What can wait until nobody else does: giving segments back, and getting the next one ready.
+    fn housekeep(&self, shared: &Shared) -> Result<()> {
+        let release = {
             let mut state = self.state.lock();
-            if state.busy.is_some() || !state.queue.is_empty() {
+            if state.busy.is_some() || !state.queue.is_empty() || shared.has_ended() {
                 return Ok(());
             }
             state.busy = Some(shared.clock.now());
-        }
+            state.release.take()
+        };
+        let mut stats = None;
         if let Some((wal, _)) = self.wal.lock().as_mut() {
+            if let Some(upto) = release {
+                wal.release(upto)?;
+            }
             wal.prepare()?;
+            stats = Some(wal.stats());
         }
-        self.state.lock().busy = None;
+        let mut state = self.state.lock();
+        state.busy = None;
+        state.stats = stats.unwrap_or(state.stats);
         Ok(())
     }
 
     /// One batch, if there is one and nobody else has it. Says whether there was.
-    pub(super) fn work(&self, shared: &Shared, hand: Hand) -> Result<bool> {
-        let (batch, release) = {
+    pub(super) fn work(&self, shared: &Shared) -> Result<bool> {
+        let batch = {
             let mut state = self.state.lock();
             if shared.has_ended() {
                 // Nothing more reaches the disk, and nobody waits for it any more.
                 return Ok(false);
             }
-            let release = if hand == Hand::LogThread { state.release.take() } else { None };
-            if state.busy.is_some() || (state.queue.is_empty() && release.is_none()) {
-                state.release = release.or(state.release);
+            if state.busy.is_some() || state.queue.is_empty() {
                 return Ok(false);
             }
             state.busy = Some(shared.clock.now());
-            (std::mem::take(&mut state.queue), release)
+            std::mem::take(&mut state.queue)
         };
-        let written = self.write(&batch, release);
+        let written = self.write(&batch);
         let (more, orphaned) = {
             let mut state = self.state.lock();
             // After a failure the log stays busy for ever: nothing is written behind it.
@@ -189,7 +187,7 @@ impl Log {
         Ok(true)
     }
 
-    fn write(&self, batch: &[Persist], release: Option<Index>) -> Result<WalStats> {
+    fn write(&self, batch: &[Persist]) -> Result<WalStats> {
         let mut wal = self.wal.lock();
         let Some((wal, _)) = wal.as_mut() else {
             return Err(Error::new(Kind::Closed, "the log is closed"));
@@ -204,12 +202,7 @@ impl Log {
             }
             wal.append(&persist.entries, persist.hard_state.as_ref())?;
         }
-        if !batch.is_empty() {
-            wal.sync()?;
-        }
-        if let Some(upto) = release {
-            wal.release(upto)?;
-        }
+        wal.sync()?;
         Ok(wal.stats())
     }
 }
@@ -217,10 +210,10 @@ impl Log {
 /// The log thread.
 pub(super) fn run(shared: &Shared) {
     while shared.log.wait() && !shared.has_ended() {
-        let worked = shared.log.work(shared, Hand::LogThread).and_then(|_| {
+        let worked = shared.log.work(shared).and_then(|_| {
             // The batch's consequences are this thread's to drive: nobody has to be woken.
             shared.drive();
-            shared.log.prepare(shared)
+            shared.log.housekeep(shared)
         });
         if let Err(error) = worked {
             return shared.halt(error);

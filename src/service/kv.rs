@@ -111,9 +111,9 @@ impl Ask for PutAsk {
 ///
 /// [`is_invalid`](Error::is_invalid) for an empty key; with [`at`](Self::at)
 /// [`is_compacted`](Error::is_compacted) and [`is_future_revision`](Error::is_future_revision);
-/// if it is linearizable also [`is_overloaded`](Error::is_overloaded),
-/// [`is_timeout`](Error::is_timeout), [`is_unavailable`](Error::is_unavailable),
-/// [`is_closed`](Error::is_closed) and [`is_halted`](Error::is_halted).
+/// if it is linearizable also [`is_overloaded`](Error::is_overloaded) and
+/// [`is_timeout`](Error::is_timeout); [`is_closed`](Error::is_closed) and
+/// [`is_halted`](Error::is_halted).
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {

@@ -426,6 +426,21 @@ fn heartbeats_are_answered_before_the_disk_is_done() {
     assert_eq!(cluster.nodes[&1].reads, [(round, 2)]);
 }
 
+/// `Config::max_append_bytes` is half a message, because the crate counts an entry smaller than our
+/// codec writes it. The smallest entry there is has 44 bytes, the frame of a command.
+#[test]
+fn the_smallest_entries_fill_no_more_than_a_message() {
+    let mut cluster = three();
+    let message = 64 << 10;
+    cluster.core(1).core.raft.max_msg_size = message / 2;
+    let batch = (0..4_000).map(|_| Bytes::from_static(&[7; 44])).collect();
+    cluster.core(1).propose(batch).unwrap();
+    cluster.process(1);
+    let longest = cluster.network.iter().map(|packet| packet.bytes.len() as u64).max().unwrap();
+    assert!(longest > message / 3, "the appends are full: {longest}");
+    assert!(longest + 48 <= message, "with the frame of an envelope: {longest}");
+}
+
 #[test]
 fn a_hundred_proposals_make_one_append_per_follower() {
     let mut cluster = three();

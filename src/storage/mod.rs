@@ -237,7 +237,7 @@ impl Directory {
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;
         let spares = self.clean()?;
         let snapshots = self.snapshots(&owner);
-        let snapshot = snapshots.load(|key| fit(&log, key))?;
+        let snapshot = snapshots.load(|key| fit(&log, key), log.genesis().is_none())?;
         let mark = self.start(&log, snapshot.as_ref())?;
         owner.boot = owner.boot.saturating_add(1);
         identity::write(vfs, &self.options.data_dir, &owner)?;

@@ -107,18 +107,24 @@ impl Snapshots {
 
     /// Looks through the directory: sets what is broken aside, removes what never was installed,
     /// and returns the newest whole one that the log can begin behind.
-    pub(super) fn load(&self, fit: impl Fn(Key) -> Fit) -> Result<Option<SnapshotInfo>> {
+    ///
+    /// If the log needs one and only broken ones are left, it is the newest one's error, and the
+    /// directory stays as it is: somebody may want to look at it.
+    pub(super) fn load(
+        &self,
+        fit: impl Fn(Key) -> Fit,
+        needed: bool,
+    ) -> Result<Option<SnapshotInfo>> {
         let inner = &*self.inner;
         let mut keys: Vec<Key> =
             list(&*inner.vfs, &inner.dir)?.iter().filter_map(|name| parse_name(name)).collect();
         keys.sort_unstable_by(|a, b| b.cmp(a));
-        let (mut chosen, mut changed) = (None, false);
-        let mut infos = BTreeMap::new();
+        let mut chosen = None;
+        let (mut infos, mut strays, mut broken) = (BTreeMap::new(), Vec::new(), Vec::new());
         for key in keys {
             let path = inner.path(key);
             if fit(key) == Fit::Unknown {
-                inner.vfs.remove(&path).map_err(at("remove", &path))?;
-                changed = true;
+                strays.push(path);
                 continue;
             }
             let wanted = chosen.is_none() && fit(key) == Fit::Usable;
@@ -129,13 +135,20 @@ impl Snapshots {
                     }
                     infos.insert(key, info);
                 }
-                Err(error) if error.is_corrupt() => {
-                    let broken = path.with_extension("broken");
-                    inner.vfs.rename(&path, &broken).map_err(at("rename", &path))?;
-                    changed = true;
-                }
+                Err(error) if error.is_corrupt() => broken.push((path, error)),
                 Err(error) => return Err(error),
             }
+        }
+        let changed = !strays.is_empty() || !broken.is_empty();
+        if chosen.is_none() && needed {
+            return broken.into_iter().next().map_or(Ok(None), |(_, error)| Err(error));
+        }
+        for path in strays {
+            inner.vfs.remove(&path).map_err(at("remove", &path))?;
+        }
+        for (path, _) in broken {
+            let aside = path.with_extension("broken");
+            inner.vfs.rename(&path, &aside).map_err(at("rename", &path))?;
         }
         if changed {
             inner.vfs.sync_dir(&inner.dir).map_err(at("sync", &inner.dir))?;

@@ -99,6 +99,7 @@
 //!
 //! # Features
 //!
+//! - `sim`: the deterministic simulator, for your tests.
 //! - `serde`: [`Config`] implements `Deserialize`, with sizes and durations in words.
 #![forbid(unsafe_code)]
 
@@ -112,6 +113,8 @@ mod ids;
 mod keys;
 mod runtime;
 mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod storage;
 mod store;
 mod time;

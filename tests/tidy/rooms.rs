@@ -71,6 +71,11 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
     (&["std::net"], &[], "the host moves the bytes"),
     (&["std::process", "std::env"], &[], "the process is the host's"),
     (
+        &["fastrand::"],
+        &["src/sim/dice.rs"],
+        "a simulation draws from the dice of its seed, and from nothing else",
+    ),
+    (
         &["rand::", "RandomState"],
         &["src/core/replica/consensus/"],
         "the same seed gives the same run",

@@ -2,5 +2,6 @@
 //! disk and network replaced by one queue of what happens next.
 
 mod dice;
+mod seen;
 
 pub use dice::Seed;

@@ -28,5 +28,5 @@ mod turn;
 pub(crate) use self::jobs::Worker;
 pub(crate) use self::log::LogEnd;
 pub(crate) use self::mailbox::{Mailbox, Posted};
-pub(crate) use self::open::{Opened, open};
+pub(crate) use self::open::open;
 pub(crate) use self::turn::{Driver, Host};

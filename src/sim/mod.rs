@@ -1,7 +1,28 @@
 //! A cluster in a bottle: the real replica, log, snapshots and handles, with the threads, clock,
 //! disk and network replaced by one queue of what happens next.
 
+mod check;
+mod clock;
+mod cluster;
 mod dice;
+mod disk;
+mod failure;
+mod faults;
+mod life;
+mod marks;
+mod nemesis;
+mod network;
+mod node;
+mod port;
 mod seen;
+mod shared;
+mod tasks;
+mod trace;
+mod world;
 
+pub use clock::{Clock, Sleep};
+pub use cluster::{Builder, Cluster};
 pub use dice::Seed;
+pub use disk::MemoryDisk;
+pub use failure::Failure;
+pub use faults::{Fault, Faults, Profile};

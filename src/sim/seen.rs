@@ -24,6 +24,9 @@ pub(crate) trait Judge: Send {
     /// Looks at what happened. An error says what was promised and what was seen instead.
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String>;
 
+    /// The disk of this member was damaged on purpose: what was on it may be gone.
+    fn damaged(&mut self, _node: NodeId) {}
+
     /// Looks at what is left when faults have ended and everything has come to rest. The members
     /// that are up, in order.
     fn end(&mut self, members: &[(NodeId, &Replica)]) -> Result<(), String>;

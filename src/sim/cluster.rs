@@ -89,7 +89,7 @@ impl Builder {
         let names: Vec<String> = ('a'..='z').take(members).map(String::from).collect();
         let mut configs = Vec::new();
         for (name, number) in names.iter().zip(0_u64..) {
-            let listed = names.iter().map(|name| (name.clone(), "simulated"));
+            let listed = names.iter().map(|name| (name.clone(), name.clone()));
             let own = Config::new(name, format!("/{name}"))
                 .initial_cluster(listed)
                 .election_seed(seed.get().wrapping_add(number));

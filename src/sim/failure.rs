@@ -10,7 +10,7 @@ const PRINTED: usize = 60;
 
 /// A promise that was not kept: which, when, and what happened last. Run the same program with the
 /// same seed to see it again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Failure {
     /// What the simulation was made from.
@@ -38,6 +38,13 @@ impl fmt::Display for Failure {
         }
         writeln!(f, "seed {} failed after {:?}: {}", self.seed, self.at, self.what)?;
         write!(f, "the same program with Seed::new({}) fails again", self.seed)
+    }
+}
+
+/// As for reading: it is what a test prints that unwraps one.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

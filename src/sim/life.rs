@@ -31,7 +31,7 @@ impl World {
         if !matches!(node.state, Life::Down) {
             return;
         }
-        node.life += 1;
+        node.begin_life();
         let opened = match driver::open(&node.config, now, || Ok(incarnation)) {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
@@ -102,6 +102,9 @@ impl World {
         let sends = std::mem::take(&mut queues.sends);
         let wake_at = driver.replica.wake_at();
         let wake_at = node.clock.when(wake_at);
+        let (applied, _) = driver.replica.machine().applied();
+        let (term, applied) = (driver.replica.term().get(), applied.get());
+        self.add(Event::Turned { node: place, term, applied });
         self.show(place, |node, it| Some(Seen::Turned { node, replica: it.replica()? }));
         for (to, envelope) in sends {
             self.send(place, to, envelope);
@@ -255,8 +258,7 @@ impl World {
         }
         self.marks.hit("a member halts");
         let Life::Up(mut running) = std::mem::replace(&mut node.state, Life::Down) else { return };
-        node.life += 1;
-        node.turn_at = None;
+        node.begin_life();
         running.port.end(Some(Arc::new(error)));
         for (waiter, taken) in running.driver.abandon(&running.port.mailbox) {
             waiter.fail(running.port.ending(), taken);
@@ -273,8 +275,7 @@ impl World {
         if matches!(node.state, Life::Refused) {
             return;
         }
-        node.life += 1;
-        node.turn_at = None;
+        node.begin_life();
         let state = std::mem::replace(&mut node.state, Life::Down);
         let mut reached = None;
         if let Life::Up(mut running) = state {

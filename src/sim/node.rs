@@ -77,6 +77,12 @@ pub(super) struct Queues {
 }
 
 impl Node {
+    /// What was planned for it so far is void.
+    pub(super) fn begin_life(&mut self) {
+        self.life += 1;
+        self.turn_at = None;
+    }
+
     pub(super) fn running(&self) -> Option<&Running> {
         match &self.state {
             Life::Up(running) => Some(running),

@@ -17,7 +17,7 @@ const KEPT: usize = 256;
 pub(super) enum Event {
     Sent { from: usize, to: usize, envelope: Bytes, arrives: Option<u64> },
     Arrived { from: usize, to: usize, envelope: Bytes },
-    Turned { node: usize, term: u64, commit: u64, applied: u64 },
+    Turned { node: usize, term: u64, applied: u64 },
     Synced { node: usize, last: u64 },
     Snapshot { node: usize, index: u64 },
     Opened { node: usize, applied: u64, last: u64 },
@@ -105,9 +105,7 @@ impl Trace {
             Event::Arrived { from, to, envelope } => {
                 [2, pair(*from, *to), envelope.len() as u64, 0]
             }
-            Event::Turned { node, term, commit, applied } => {
-                [3, pair(*node, 0) ^ (*term << 32), *commit, *applied]
-            }
+            Event::Turned { node, term, applied } => [3, pair(*node, 0), *term, *applied],
             Event::Synced { node, last } => [4, pair(*node, 0), *last, 0],
             Event::Snapshot { node, index } => [5, pair(*node, 0), *index, 0],
             Event::Opened { node, applied, last } => [6, pair(*node, 0), *applied, *last],
@@ -165,8 +163,8 @@ impl fmt::Display for Line<'_> {
                 let text = self.envelope(*from, *to, envelope);
                 write!(f, "{} ← {} {text}", self.name(*to), self.name(*from))
             }
-            Event::Turned { node, term, commit, applied } => {
-                write!(f, "{} term {term} commit {commit} applied {applied}", self.name(*node))
+            Event::Turned { node, term, applied } => {
+                write!(f, "{} decides: term {term}, applied {applied}", self.name(*node))
             }
             Event::Synced { node, last } => {
                 write!(f, "{} is durable up to {last}", self.name(*node))

@@ -91,6 +91,7 @@ impl World {
     pub(super) fn turn(&mut self, place: usize) {
         let now = self.local_now(place);
         let Some(node) = self.nodes.get_mut(place) else { return };
+        let clock = node.clock;
         let Some(running) = node.running_mut() else { return };
         let Running { driver, port, queues, .. } = running;
         let port = Arc::clone(port);
@@ -101,7 +102,7 @@ impl World {
         };
         let sends = std::mem::take(&mut queues.sends);
         let wake_at = driver.replica.wake_at();
-        let wake_at = node.clock.when(wake_at);
+        let wake_at = clock.when(wake_at);
         let (applied, _) = driver.replica.machine().applied();
         let (term, applied) = (driver.replica.term().get(), applied.get());
         self.add(Event::Turned { node: place, term, applied });

@@ -11,15 +11,20 @@ use super::clock::Clock;
 use super::dice::Seed;
 use super::failure::Failure;
 use super::faults::Faults;
+use super::marks::Marks;
 use super::node::{Life, Node};
 use super::shared::Shared;
 use super::trace::Event;
+use super::workload::Recorder;
 use super::world::World;
 use crate::config::Config;
+use crate::core::machine::Image;
 use crate::core::replica::consensus::Role;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
+use crate::ids::NodeId;
 use crate::store::Store;
+use crate::time::Instant;
 
 /// Members that a cluster has unless it is told otherwise.
 const MEMBERS: usize = 3;
@@ -218,6 +223,17 @@ impl Cluster {
         let place = self.place(member)?;
         let world = self.shared.world.lock();
         Ok(world.nodes.get(place).is_some_and(|node| node.running().is_some()))
+    }
+
+    /// A member's id.
+    ///
+    /// # Errors
+    ///
+    /// See [`is_up`](Self::is_up).
+    pub fn id(&self, member: &str) -> Result<NodeId> {
+        let place = self.place(member)?;
+        let world = self.shared.world.lock();
+        Ok(world.nodes.get(place).map(|node| node.id).unwrap_or_default())
     }
 
     fn place(&self, member: &str) -> Result<usize> {
@@ -468,6 +484,48 @@ impl Cluster {
         let place = self.place(member)?;
         let world = self.shared.world.lock();
         Ok(world.nodes.get(place).is_some_and(|node| matches!(node.state, Life::Refused)))
+    }
+}
+
+/// For the run of this crate's own simulation.
+impl Cluster {
+    pub(super) fn instant(&self) -> Instant {
+        Instant::from_nanos(self.shared.world.lock().now())
+    }
+
+    /// Keeps the whole trace as text.
+    pub(super) fn read_all(&self) {
+        self.shared.world.lock().trace.read_all();
+    }
+
+    /// Notes there when a member starts again.
+    pub(super) fn record(&self, recorder: &Recorder) {
+        self.shared.world.lock().recorder = Some(Arc::clone(recorder));
+    }
+
+    /// No pause and no stall is left.
+    pub(super) fn is_quiet(&self) -> bool {
+        let world = self.shared.world.lock();
+        world.now() >= world.quiet_at()
+    }
+
+    /// As many members can be up as it takes.
+    pub(super) fn has_quorum(&self) -> bool {
+        self.shared.world.lock().has_quorum()
+    }
+
+    /// What has been seen: marks, how many events, and their text if it was kept.
+    pub(super) fn seen(&self) -> (Marks, u64, Vec<String>) {
+        let mut world = self.shared.world.lock();
+        (world.marks.clone(), world.trace.count(), world.trace.take_lines())
+    }
+
+    /// Every version that each member that is up holds, and the revision below which they are
+    /// compacted.
+    pub(super) fn images(&self) -> Vec<(String, Image)> {
+        let world = self.shared.world.lock();
+        let image = |node: &Node| Some((node.name.clone(), node.replica()?.machine().pin()));
+        world.nodes.iter().filter_map(image).collect()
     }
 }
 

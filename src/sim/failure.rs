@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::dice::Seed;
+use crate::error::Error;
 
 /// So many of the last events are printed.
 const PRINTED: usize = 60;
@@ -24,6 +25,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Before anything happened.
+    pub(super) fn before(seed: Seed, error: &Error) -> Self {
+        Self { what: error.to_string(), ..Self::unknown(seed) }
+    }
+
     pub(super) fn unknown(seed: Seed) -> Self {
         let what = "it ended, and nobody said why".to_owned();
         Self { seed, at: Duration::ZERO, what, events: Vec::new() }

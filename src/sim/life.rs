@@ -54,6 +54,9 @@ impl World {
             _lock: opened.lock,
         }));
         self.trace.know(place, opened.address);
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().restarted(opened.address.node);
+        }
         let (applied, last) = (status.applied.get(), status.last_index.get());
         self.add(Event::Opened { node: place, applied, last });
         self.show(place, |node, it| Some(Seen::Opened { node, replica: it.replica()? }));

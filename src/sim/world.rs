@@ -21,6 +21,7 @@ use super::port::Port;
 use super::seen::{Judge, Seen};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
+use super::workload::Recorder;
 use crate::config::Config;
 use crate::core::replica::consensus::Role;
 use crate::core::replica::envelope::{Address, Envelope};
@@ -86,6 +87,8 @@ pub(super) struct World {
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
     failure: Option<Failure>,
+    /// Where it is noted that a member starts again.
+    pub(super) recorder: Option<Recorder>,
     /// What gates look back through.
     pub(super) own: Weak<Shared>,
 }
@@ -131,6 +134,7 @@ impl World {
             marks: Marks::default(),
             judges: Vec::new(),
             failure: None,
+            recorder: None,
             own: Weak::new(),
         })
     }
@@ -257,8 +261,14 @@ impl World {
         self.now = self.now.max(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// All members that are up have applied the same, one of them leads, and nothing is on its
-    /// way to a caller.
+    /// As many members can be up as it takes: no more refuse than that.
+    pub(super) fn has_quorum(&self) -> bool {
+        let refuse = |node: &&Node| matches!(node.state, Life::Refused);
+        let refusing = self.nodes.iter().filter(refuse).count();
+        self.nodes.len() - refusing > self.nodes.len() / 2
+    }
+
+    /// All members that are up have applied the same and one of them leads, or too few can be up.
     pub(super) fn is_settled(&self) -> bool {
         let up: Vec<_> =
             self.nodes.iter().filter_map(Node::replica).map(|it| it.status()).collect();
@@ -266,7 +276,7 @@ impl World {
         let Some(first) = up.first() else { return !down };
         let led = up.iter().any(|it| it.role == Role::Leader);
         let same = up.iter().all(|it| it.applied == first.applied && it.last_index == it.applied);
-        !down && led && same && self.now >= self.quiet_at()
+        !down && (led && same || !self.has_quorum()) && self.now >= self.quiet_at()
     }
 
     pub(super) fn is_life(&self, place: usize, life: u64) -> bool {

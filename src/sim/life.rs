@@ -296,6 +296,8 @@ impl World {
             }
             node.disk.plan(Plan::Nothing);
             running.port.end(None);
+            // Handles keep the mailbox: what waits in it must not wait for ever.
+            drop(running.driver.abandon(&running.port.mailbox));
         }
         if power {
             node.disk.crash(&mut self.dice);

@@ -264,8 +264,9 @@ impl Cluster {
     ///
     /// A promise was broken, or a task panicked.
     pub fn run_for(&self, span: Duration) -> Result<(), Failure> {
-        let until = self.clock().now().saturating_add(span);
-        self.run_until(span, |cluster| cluster.clock().now() >= until).map(|_| ())
+        let end = nanos(self.clock().now().saturating_add(span));
+        self.shared.run_until(end);
+        self.failure().map_or(Ok(()), Err)
     }
 
     /// Lets it run until this holds, for so long at most; says whether it came to hold.
@@ -286,7 +287,7 @@ impl Cluster {
             let next = self.shared.world.lock().next_at();
             let idle = self.shared.tasks.is_idle();
             if idle && next.is_none_or(|at| Duration::from_nanos(at) > end) {
-                self.shared.world.lock().pass_until(end);
+                self.shared.world.lock().pass_until(nanos(end));
                 return Ok(holds(self));
             }
             if !self.shared.step() {
@@ -485,6 +486,10 @@ impl Cluster {
         let world = self.shared.world.lock();
         Ok(world.nodes.get(place).is_some_and(|node| matches!(node.state, Life::Refused)))
     }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// For the run of this crate's own simulation.

@@ -30,17 +30,45 @@ impl Shared {
     /// The next thing that happens: a task goes on, or time does. False when nothing ever will
     /// again, after a failure, and from within a task.
     pub(super) fn step(&self) -> bool {
-        if self.running.swap(true, Ordering::Relaxed) {
-            return false;
-        }
-        let stepped = catch_unwind(AssertUnwindSafe(|| {
+        self.guarded(|| {
             if self.world.lock().has_failed() {
                 return false;
             }
             self.tasks.poll_one() || self.world.lock().step()
-        }));
+        })
+    }
+
+    /// Everything that happens until then. False after a failure, and from within a task.
+    pub(super) fn run_until(&self, end: u64) -> bool {
+        self.guarded(|| {
+            loop {
+                while self.tasks.poll_one() {}
+                let mut world = self.world.lock();
+                loop {
+                    if world.has_failed() {
+                        return false;
+                    }
+                    if world.next_at().is_none_or(|at| at > end) {
+                        world.pass_until(end);
+                        return true;
+                    }
+                    world.step();
+                    if !self.tasks.is_idle() {
+                        break;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Not from within a task, and a panic is a failure.
+    fn guarded(&self, run: impl FnOnce() -> bool) -> bool {
+        if self.running.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let ran = catch_unwind(AssertUnwindSafe(run));
         self.running.store(false, Ordering::Relaxed);
-        stepped.unwrap_or_else(|panic| {
+        ran.unwrap_or_else(|panic| {
             self.world.lock().fail(format!("a panic: {}", text_of(&*panic)));
             false
         })

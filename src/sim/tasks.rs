@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -27,7 +28,35 @@ struct Slots {
 
 /// Who is to be polled, in order.
 #[derive(Default)]
-struct Woken(Mutex<VecDeque<usize>>);
+struct Woken {
+    queue: Mutex<VecDeque<usize>>,
+    /// As long as the queue: read without the lock.
+    len: AtomicUsize,
+}
+
+impl Woken {
+    fn push(&self, task: usize) {
+        let mut queue = self.queue.lock();
+        if !queue.contains(&task) {
+            queue.push_back(task);
+            self.len.store(queue.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn pop(&self) -> Option<usize> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        let first = queue.pop_front();
+        self.len.store(queue.len(), Ordering::Relaxed);
+        first
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Relaxed) == 0
+    }
+}
 
 struct TaskWaker {
     task: usize,
@@ -40,10 +69,7 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut woken = self.woken.0.lock();
-        if !woken.contains(&self.task) {
-            woken.push_back(self.task);
-        }
+        self.woken.push(self.task);
     }
 }
 
@@ -57,12 +83,12 @@ impl Tasks {
             Some(slot) => *slot = Some(made),
             None => slots.tasks.push(Some(made)),
         }
-        self.woken.0.lock().push_back(task);
+        self.woken.push(task);
     }
 
     /// Polls whoever woke first. Says whether there was anybody.
     pub(super) fn poll_one(&self) -> bool {
-        let Some(place) = self.woken.0.lock().pop_front() else { return false };
+        let Some(place) = self.woken.pop() else { return false };
         // Not under the lock: a task may spawn another.
         let taken = self.slots.lock().tasks.get_mut(place).and_then(Option::take);
         let Some((mut task, waker)) = taken else { return true };
@@ -79,7 +105,7 @@ impl Tasks {
 
     /// Nobody is to be polled.
     pub(super) fn is_idle(&self) -> bool {
-        self.woken.0.lock().is_empty()
+        self.woken.is_empty()
     }
 
     /// Tasks that have not ended.

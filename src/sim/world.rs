@@ -257,8 +257,8 @@ impl World {
     }
 
     /// Nothing happens until then.
-    pub(super) fn pass_until(&mut self, at: Duration) {
-        self.now = self.now.max(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+    pub(super) fn pass_until(&mut self, at: u64) {
+        self.now = self.now.max(at);
     }
 
     /// As many members can be up as it takes: no more refuse than that.

@@ -46,8 +46,12 @@ fn what_was_opened_dies_with_its_process() {
         assert!(file.sync().is_err() && file.size().is_err());
         let again = disk.lock(Path::new("lock")).unwrap();
         // What is left of the process before is let go late, and must not free what is not its.
+        let opened = disk.open(Path::new("a"), OpenMode::Read).unwrap();
+        disk.remove(Path::new("a")).unwrap();
         drop((lock, file));
+        disk.sync_dir(Path::new("")).unwrap();
         assert!(disk.lock(Path::new("lock")).is_err());
+        assert_eq!(opened.size().unwrap(), 3 * SECTOR as u64);
         drop(again);
     }
 }
@@ -194,7 +198,8 @@ fn a_bit_rots_where_it_was_synced_and_nowhere_else() {
     let (disk, file) = with_a_file();
     create(&disk, "unnamed").write_at(0, &[7; SECTOR]).unwrap();
     file.write_at(SECTOR as u64, &[2; 10]).unwrap();
-    file.write_at(3 * SECTOR as u64, &[2; SECTOR]).unwrap();
+    // With a gap before it, which is not durable either.
+    file.write_at(5 * SECTOR as u64, &[2; SECTOR]).unwrap();
     let before = bytes(&disk, "a");
     let mut sectors = BTreeSet::new();
     for seed in 0..64 {

@@ -4,8 +4,8 @@
 mod check;
 mod clock;
 mod cluster;
-mod dice;
-mod disk;
+pub(crate) mod dice;
+pub(crate) mod disk;
 mod failure;
 mod faults;
 mod life;

@@ -243,10 +243,11 @@ impl World {
     }
 
     fn fail_disk(&mut self, fault: Fault, place: usize, lasts: Duration) -> Option<String> {
-        let at = self.dice.below(FAILS_WITHIN);
+        let (at, sync) = (self.dice.below(FAILS_WITHIN), self.dice.chance(500_000));
         let node = self.nodes.get_mut(place)?;
         node.excused = true;
         match fault {
+            Fault::FailedWrite if sync => node.disk.fail_sync(at / 4),
             Fault::FailedWrite => node.disk.plan(Plan::FailAt(at)),
             Fault::FailedRead => node.disk.fail_read(at),
             _ => {

@@ -206,6 +206,11 @@ impl MemoryDisk {
         self.state.lock().faults.plan(plan);
     }
 
+    /// Nothing of what was planned will go wrong, and there is room.
+    pub(crate) fn mend(&self) {
+        self.state.lock().faults.mend();
+    }
+
     /// Fails one read, after so many that go well.
     pub(crate) fn fail_read(&self, after: u64) {
         self.state.lock().faults.fail_read(after);

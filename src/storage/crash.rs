@@ -45,7 +45,14 @@ impl Model {
         let commit = self.hard_state.commit.min(self.last().0).max(found.mark.index);
         self.term(found.mark.index) == Some(found.mark.term)
             && rest.eq(found.entries.iter())
-            && found.hard_state == HardState { commit, ..self.hard_state }
+            && found.hard_state == HardState { commit, ..self.recorded() }
+    }
+
+    /// Of a batch of entries and the term that they raise, the entries may be all that was kept.
+    fn recorded(&self) -> HardState {
+        let (_, term) = self.last();
+        let raised = HardState { term, vote: NodeId::new(0), ..self.hard_state };
+        if self.hard_state.term < term { raised } else { self.hard_state }
     }
 }
 
@@ -65,6 +72,11 @@ impl Found {
             hard_state: opened.hard_state,
             snapshots: opened.snapshots.list(),
         }
+    }
+
+    fn last(&self) -> (Index, Term) {
+        let last = self.entries.last();
+        last.map_or((self.mark.index, self.mark.term), |entry| (entry.index, entry.term))
     }
 }
 
@@ -106,9 +118,12 @@ impl Harness {
         let opened = open_in(&self.memory)?;
         let found = Found::new(&opened);
         let state = self.states.iter().rev().find(|state| state.explains(&found));
-        let Some(state) = state.cloned() else {
+        let Some(mut state) = state.cloned() else {
             panic!("found {found:#?}\nexpected one of {:#?}", self.states);
         };
+        let (index, term) = found.last();
+        assert!(found.hard_state.term >= term, "{:?} behind entry {index}", found.hard_state);
+        state.hard_state = state.recorded();
         assert!(found.mark.index >= self.snapshot, "{:?} before {}", found.mark, self.snapshot);
         assert!(found.snapshots.len() <= 3, "{:?}", found.snapshots);
         for info in found.snapshots.iter().filter(|info| info.mark.index >= found.mark.index) {

@@ -341,7 +341,10 @@ impl Replica {
             Body::Raft(message) => self.step(from, message)?,
             Body::Forward(writes) => self.take_forwarded(envelope, writes),
             Body::Read { request } => {
-                if self.standing.role == Role::Leader {
+                if self.machine.members().get(from).is_none() {
+                    // One question of each member waits here: of strangers there is no end.
+                    self.dropped.malformed += 1;
+                } else if self.standing.role == Role::Leader {
                     self.reads.push(Waiter::Peer { id: from, request });
                 }
             }

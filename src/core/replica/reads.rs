@@ -116,9 +116,18 @@ impl Reads {
 
     /// Role, term or leader changed: what was under way will not be answered.
     pub(crate) fn void(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            self.waiting.extend(asked.waiters);
+        let Some(asked) = self.asked.take() else { return };
+        for waiter in asked.waiters {
+            // Who has asked again since is waiting already.
+            let again = matches!(waiter, Waiter::Peer { id, .. } if self.is_waiting(id));
+            if !again {
+                self.waiting.push(waiter);
+            }
         }
+    }
+
+    fn is_waiting(&self, peer: NodeId) -> bool {
+        self.waiting.iter().any(|waiter| matches!(waiter, Waiter::Peer { id, .. } if *id == peer))
     }
 
     /// This member does not lead any more: other members must ask the new leader themselves.
@@ -175,9 +184,10 @@ impl Reads {
         if let Some(asked) = &mut self.asked {
             asked.waiters.retain(&mut keep);
         }
-        for waiters in self.confirmed.values_mut() {
+        self.confirmed.retain(|_, waiters| {
             waiters.retain(&mut keep);
-        }
+            !waiters.is_empty()
+        });
         self.earliest = earliest;
     }
 
@@ -249,6 +259,36 @@ mod tests {
         reads.expire(Instant::from_nanos(1_000), true, &mut out);
         assert_eq!(tokens(&out), [3, 2, 1]);
         assert_eq!(reads.earliest(), None);
+    }
+
+    /// A member whose disk stands still confirms reads that it cannot answer, round after round.
+    #[test]
+    fn nothing_is_kept_of_reads_that_have_expired() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        for round in 1..100 {
+            reads.push(local(round));
+            reads.begun(round, Instant::default());
+            reads.confirmed(round, Index::new(round));
+        }
+        reads.expire(Instant::from_nanos(1_000), true, &mut out);
+        assert_eq!(out.len(), 99);
+        assert!(reads.confirmed.is_empty(), "{} indexes", reads.confirmed.len());
+    }
+
+    /// A round that is void gives its members back: one that has asked again since is not to be
+    /// kept twice.
+    #[test]
+    fn a_member_waits_once_whatever_becomes_of_its_round() {
+        let mut reads = Reads::default();
+        let peer = |request| Waiter::Peer { id: NodeId::new(2), request };
+        for request in 1..10 {
+            reads.push(peer(request));
+            reads.void();
+            reads.begun(request, Instant::default());
+        }
+        assert_eq!(reads.confirmed(9, Index::new(5)), [(NodeId::new(2), 9)]);
+        reads.begun(10, Instant::default());
+        assert!(reads.confirmed(10, Index::new(5)).is_empty());
     }
 
     #[test]

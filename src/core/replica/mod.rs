@@ -66,6 +66,7 @@ use crate::core::machine::{Command, Machine, decode};
 use crate::core::mvcc::Reader;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Incarnation, Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// See the top of the file.
@@ -485,7 +486,11 @@ impl Replica {
             return;
         }
         if self.standing.role == Role::Leader {
-            if let Some(round) = self.consensus.start_read() {
+            if planted(Bug::ReadWithoutRound) {
+                self.reads.begun(0, self.now);
+                let (applied, _) = self.machine.applied();
+                drop(self.reads.confirmed(0, applied));
+            } else if let Some(round) = self.consensus.start_read() {
                 self.reads.begun(round, self.now);
             }
         } else if let Some(leader) = self.standing.leader {
@@ -533,7 +538,9 @@ impl Replica {
         let keep = self.settings.catchup(entries, bytes);
         let upto = Index::new(index.get().saturating_sub(keep));
         let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
-        self.consensus.compact(upto);
+        if !planted(Bug::KeepEverything) {
+            self.consensus.compact(upto);
+        }
         self.out.push_back(Output::ReleaseLog(oldest));
     }
 

@@ -25,6 +25,7 @@ use super::io::{Answer, Output, Token};
 use crate::core::machine::{Command, MAX_WINDOW, Origin, Outcome, decode, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// Whom this node's writes come from.
@@ -215,7 +216,7 @@ impl Proposals {
                 earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
                 continue;
             }
-            let error = timed_out(pending.sent > 0, leader);
+            let error = timed_out(pending.sent > 0 && !planted(Bug::CallItNotApplied), leader);
             if let Some(Pending { token: Some(token), .. }) = slot.take() {
                 out.push_back(Output::Reply { token, answer: Answer::Failed(error) });
             }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::io::{Answer, Output, Token};
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// Who waits.
@@ -82,7 +83,10 @@ impl Reads {
             self.waiting
                 .retain(|other| !matches!(other, Waiter::Peer { id: old, .. } if *old == id));
         }
-        self.waiting.push(waiter);
+        match &mut self.asked {
+            Some(asked) if planted(Bug::JoinLateRound) => asked.waiters.push(waiter),
+            _ => self.waiting.push(waiter),
+        }
     }
 
     pub(crate) fn want(&self) -> Want {
@@ -146,7 +150,7 @@ impl Reads {
     /// Answers the reads that `applied` makes safe.
     pub(crate) fn applied(&mut self, applied: Index, out: &mut VecDeque<Output>) {
         while let Some(first) = self.confirmed.first_entry() {
-            if *first.key() > applied {
+            if *first.key() > applied && !planted(Bug::ReadBeforeApplied) {
                 return;
             }
             for waiter in first.remove() {

@@ -20,6 +20,7 @@ use super::segment::{self, Head, Tail};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::ids::{Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::vfs::{OpenMode, Vfs};
 
 /// A segment that was read to its seal.
@@ -243,7 +244,10 @@ impl Log {
         }
     }
 
-    fn finish(self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+    fn finish(mut self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+        if planted(Bug::LoseLastEntry) {
+            self.entries.pop();
+        }
         let last_entry = self.last();
         let hard_state = self.hard_state();
         let base = self.base.ok_or_else(|| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::check;
+use super::check::once::{Content, Stored};
 use super::cluster::{Builder, Cluster};
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
@@ -174,10 +175,7 @@ impl Run {
         if !cluster.run_until(Duration::from_secs(3_600), all)? {
             cluster.fail("a client was not answered within an hour");
         }
-        cluster.failure().map_or_else(
-            || Ok(ticks(took, setting.heartbeat / 2)),
-            Err,
-        )
+        cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
     }
 
     fn report(
@@ -222,8 +220,22 @@ fn ticks(span: Duration, tick: Duration) -> u64 {
 
 /// What the clients were told, held against the promises, and against what members hold.
 fn judge(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
-    let _history = recorder.lock();
-    let _ = (check::protocol(), cluster.images());
+    let history = recorder.lock();
+    if let Err(violation) = check::judge(&history) {
+        cluster.fail(violation.to_string());
+    }
+    // Without a quorum nobody need have everything.
+    let members = if cluster.has_quorum() { cluster.images() } else { Vec::new() };
+    for (name, image) in members {
+        let content = Content {
+            revision: image.revision(),
+            compacted: image.compacted(),
+            versions: image.records().map(Stored::from).collect(),
+        };
+        if let Err(violation) = check::once::check(&history, &content) {
+            cluster.fail(format!("{name}: {violation}"));
+        }
+    }
     cluster.failure().map_or(Ok(()), Err)
 }
 
@@ -269,9 +281,6 @@ impl Setting {
             return config;
         }
         // Envelopes as small as they may be: snapshots go in many chunks.
-        config
-            .max_request_bytes(48 << 10)
-            .max_message_bytes(64 << 10)
-            .snapshot_log_bytes(64 << 10)
+        config.max_request_bytes(48 << 10).max_message_bytes(64 << 10).snapshot_log_bytes(64 << 10)
     }
 }

@@ -97,6 +97,12 @@ impl Image {
         self.head.compacted
     }
 
+    /// Every version that it holds, in the order in which they were written.
+    #[cfg(feature = "sim")]
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.history.records()
+    }
+
     /// Packs the state, section by section as they are asked for.
     pub(crate) fn sections(&self) -> impl Iterator<Item = Section> {
         let members = self.members.iter().map(Item::Member);

@@ -38,9 +38,13 @@ pub(crate) mod consensus;
 mod effects;
 pub(crate) mod envelope;
 pub(crate) mod io;
+#[cfg(feature = "sim")]
+pub(crate) mod look;
 mod proposals;
 mod reads;
 mod settings;
+#[cfg(feature = "sim")]
+pub(crate) mod sizes;
 mod snapshots;
 mod status;
 mod timekeeper;

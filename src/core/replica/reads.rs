@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::io::{Answer, Output, Token};
+#[cfg(feature = "sim")]
+use super::sizes::Size;
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId};
 use crate::planted::{Bug, planted};
@@ -197,6 +199,19 @@ impl Reads {
 
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.earliest
+    }
+
+    /// How much there is of what has a bound. Callers' reads have theirs in the mailbox.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, members: usize, out: &mut Vec<Size>) {
+        let peers = |waiters: &[Waiter]| {
+            waiters.iter().filter(|waiter| matches!(waiter, Waiter::Peer { .. })).count()
+        };
+        out.push(Size::new("members that wait for a read round", peers(&self.waiting), members));
+        let asked = self.asked.as_ref().map_or(0, |asked| peers(&asked.waiters));
+        out.push(Size::new("members that a read round is for", asked, members));
+        let idle = self.confirmed.values().filter(|waiters| waiters.is_empty()).count();
+        out.push(Size::new("confirmed indexes that nobody waits for", idle, 0));
     }
 }
 

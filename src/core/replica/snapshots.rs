@@ -25,6 +25,8 @@ use std::time::Duration;
 use super::consensus::Message;
 use super::envelope::{Body, ChunkStage};
 use super::io::SnapshotFile;
+#[cfg(feature = "sim")]
+use super::sizes::Size;
 use crate::core::machine::Machine;
 use crate::ids::{Index, NodeId};
 use crate::time::Instant;
@@ -381,6 +383,38 @@ impl Snapshots {
     pub(crate) fn failed(&mut self, hash: u64) -> Option<Step> {
         let same = self.receiving.as_ref().is_some_and(|receiving| receiving.file.hash == hash);
         if same { self.end(ChunkStage::Refused).map(|(step, _)| step) } else { None }
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Snapshots {
+    pub(crate) fn transfers(&self) -> usize {
+        self.sending.len()
+    }
+
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receiving.is_some()
+    }
+
+    /// How much there is of what has a bound.
+    pub(crate) fn sizes(&self, members: usize, out: &mut Vec<Size>) {
+        let window = WINDOW * u64::from(self.pace.chunk_bytes);
+        out.push(Size::new("snapshots being sent", self.sending.len(), members));
+        for sending in self.sending.values() {
+            let is = u64::from(sending.reading);
+            out.push(Size {
+                what: "chunks being read for one member",
+                is,
+                most: u64::from(MAX_READING),
+            });
+            let begun = sending.asked != u64::MAX;
+            let is = if begun { sending.asked.saturating_sub(sending.acked) } else { 0 };
+            out.push(Size { what: "bytes of a snapshot on their way", is, most: window });
+        }
+        if let Some(receiving) = &self.receiving {
+            let is = receiving.next.saturating_sub(receiving.have);
+            out.push(Size { what: "bytes of a snapshot not stored yet", is, most: 2 * window });
+        }
     }
 }
 

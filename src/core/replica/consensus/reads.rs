@@ -76,6 +76,12 @@ impl Rounds {
         true
     }
 
+    /// How many rounds wait for their answers.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     fn context(&self, term: u64, round: u64) -> Bytes {
         let mut out = BytesMut::with_capacity(CONTEXT_BYTES);
         for part in [self.id, self.nonce, term, round] {

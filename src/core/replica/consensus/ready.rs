@@ -10,8 +10,8 @@ use super::wire::{self, Message};
 use super::{Consensus, Effect, Ticket, log};
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind};
-use crate::planted::{Bug, planted};
 use crate::ids::{Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 
 impl Consensus {
     /// Appends everything that is to be done now to `out`. To be called after every batch of

@@ -104,6 +104,12 @@ impl Waiting {
         number <= self.durable
     }
 
+    /// How many messages are held back.
+    #[cfg(feature = "sim")]
+    pub(super) fn parked(&self) -> usize {
+        self.count
+    }
+
     /// Whether nothing is out: what needs no write is durable at once.
     pub(super) fn is_idle(&self) -> bool {
         self.out.is_empty()

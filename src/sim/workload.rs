@@ -200,7 +200,7 @@ impl Client {
 }
 
 /// Calls the store as a user does.
-async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
+pub(super) async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
     match op.clone() {
         Op::Put { key, value, prev_value } => {
             let put = store.put(key, value).timeout(timeout);

@@ -14,6 +14,8 @@ mod marks;
 mod nemesis;
 mod network;
 mod node;
+#[cfg(test)]
+mod planted;
 mod port;
 mod run;
 mod seen;

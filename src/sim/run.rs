@@ -13,6 +13,7 @@ use super::dice::{Dice, Seed};
 use super::failure::Failure;
 use super::faults::{Fault, Profile};
 use super::history::{Answer, History, Op};
+use super::marks::Mark;
 use super::workload::{Recorder, Workload, perform};
 use crate::config::Config;
 use crate::error::WriteOutcome;
@@ -74,7 +75,7 @@ pub struct Report {
     /// How often which fault came.
     pub faults: BTreeMap<Fault, u64>,
     /// How often which rare path was reached.
-    pub paths: BTreeMap<&'static str, u64>,
+    pub paths: BTreeMap<Mark, u64>,
     /// One number for all that happened: equal for equal runs.
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
@@ -197,7 +198,7 @@ impl Run {
                 Some(_) => {}
             }
         }
-        let (marks, events, trace) = cluster.seen();
+        let (counts, events, trace) = cluster.seen(&history);
         let span = cluster.clock().now();
         Report {
             seed: self.seed,
@@ -209,8 +210,8 @@ impl Run {
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,
             live_after,
-            faults: marks.faults,
-            paths: marks.paths,
+            faults: counts.faults,
+            paths: counts.paths,
             trace_hash: cluster.trace_hash(),
             trace,
         }

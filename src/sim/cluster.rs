@@ -542,9 +542,9 @@ impl Cluster {
         self.shared.world.lock().recorder = Some(Arc::clone(recorder));
     }
 
-    /// Counts a rare path.
-    pub(super) fn mark(&self, path: &'static str) {
-        self.shared.world.lock().marks.hit(path);
+    /// No judge could tell in time whether the history is linearizable.
+    pub(super) fn undecided(&self) {
+        self.shared.world.lock().marks.undecided();
     }
 
     /// No pause and no stall is left.

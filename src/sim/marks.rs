@@ -145,6 +145,8 @@ pub(super) fn broken_snapshots(disk: &MemoryDisk, config: &Config) -> BTreeSet<I
 pub(super) struct Counts {
     pub(super) faults: BTreeMap<Fault, u64>,
     pub(super) paths: BTreeMap<Mark, u64>,
+    /// No judge could tell in time whether the history is linearizable.
+    pub(super) undecided: bool,
 }
 
 impl Counts {
@@ -192,6 +194,10 @@ impl Marks {
     /// A member says something that is rarely said.
     pub(super) fn said(&mut self, from: usize, to: NodeId, body: &Body) {
         self.watch.said(from, to, body, &mut self.counts);
+    }
+
+    pub(super) fn undecided(&mut self) {
+        self.counts.undecided = true;
     }
 
     /// What a member's log takes up, after something was written to it.

@@ -72,6 +72,8 @@ pub struct Report {
     pub events: u64,
     /// Ticks until everything worked again, when faults had ended.
     pub live_after: u64,
+    /// Whether it took too long to find out if the history is linearizable: then nobody knows.
+    pub undecided: bool,
     /// How often which fault came.
     pub faults: BTreeMap<Fault, u64>,
     /// How often which rare path was reached.
@@ -210,6 +212,7 @@ impl Run {
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,
             live_after,
+            undecided: counts.undecided,
             faults: counts.faults,
             paths: counts.paths,
             trace_hash: cluster.trace_hash(),
@@ -265,7 +268,7 @@ fn judge(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
     let history = recorder.lock();
     match check::judge(&history) {
         // It could not be told, and that is not a failure of the cluster.
-        Err(violation) if violation.is_undecided() => cluster.mark("a history is undecided"),
+        Err(violation) if violation.is_undecided() => cluster.undecided(),
         Err(violation) => cluster.fail(violation.to_string()),
         Ok(_) => {}
     }

@@ -165,7 +165,7 @@ impl World {
     pub(super) fn fail(&mut self, what: String) {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
-            let events = self.trace.tail(usize::MAX);
+            let events = self.trace.story();
             self.failure = Some(Failure { seed: self.seed, at, what, events });
         }
     }

@@ -1,9 +1,11 @@
 //! What happens to a member: it opens, decides, writes, works, halts and dies.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::Plan;
+use super::marks::{Mark, broken_snapshots};
 use super::node::{Hands, Life, Queues, Running};
 use super::port::Port;
 use super::seen::Seen;
@@ -34,6 +36,7 @@ impl World {
             return;
         }
         node.begin_life();
+        let broken = broken_snapshots(&node.disk, &node.config);
         let opened = match driver::open(&node.config, now, || Ok(incarnation)) {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
@@ -43,6 +46,9 @@ impl World {
         let identity = (opened.address, opened.limits);
         let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));
         let status = opened.driver.replica.status();
+        let mut now_broken = broken_snapshots(&node.disk, &node.config).into_iter();
+        let older = now_broken.any(|it| !broken.contains(&it) && it > status.snapshot);
+        let torn = opened.truncated;
         node.state = Life::Up(Box::new(Running {
             port,
             driver: opened.driver,
@@ -55,6 +61,11 @@ impl World {
             working: false,
             _lock: opened.lock,
         }));
+        for (reached, mark) in [(torn, Mark::TornTail), (older, Mark::OlderSnapshot)] {
+            if reached {
+                self.marks.hit(mark);
+            }
+        }
         self.trace.know(place, opened.address);
         if let Some(recorder) = &self.recorder {
             recorder.lock().restarted(opened.address.node);
@@ -72,7 +83,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         if error.is_corrupt() && node.rotten {
             node.state = Life::Refused;
-            self.marks.hit("a damaged disk is refused");
+            self.marks.hit(Mark::DamageRefused);
         } else if error.is_io() && node.excused {
             self.open_later(place);
         } else {
@@ -160,7 +171,7 @@ impl World {
         if running.writing.is_some() && !running.overdue {
             running.overdue = true;
             running.port.mailbox.report(Input::DiskOverdue(true));
-            self.marks.hit("a sync takes too long");
+            self.marks.overdue(place, true);
             self.turn_soon(place);
         }
     }
@@ -194,6 +205,7 @@ impl World {
         }
         if std::mem::take(&mut running.overdue) {
             running.port.mailbox.report(Input::DiskOverdue(false));
+            self.marks.overdue(place, false);
         }
         if running.queues.writes.is_empty() {
             let release = running.queues.release.take();
@@ -201,6 +213,7 @@ impl World {
                 return self.halt(place, error);
             }
         }
+        self.marks.log(place, running.log.stats());
         self.start_writing(place);
         self.turn_soon(place);
     }
@@ -271,7 +284,10 @@ impl World {
             let name = node.name.clone();
             return self.fail(format!("{name} halts, and nothing was wrong with its disk: {text}"));
         }
-        self.marks.hit("a member halts");
+        self.marks.hit(Mark::Halt);
+        if is_full(&error) {
+            self.marks.halted_full(place);
+        }
         let Life::Up(mut running) = std::mem::replace(&mut node.state, Life::Down) else { return };
         node.begin_life();
         running.port.end(Some(Arc::new(error)));
@@ -325,4 +341,11 @@ impl World {
     fn ended(&mut self, place: usize) {
         self.show(place, |node, _| Some(Seen::Ended { node }));
     }
+}
+
+/// There was no room on the disk.
+fn is_full(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull)
 }

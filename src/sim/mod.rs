@@ -31,4 +31,5 @@ pub use dice::Seed;
 pub use disk::MemoryDisk;
 pub use failure::Failure;
 pub use faults::{Fault, Faults, Profile};
+pub use marks::Mark;
 pub use run::{Report, Run};

@@ -85,6 +85,11 @@ impl Trace {
         self.last.push_back((at, event));
     }
 
+    /// All events if they were kept, else the last, as lines.
+    pub(super) fn story(&self) -> Vec<String> {
+        self.lines.clone().unwrap_or_else(|| self.tail(usize::MAX))
+    }
+
     /// The last events, as lines.
     pub(super) fn tail(&self, count: usize) -> Vec<String> {
         let skip = self.last.len().saturating_sub(count);

@@ -24,7 +24,7 @@ use super::trace::{Event, Trace};
 use super::workload::Recorder;
 use crate::config::Config;
 use crate::core::replica::consensus::Role;
-use crate::core::replica::envelope::{Address, Envelope};
+use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
 use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
@@ -127,15 +127,15 @@ impl World {
             queue: BinaryHeap::new(),
             network: Network::new(nodes.len(), &faults, dice.fork()),
             trace: Trace::new(names.collect()),
-            nodes,
             dice,
             faults,
             unruly: false,
-            marks: Marks::default(),
+            marks: Marks::new(nodes.iter().map(|node| node.id)),
             judges: Vec::new(),
             failure: None,
             recorder: None,
             own: Weak::new(),
+            nodes,
         })
     }
 
@@ -165,7 +165,7 @@ impl World {
     pub(super) fn fail(&mut self, what: String) {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
-            let events = self.trace.tail(usize::MAX);
+            let events = self.trace.story();
             self.failure = Some(Failure { seed: self.seed, at, what, events });
         }
     }
@@ -299,6 +299,9 @@ impl World {
     // ---- the network
 
     pub(super) fn send(&mut self, from: usize, to: NodeId, envelope: Bytes) {
+        if let Some(body) = rarity(&envelope) {
+            self.marks.said(from, to, &body);
+        }
         let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return };
         let (first, second) = match self.network.fate(from, to) {
             Fate::Lost => (None, None),

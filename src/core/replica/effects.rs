@@ -81,7 +81,11 @@ impl Replica {
                     return Err(Error::new(Kind::Halted, text));
                 }
                 None => {
+                    #[cfg(feature = "sim")]
+                    let before = self.machine.mvcc().revision();
                     let applied = self.machine.apply(&entry)?;
+                    #[cfg(feature = "sim")]
+                    self.tally.applied(before, &applied.outcome);
                     let Some(origin) = applied.origin else { continue };
                     self.out.extend(self.proposals.applied(&origin, applied.outcome));
                 }

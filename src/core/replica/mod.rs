@@ -47,6 +47,8 @@ mod settings;
 pub(crate) mod sizes;
 mod snapshots;
 mod status;
+#[cfg(feature = "sim")]
+pub(crate) mod tally;
 mod timekeeper;
 
 #[cfg(test)]
@@ -112,6 +114,8 @@ pub(crate) struct Replica {
     dropped: Dropped,
     /// Since when the disk has not answered.
     overdue_since: Option<Instant>,
+    #[cfg(feature = "sim")]
+    tally: tally::Tally,
     /// Inputs were handled since the last settling.
     dirty: bool,
     effects: VecDeque<Effect>,
@@ -170,6 +174,8 @@ impl Replica {
             stepped_snapshot: false,
             dropped: Dropped::default(),
             overdue_since: None,
+            #[cfg(feature = "sim")]
+            tally: tally::Tally::default(),
             dirty: true,
             effects: VecDeque::new(),
             steps: Vec::new(),

@@ -83,6 +83,10 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// Faults come.
     pub(super) unruly: bool,
+    /// Nothing takes time by itself: a script says when time passes.
+    pub(super) by_hand: bool,
+    /// Envelopes on links that are held, by sender and receiver, oldest first.
+    pub(super) held: Vec<(usize, usize, Bytes)>,
     pub(super) trace: Trace,
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
@@ -131,6 +135,8 @@ impl World {
             dice,
             faults,
             unruly: false,
+            by_hand: false,
+            held: Vec::new(),
             marks: Marks::default(),
             judges: Vec::new(),
             failure: None,
@@ -214,6 +220,11 @@ impl World {
     }
 
     // ---- time
+
+    /// How long something takes: at least the first, and less than the second.
+    pub(super) fn pace(&mut self, from: Duration, to: Duration) -> Duration {
+        if self.by_hand { Duration::ZERO } else { self.dice.span(from, to) }
+    }
 
     pub(super) fn plan(&mut self, after: Duration, next: Next) {
         let span = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
@@ -304,6 +315,10 @@ impl World {
             Fate::Lost => (None, None),
             Fate::Once(delay) => (Some(delay), None),
             Fate::Twice(first, second) => (Some(first), Some(second)),
+            Fate::Held => {
+                self.add(Event::Held { from, to, envelope: envelope.clone() });
+                return self.held.push((from, to, envelope));
+            }
         };
         let arrives = first.map(|delay| {
             self.now.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
@@ -317,7 +332,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, from: usize, to: usize, envelope: Bytes) {
+    pub(super) fn arrive(&mut self, from: usize, to: usize, envelope: Bytes) {
         let Some(sender) = self.nodes.get(from).map(|node| node.id) else { return };
         let Some(running) = self.nodes.get(to).and_then(Node::running) else { return };
         let port = Arc::clone(&running.port);
@@ -339,7 +354,7 @@ impl World {
 
     /// A member decides what waits for it, in a moment: more may come until then.
     pub(super) fn turn_soon(&mut self, place: usize) {
-        let gap = self.dice.span(Duration::ZERO, Duration::from_micros(10));
+        let gap = self.pace(Duration::ZERO, Duration::from_micros(10));
         let at = self.now + u64::try_from(gap.as_nanos()).unwrap_or_default();
         self.turn_at(place, at);
     }

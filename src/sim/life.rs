@@ -103,6 +103,9 @@ impl World {
     }
 
     fn open_later(&mut self, place: usize) {
+        if self.by_hand {
+            return;
+        }
         let after = self.dice.span(RESTART.0, RESTART.1);
         self.open_after(place, after);
     }

@@ -147,6 +147,13 @@ impl Trace {
         self.last.iter().skip(self.last.len().saturating_sub(new)).map(|(_, event)| event)
     }
 
+    /// An event in words, without its time.
+    #[cfg(test)]
+    pub(super) fn text(&self, event: &Event) -> String {
+        let line = Line { names: Names(&self.names), at: 0, event }.to_string();
+        line.trim_start().split_once(' ').map(|(_, text)| text.to_owned()).unwrap_or_default()
+    }
+
     /// What an envelope says.
     #[cfg(test)]
     pub(super) fn read(&self, from: usize, to: usize, envelope: &Bytes) -> String {

@@ -57,7 +57,6 @@ impl Play {
             Command::Status { names } => self.status(names),
             Command::Log { names } => self.logs(names),
             Command::History { names } => self.histories(names),
-            Command::Judge => self.judge(),
             Command::Trace(on) => {
                 self.tells_all = on == "on";
                 Ok(())
@@ -169,10 +168,6 @@ impl goldenscript::Runner for Play {
         self.transcript.push_str(&self.out);
         obeyed?;
         Ok(std::mem::take(&mut self.out))
-    }
-
-    fn end_script(&mut self) -> Done {
-        self.judge()
     }
 }
 

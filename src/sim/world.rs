@@ -219,6 +219,15 @@ impl World {
         }
     }
 
+    /// The disk of a member was replaced by an empty one on purpose.
+    #[cfg(test)]
+    pub(super) fn tell_replaced(&mut self, place: usize) {
+        let Some(node) = self.nodes.get(place).map(|node| node.id) else { return };
+        for judge in &mut self.judges {
+            judge.replaced(node);
+        }
+    }
+
     // ---- time
 
     /// How long something takes: at least the first, and less than the second.

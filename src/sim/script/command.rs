@@ -249,8 +249,6 @@ pub(super) enum Command {
         #[arg(optional)]
         names: Vec<Place>,
     },
-    /// The judges look at what there is.
-    Judge,
     /// `trace on`: prints everything that happens.
     Trace(String),
 }

@@ -38,7 +38,7 @@ pub(super) struct Play {
     cluster: Option<Cluster>,
     /// Events of the trace that have been looked at.
     seen: u64,
-    /// What is known of each member: who led, and the snapshot that it had.
+    /// What has been said of each member.
     known: Vec<Known>,
     /// What callers were told, and not printed yet.
     pub(super) told: Arc<Mutex<Vec<String>>>,
@@ -58,7 +58,8 @@ pub(super) struct Play {
 struct Known {
     /// The term that it leads.
     leads: Option<u64>,
-    snapshot: u64,
+    /// Where its newest snapshot stands; nothing while it is down.
+    snapshot: Option<u64>,
     /// The batch that its stalled disk has.
     writing: Option<Ticket>,
 }
@@ -128,7 +129,8 @@ impl Play {
             })
             .build()?;
         cluster.shared.world.lock().by_hand = true;
-        self.known = vec![Known { snapshot: 1, ..Known::default() }; cluster.names().len()];
+        self.known = vec![Known::default(); cluster.names().len()];
+        self.seen = 0;
         self.cluster = Some(cluster);
         self.rest()
     }
@@ -169,7 +171,7 @@ impl Play {
             let shared = &self.cluster()?.shared;
             let next = shared.world.lock().next_at().map(Duration::from_nanos);
             if shared.tasks.is_idle() && next.is_none_or(|at| at > end) {
-                shared.world.lock().pass_until(end);
+                shared.world.lock().pass_until(u64::try_from(end.as_nanos())?);
                 return Ok(());
             }
             self.step()?;
@@ -318,10 +320,10 @@ impl Play {
         Ok(())
     }
 
+    /// Everything has come to rest: the judges look at what is left.
     pub(super) fn judge(&mut self) -> Done {
-        let Some(cluster) = &self.cluster else { return Ok(()) };
-        cluster.shared.world.lock().judge_end();
-        match cluster.failure() {
+        self.world()?.lock().judge_end();
+        match self.cluster()?.failure() {
             Some(failure) => Err(failure.what.into()),
             None => Ok(()),
         }
@@ -453,6 +455,7 @@ impl Play {
         node.begin_life();
         node.disk = MemoryDisk::new();
         node.config = node.config.clone().vfs(Arc::new(node.disk.clone()));
+        world.tell_replaced(place);
         world.open_after(place, Duration::ZERO);
         Ok(())
     }
@@ -526,7 +529,7 @@ impl Play {
 impl Known {
     fn compare(&mut self, world: &World, node: &Node, lines: &mut Vec<String>) {
         let Some(replica) = node.replica() else {
-            *self = Self { leads: None, writing: None, ..*self };
+            *self = Self::default();
             return;
         };
         let (status, name) = (replica.status(), &node.name);
@@ -539,7 +542,7 @@ impl Known {
             _ => {}
         }
         let snapshot = status.snapshot.get();
-        if snapshot > self.snapshot {
+        if self.snapshot.is_some_and(|before| before < snapshot) {
             lines.push(format!("{name} has the snapshot at {snapshot}"));
         }
         let has = node.running().and_then(|running| running.writing.as_deref());
@@ -548,7 +551,7 @@ impl Known {
         if let Some(batch) = has.filter(|_| writing != self.writing) {
             lines.push(format!("{name} is to write {}", show::batch(world, batch)));
         }
-        *self = Self { leads, snapshot, writing };
+        *self = Self { leads, snapshot: Some(snapshot), writing };
     }
 }
 

@@ -27,6 +27,7 @@ use goldenscript::Context;
 use self::command::{Command, Filter, Place};
 use self::play::Play;
 use super::life::{During, Power};
+use crate::planted::{Bug, Plant};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -171,12 +172,13 @@ impl goldenscript::Runner for Play {
     }
 }
 
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/cluster");
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 fn scripts() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/cluster");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect();
+    let files = std::fs::read_dir(SCRIPTS).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
     let mut failed = Vec::new();
     for path in &paths {
@@ -186,5 +188,41 @@ fn scripts() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(!paths.is_empty(), "only {} scripts in {directory}", paths.len());
+    assert!(paths.len() >= 40, "only {} scripts in {SCRIPTS}", paths.len());
+}
+
+/// Bugs, each with a script that is about what it breaks.
+const NOTICED: [(Bug, &str); 19] = [
+    (Bug::AckBeforeSync, "r4_leader_sends_before_it_syncs"),
+    (Bug::PromiseBeforeSync, "r2_acknowledgement_waits_for_sync"),
+    (Bug::SkipSync, "single_member_waits_for_its_disk"),
+    (Bug::SkipDirSync, "applied_once_after_a_crash"),
+    (Bug::ForgetVote, "r3_vote_waits_for_sync"),
+    (Bug::ReuseReadContext, "r6_read_context_hole"),
+    (Bug::ReadWithoutRound, "stale_read_after_a_pause"),
+    (Bug::ReadBeforeApplied, "snapshot_installed_while_reading"),
+    (Bug::JoinLateRound, "lin_1_late_read_takes_the_next_round"),
+    (Bug::ApplyTwice, "duplicated_forward_across_leaders"),
+    (Bug::AcceptOldBoots, "forward_of_an_earlier_boot"),
+    (Bug::ForgetSessions, "duplicate_after_a_snapshot"),
+    (Bug::CallItNotApplied, "without_quorum"),
+    (Bug::CutDamage, "rot_in_the_log_is_refused"),
+    (Bug::LoseLastEntry, "raft_figure_8"),
+    (Bug::ReleaseTooMuch, "rot_in_the_newest_snapshot"),
+    (Bug::KeepEverything, "snapshot_while_writes_go_on"),
+    (Bug::DropKeptVersion, "tombstone_at_the_compacted_revision"),
+    (Bug::CountEmptyDelete, "revision_never_falls"),
+];
+
+/// A script that cannot fail shows nothing.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
+fn planted_bugs_change_what_scripts_say() {
+    for (bug, name) in NOTICED {
+        let script = std::fs::read_to_string(format!("{SCRIPTS}/{name}")).unwrap();
+        let plant = Plant::new(bug);
+        let said = goldenscript::generate(&mut Play::default(), &script);
+        drop(plant);
+        assert!(said.is_err() || said.is_ok_and(|said| said != script), "{name} misses {bug:?}");
+    }
 }

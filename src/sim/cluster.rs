@@ -160,7 +160,7 @@ impl fmt::Debug for Builder {
 /// ```
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Cluster {

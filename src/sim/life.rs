@@ -4,9 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dice::Dice;
 use super::disk::Plan;
+<<<<<<< HEAD
 use super::marks::{Mark, broken_snapshots};
 use super::node::{Hands, Life, Queues, Running};
+=======
+use super::node::{Hands, Life, Node, Queues, Running};
+>>>>>>> sim-scripts
 use super::port::Port;
 use super::seen::Seen;
 use super::trace::Event;
@@ -25,6 +30,25 @@ const RESTART: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 
 /// Operations of a disk within which a crash may come while something is written.
 const CRASH_WITHIN: u64 = 12;
+
+/// What a process was at when it was killed. So many operations of its disk still happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum During {
+    #[cfg_attr(not(test), expect(dead_code, reason = "left to scripts: chance draws a number"))]
+    Nothing,
+    Batch(u64),
+    Job(u64),
+}
+
+/// Whether the machine stops too.
+pub(super) enum Power {
+    Stays,
+    /// And everything that was not synced is gone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "left to scripts: chance draws a part"))]
+    Lost,
+    /// And what was not synced stays or not, as drawn.
+    Drawn(Dice),
+}
 
 impl World {
     /// The process starts.
@@ -57,6 +81,7 @@ impl World {
             patience: opened.patience,
             queues: Queues::default(),
             writing: None,
+            since: 0,
             overdue: false,
             working: false,
             _lock: opened.lock,
@@ -93,6 +118,9 @@ impl World {
     }
 
     fn open_later(&mut self, place: usize) {
+        if self.by_hand {
+            return;
+        }
         let after = self.dice.span(RESTART.0, RESTART.1);
         self.open_after(place, after);
     }
@@ -135,27 +163,32 @@ impl World {
     // ---- the log
 
     fn start_writing(&mut self, place: usize) {
-        let pace = self.dice.span(SYNC.0, SYNC.1);
+        let pace = self.pace(SYNC.0, SYNC.1);
         let now = self.now;
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, begins) = (node.life, now.max(node.stalled_until));
         let takes = pace.saturating_add(node.slow);
-        let clock = node.clock;
         let Some(running) = node.running_mut() else { return };
         let queues = &mut running.queues;
         if running.writing.is_some() || (queues.writes.is_empty() && queues.release.is_none()) {
             return;
         }
         running.writing = Some(std::mem::take(&mut queues.writes));
+        running.since = now;
         if planted(Bug::AckBeforeSync)
             && let Some(last) = running.writing.iter().flatten().last()
         {
             running.port.mailbox.report(Input::Persisted(last.ticket));
         }
-        let late = clock.when(clock.at(now).after(running.patience));
         let done = begins.saturating_add(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+        self.written_at(place, life, done);
+    }
+
+    /// The disk will be done with its batch then; if that is too late, the core hears before.
+    fn written_at(&mut self, place: usize, life: u64, done: u64) {
+        let late = self.nodes.get(place).and_then(Node::late_at).unwrap_or(done);
         if late < done {
-            self.plan_at(late, Next::Overdue { node: place, life });
+            self.plan_at(late.max(self.now), Next::Overdue { node: place, life });
         }
         self.plan_at(done, Next::Written { node: place, life });
     }
@@ -165,10 +198,12 @@ impl World {
         if !self.is_life(place, life) {
             return;
         }
-        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
-            return;
-        };
-        if running.writing.is_some() && !running.overdue {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        // The batch that this was planned for may be done, and another one under way.
+        let is_late = node.late_at().is_some_and(|late| late <= now);
+        let Some(running) = node.running_mut() else { return };
+        if is_late && !running.overdue {
             running.overdue = true;
             running.port.mailbox.report(Input::DiskOverdue(true));
             self.marks.overdue(place, true);
@@ -185,9 +220,16 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         let again = node.paused_until.max(node.stalled_until);
         if now < again {
-            return self.plan_at(again, Next::Written { node: place, life });
+            return self.written_at(place, life, again);
         }
-        let Some(running) = node.running_mut() else { return };
+        self.write(place);
+    }
+
+    /// The disk does what it was asked for.
+    pub(super) fn write(&mut self, place: usize) {
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
         let Some(mut batch) = running.writing.take() else { return };
         if planted(Bug::ForgetVote) {
             let states = batch.iter_mut().filter_map(|persist| persist.hard_state.as_mut());
@@ -228,7 +270,7 @@ impl World {
     // ---- whole states
 
     fn start_working(&mut self, place: usize) {
-        let pace = self.dice.span(SYNC.0, SYNC.1 * 10);
+        let pace = self.pace(SYNC.0, SYNC.1 * 10);
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, slow) = (node.life, node.slow);
         let Some(running) = node.running_mut() else { return };
@@ -249,7 +291,14 @@ impl World {
         if now < again {
             return self.plan_at(again, Next::Worked { node: place, life });
         }
-        let Some(running) = node.running_mut() else { return };
+        self.work(place);
+    }
+
+    /// The oldest job is done.
+    pub(super) fn work(&mut self, place: usize) {
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
         running.working = false;
         let Some(job) = running.queues.jobs.pop_front() else { return };
         match running.worker.work(job, || false) {
@@ -301,7 +350,13 @@ impl World {
 
     /// The process is killed; with `power`, the machine stops.
     pub(super) fn crash(&mut self, place: usize, power: bool) {
-        let half = (self.dice.chance(500_000), self.dice.below(CRASH_WITHIN));
+        let (batch, within) = (self.dice.chance(500_000), self.dice.below(CRASH_WITHIN));
+        let during = if batch { During::Batch(within) } else { During::Job(within) };
+        let power = if power { Power::Drawn(self.dice.fork()) } else { Power::Stays };
+        self.stop(place, during, power);
+    }
+
+    pub(super) fn stop(&mut self, place: usize, during: During, power: Power) {
         let Some(node) = self.nodes.get_mut(place) else { return };
         if matches!(node.state, Life::Refused) {
             return;
@@ -310,31 +365,35 @@ impl World {
         let state = std::mem::replace(&mut node.state, Life::Down);
         let mut reached = None;
         if let Life::Up(mut running) = state {
-            node.disk.plan(Plan::StopAt(half.1));
-            if let Some(batch) = running.writing.take().filter(|_| half.0)
-                && running.log.write(&batch).is_ok()
-            {
-                reached = Some(batch);
-            } else if running.working
-                && let Some(job) = running.queues.jobs.pop_front()
-            {
-                // What it says reaches nobody.
-                drop(running.worker.work(job, || false));
+            match during {
+                During::Nothing => {}
+                During::Batch(within) => {
+                    node.disk.plan(Plan::StopAt(within));
+                    let batch = running.writing.take();
+                    reached = batch.filter(|batch| running.log.write(batch).is_ok());
+                }
+                During::Job(within) => {
+                    node.disk.plan(Plan::StopAt(within));
+                    let job = running.queues.jobs.pop_front().filter(|_| running.working);
+                    // What it says reaches nobody.
+                    drop(job.map(|job| running.worker.work(job, || false)));
+                }
             }
             node.disk.plan(Plan::Nothing);
             running.port.end(None);
             // Handles keep the mailbox: what waits in it must not wait for ever.
             drop(running.driver.abandon(&running.port.mailbox));
         }
-        if power {
-            node.disk.crash(&mut self.dice);
-        } else {
-            node.disk.kill();
+        let off = !matches!(power, Power::Stays);
+        match power {
+            Power::Stays => node.disk.kill(),
+            Power::Lost => node.disk.lose(),
+            Power::Drawn(mut dice) => node.disk.crash(&mut dice),
         }
         if let Some(batch) = reached {
             self.durable(place, &batch);
         }
-        self.add(Event::Crashed { node: place, power });
+        self.add(Event::Crashed { node: place, power: off });
         self.ended(place);
     }
 

@@ -8,6 +8,8 @@ pub(crate) mod dice;
 pub(crate) mod disk;
 mod failure;
 mod faults;
+#[cfg(test)]
+mod hand;
 mod history;
 mod life;
 mod marks;
@@ -18,6 +20,8 @@ mod node;
 mod planted;
 mod port;
 mod run;
+#[cfg(test)]
+mod script;
 mod seen;
 mod shared;
 mod tasks;

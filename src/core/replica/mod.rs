@@ -382,8 +382,9 @@ impl Replica {
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
-                // A snapshot that was refused is bad here: take another.
-                self.wanted |= stage == ChunkStage::Refused;
+                // A snapshot that was refused is bad here: take another, unless there is one.
+                let file = self.snapshots.file(from, transfer);
+                self.wanted |= stage == ChunkStage::Refused && file == self.saved.as_ref();
                 self.snapshots.acked((from, transfer), (have, stage), now, &mut self.steps);
             }
         }

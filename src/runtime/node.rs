@@ -1,6 +1,5 @@
 //! The owner of a running member.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
 use crate::store::Store;
+use crate::sync::atomic::Ordering;
+use crate::sync::oneshot;
 use crate::time::Instant;
 use crate::transport::Transport;
 

@@ -1,13 +1,10 @@
 //! What a node's threads and its callers' threads share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_utils::sync::Unparker;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
@@ -18,6 +15,8 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{Index, NodeId, Term};
 use crate::storage::Snapshots;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, OnceLock, Unparker, thread};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer, Transport};
 
@@ -355,7 +354,7 @@ impl Gate for Shared {
                     if synced_at.is_none_or(|at| self.clock.now().since(at) >= LINGER) {
                         break;
                     }
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
                 Ok(Err(error)) => return self.halt(error),
                 Err(panic) => return self.halt(panicked("writing the log", &*panic)),

@@ -10,13 +10,12 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::core::replica::io::{Input, Persist};
 use crate::driver::LogEnd;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Index;
 use crate::storage::WalStats;
+use crate::sync::{Condvar, Mutex};
 use crate::time::Instant;
 
 use super::shared::Shared;

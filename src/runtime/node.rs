@@ -17,7 +17,7 @@ use crate::sync::oneshot;
 use crate::time::Instant;
 use crate::transport::Transport;
 
-use super::open;
+use super::open::{self, Opened};
 use super::shared::Shared;
 use super::status::{StateHash, Status};
 use super::threads::Threads;
@@ -76,8 +76,12 @@ impl Node {
     /// [`is_corrupt`](Error::is_corrupt) for what is in it; [`is_io`](Error::is_io) when the
     /// operating system refuses.
     pub fn open(config: Config, transport: impl Transport) -> Result<Self> {
-        let opened = open::open(config, Box::new(transport))?;
-        let open::Opened { shared, name, parker, snapshotter, patience, lock } = opened;
+        Self::run(open::open(config, Box::new(transport))?)
+    }
+
+    /// Gives a member its threads.
+    pub(super) fn run(opened: Opened) -> Result<Self> {
+        let Opened { shared, name, parker, snapshotter, patience, lock } = opened;
         let mut node = Self { shared, name, threads: Some(Threads::new(lock)) };
         if let Some(threads) = &mut node.threads {
             // On failure the drop ends those that were started.

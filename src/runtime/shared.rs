@@ -159,7 +159,6 @@ impl Shared {
         }
         // Others keep it filled faster than this thread can empty it, and this thread has other
         // things to do.
-        self.node_thread.unpark();
     }
 
     /// How long the node thread may sleep; nothing when there is something to do. Whoever drives
@@ -223,13 +222,20 @@ impl Shared {
     /// moment does it instead when its turn is over: waiting for it here could be waiting for a
     /// thread that waits for this one, through two nodes that deliver to each other.
     pub(super) fn abandon(&self) {
-        Mailbox::barrier();
-        let Some(mut driver) = self.driver.try_lock() else { return };
-        let left = driver.abandon(&self.mailbox);
-        drop(driver);
-        self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
-        for (waiter, taken) in left {
-            waiter.fail(self.ending(), taken);
+        loop {
+            Mailbox::barrier();
+            let Some(mut driver) = self.driver.try_lock() else { return };
+            let left = driver.abandon(&self.mailbox);
+            drop(driver);
+            self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
+            for (waiter, taken) in left {
+                waiter.fail(self.ending(), taken);
+            }
+            // Who was let in before the mailbox closed, and found the driver held here, left it to
+            // this thread; so did who closed the mailbox.
+            if !self.mailbox.is_filled() {
+                return;
+            }
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::storage::DirLock;
 use crate::sync::Parker;
-use crate::sync::atomic::Ordering;
 use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::sync::thread::{self, JoinHandle};
 
@@ -93,7 +92,7 @@ impl Threads {
 /// The node thread: keeps time, and drives what nobody else does.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
-    while !shared.closing.load(Ordering::Acquire) && shared.halted.get().is_none() {
+    while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
         if let Some(span) = shared.may_sleep() {

@@ -121,6 +121,7 @@ mod service;
 pub mod sim;
 mod storage;
 mod store;
+mod sync;
 mod time;
 mod transport;
 mod vfs;

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::core::replica::io::Persist;
 use crate::error::{Error, Result};
 use crate::ids::Index;
 use crate::planted::{Bug, planted};
 use crate::storage::{DirLock, Snapshots, Stage, Wal, WalStats};
+use crate::sync::Mutex;
 
 /// The snapshot being received: the snapshot's end fills it, the log's end adopts it.
 pub(super) type Staging = Arc<Mutex<Option<Stage>>>;

@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::disk::Plan;
-<<<<<<< HEAD
 use super::marks::{Mark, broken_snapshots};
-use super::node::{Hands, Life, Queues, Running};
-=======
 use super::node::{Hands, Life, Node, Queues, Running};
->>>>>>> sim-scripts
 use super::port::Port;
 use super::seen::Seen;
 use super::trace::Event;

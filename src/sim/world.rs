@@ -134,13 +134,9 @@ impl World {
             dice,
             faults,
             unruly: false,
-<<<<<<< HEAD
             marks: Marks::new(nodes.iter().map(|node| node.id)),
-=======
             by_hand: false,
             held: Vec::new(),
-            marks: Marks::default(),
->>>>>>> sim-scripts
             judges: Vec::new(),
             failure: None,
             recorder: None,

@@ -4,4 +4,6 @@
 mod dice;
 mod seen;
 
+#[cfg(test)]
+pub(crate) use dice::Dice;
 pub use dice::Seed;

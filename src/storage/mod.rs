@@ -48,8 +48,10 @@ mod disk;
 mod identity;
 mod lock;
 mod mark;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code, reason = "a fuzz target loses no power"))]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may fail by panic")]
 mod memory;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers that were written down")]
@@ -75,6 +77,8 @@ use crate::vfs::Vfs;
 pub use disk::Disk;
 pub(crate) use identity::Identity;
 pub(crate) use lock::DirLock;
+#[cfg(any(test, fuzzing))]
+pub(crate) use memory::Memory;
 use snapshot::Fit;
 pub(crate) use snapshot::{SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
 use wal::{Place, Recovered};

@@ -136,3 +136,8 @@ fn config() {
 fn mvcc_model() {
     run("mvcc_model", super::mvcc_model, 40);
 }
+
+#[test]
+fn wal_scan() {
+    run("wal_scan", super::wal_scan, 60);
+}

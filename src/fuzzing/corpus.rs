@@ -19,15 +19,17 @@ use super::deliver::{self, LED, SLOW, VOTERS, address, framed, step};
 
 use super::mvcc::op;
 use super::snapshot::{self, edit};
+use super::wal::{self, deed, record, wound};
 use crate::core::machine::decode;
 
 type Cases = BTreeMap<String, Vec<u8>>;
 type Target = (&'static str, fn() -> Cases);
 
 /// A target's name, and what makes its first cases.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("envelope", envelopes),
     ("deliver", deliveries),
+    ("wal_scan", logs),
     ("snapshot_read", snapshots),
     ("command_decode", commands),
     ("config", configs),
@@ -284,4 +286,50 @@ fn operations() -> Cases {
             [many.as_slice(), &op(op::DELETE, 899, 0, 0), &op(op::COMPACT, 0, 0, 10)].concat(),
         ),
     ])
+}
+
+fn logs() -> Cases {
+    use deed::{APPEND, RELEASE, REMEMBER, REOPEN, REPLACE, SNAPSHOT, VOTE};
+    use record::{ENTRY, HARD_STATE, MARK, NEXT, SEAL};
+    use wound::{BLANK, DAMAGE, FORGE, MISPLACE, OLD, REMOVE};
+    let short = [APPEND, 1, 30, 40, 1, APPEND, 0, 5, 0].as_slice();
+    let long = [
+        [APPEND, 3, 100, 0xff, 100, 7, 1, VOTE, 2, REMEMBER, APPEND, 2, 90, 80, 70, 0].as_slice(),
+        &[REPLACE, 1, 1, 110, 60, 1, APPEND, 0, 20, 1, SNAPSHOT, APPEND, 1, 120, 120, 1],
+        &[REOPEN, APPEND, 0, 40, 1, RELEASE, APPEND, 2, 100, 100, 100, 1, SNAPSHOT, RELEASE],
+        &[REOPEN, APPEND, 0, 9, 0, APPEND, 0, 9, 1],
+    ]
+    .concat();
+    let harmed =
+        |deeds: &[u8], rest: &[u8]| [&[wal::HARMED], self::long(deeds).as_slice(), rest].concat();
+    let crafted = |rest: &[u8]| [&[wal::CRAFTED], rest].concat();
+    let entries = [[ENTRY, 0, 3].repeat(4), vec![HARD_STATE, 0, 9, SEAL, 0, NEXT]].concat();
+    let replaced = [ENTRY, 0, 90, ENTRY, 0, 90, ENTRY, 0x21, 80, ENTRY, 0, 1];
+    let mut cases = named([
+        ("whole", harmed(&long, &[0, DAMAGE, 0, damage::ADD, 0, 0, 0])),
+        ("flipped-record", harmed(short, &[0, DAMAGE, 0, damage::FLIP, 0x20, 0x10, 3])),
+        ("flipped-marker", harmed(&long, &[0, DAMAGE, 2, damage::FLIP, 0, 2, 0])),
+        ("cut", harmed(&long, &[0, DAMAGE, 2, damage::CUT, 0, 0x12])),
+        ("blank-tail", harmed(short, &[0, BLANK, 0, 9, 0])),
+        (
+            "blank-tail-and-marker",
+            harmed(short, &[1, BLANK, 0, 9, 0, DAMAGE, 0, damage::FLIP, 0, 2, 0]),
+        ),
+        ("old-sector", harmed(&long, &[0, OLD, 0, 10])),
+        ("misplaced-marker", harmed(short, &[0, MISPLACE, 0, 8, 1])),
+        ("removed-last", harmed(&long, &[0, REMOVE, 2])),
+        ("removed-identity", harmed(&long, &[0, REMOVE, 3])),
+        ("forged-header", harmed(&long, &[0, FORGE, 1, 0, damage::ADD, 56, 0, 1])),
+        ("forged-marker", harmed(short, &[0, FORGE, 0, 1, damage::ADD, 8, 0, 64])),
+        ("crafted-entries", crafted(&[&[0], entries.as_slice(), &[0], &entries].concat())),
+        ("crafted-replaced", crafted(&[&[0], replaced.as_slice()].concat())),
+        ("crafted-mark", crafted(&[0, ENTRY, 0, 9, MARK, 2, 40, 3, ENTRY, 0, 9, HARD_STATE, 0, 1])),
+        ("crafted-bare", crafted(&[2, MARK, 8, ENTRY, 2, 0xfb, 0, 1, 3])),
+        ("crafted-behind", crafted(&[1, 40, 2, ENTRY, 2, 30, 3, 9, ENTRY, 0, 9])),
+        ("crafted-marker", crafted(&[4, ENTRY, 0, 3, NEXT, 5, 0xf8, 0, 16, 0xf8, 0, 17, 0, 9, 9])),
+    ]);
+    for (at, file) in wal::files(&long).into_iter().take(2).enumerate() {
+        cases.insert(format!("file-{at}"), [&[wal::RAW], file.as_slice()].concat());
+    }
+    cases
 }

@@ -49,6 +49,7 @@ mod envelope;
 mod input;
 mod mvcc;
 mod snapshot;
+mod wal;
 
 #[cfg(test)]
 mod bounded;
@@ -61,3 +62,4 @@ pub use deliver::deliver;
 pub use envelope::envelope;
 pub use mvcc::mvcc_model;
 pub use snapshot::snapshot_read;
+pub use wal::wal_scan;

@@ -87,7 +87,8 @@ impl<'a> Harm<'a> {
         files(self.log) != self.before
     }
 
-    /// The moment that what opens must not be older than; none if nothing is promised.
+    /// The moment that what opens must not be older than; none if nothing is promised: there has
+    /// been forgery, or nothing is left that could be missed.
     pub(super) fn floor(&self) -> Option<Moment> {
         if self.forged {
             return None;

@@ -184,14 +184,15 @@ fn harmed(input: &mut Input<'_>) {
     for _ in 0..1 + input.below(4) {
         harm.act(input);
     }
+    let (floor, any) = (harm.floor(), harm.any());
     match open(&history.disk) {
         Err(error) => {
             refused(&error);
-            assert!(harm.any(), "refused, and nothing was changed: {error}");
+            assert!(any, "refused, and nothing was changed: {error}");
         }
         Ok(node) => {
             is_a_log(&node);
-            if let Some(floor) = harm.floor() {
+            if let Some(floor) = floor {
                 let found = history.explain(&node, floor);
                 let whole = history.is_last(found);
                 assert!(whole || node.truncated.is_some(), "DUR-11: the loss is not reported");

@@ -13,8 +13,13 @@ pub(super) fn empty() -> Arc<dyn Vfs> {
 
 /// What a file holds; nothing if it is not there.
 pub(super) fn read(disk: &dyn Vfs, path: &Path) -> Vec<u8> {
+    head(disk, path, usize::MAX)
+}
+
+/// As [`read`], but no more than so many bytes from the front.
+pub(super) fn head(disk: &dyn Vfs, path: &Path, most: usize) -> Vec<u8> {
     let Ok(file) = disk.open(path, OpenMode::Read) else { return Vec::new() };
-    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
+    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap().min(most)];
     let read = file.read_at(0, &mut bytes).unwrap();
     assert_eq!(read, bytes.len());
     bytes

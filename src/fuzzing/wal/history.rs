@@ -208,8 +208,8 @@ impl History {
         let moment = self.states.len() - 1;
         for path in disk::list(&*self.disk, &wal_dir()) {
             let Some(sequence) = sequence(&path) else { continue };
-            let file = disk::read(&*self.disk, &path);
-            for (number, vouched, end) in markers(&file) {
+            let head = disk::head(&*self.disk, &path, 1536);
+            for (number, vouched, end) in markers(&head) {
                 let synced = Synced { moment, vouched, end };
                 self.markers.entry((sequence, number)).or_insert(synced);
             }

@@ -111,6 +111,9 @@ mod core;
 mod driver;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod ids;
 mod keys;

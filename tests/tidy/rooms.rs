@@ -142,7 +142,8 @@ fn through_root(tree: &Tree, path: &[String]) -> Option<&'static str> {
 fn directions(tree: &Tree, crossings: &[(&str, &str, &str)]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut crossed = vec![false; crossings.len()];
-    for file in tree.rust().filter(|file| file.path.starts_with("src/")) {
+    let shipped = tree.rust().filter(|file| !file.is_all_test());
+    for file in shipped.filter(|file| file.path.starts_with("src/")) {
         let home = module_of(&file.path);
         let Some(room) = room_of(&home) else {
             if !home.is_empty() {

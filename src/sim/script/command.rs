@@ -35,11 +35,6 @@ pub(super) enum Command {
         /// Entries after which a snapshot is taken.
         #[arg(key)]
         snapshot_count: Option<u64>,
-        /// Entries that stay in memory behind a snapshot.
-        #[arg(key)]
-        catchup: Option<u64>,
-        #[arg(key)]
-        max_snapshots: Option<usize>,
         #[arg(key)]
         max_message_bytes: Option<usize>,
     },

@@ -131,22 +131,22 @@ impl Play {
             Command::Hold { from, to } => self.hold(from.as_ref(), to.as_ref(), true)?,
             Command::Flow { from, to } => {
                 self.hold(from.as_ref(), to.as_ref(), false)?;
-                let all = Filter::new(from, to, &None, None, None);
+                let all = Filter::new((from.as_ref(), to.as_ref()), None, None, None);
                 while self.deliver(&all, false)? > 0 {}
             }
             Command::Deliver { from, to, kind, term, count } => {
-                let filter = Filter::new(from, to, kind, *term, *count);
+                let filter = Filter::new((from.as_ref(), to.as_ref()), *kind, *term, *count);
                 if self.deliver(&filter, true)? == 0 {
                     self.say("nothing like that is held");
                 }
             }
             Command::Drop { from, to, kind, term, count } => {
-                let filter = Filter::new(from, to, kind, *term, *count);
+                let filter = Filter::new((from.as_ref(), to.as_ref()), *kind, *term, *count);
                 let dropped = self.take(&filter)?.len();
                 self.say(format!("{dropped} dropped"));
             }
             Command::Duplicate { from, to, kind, term, count } => {
-                let filter = Filter::new(from, to, kind, *term, *count);
+                let filter = Filter::new((from.as_ref(), to.as_ref()), *kind, *term, *count);
                 self.duplicate(&filter)?;
             }
             Command::Held => self.show_held()?,
@@ -188,13 +188,24 @@ fn scripts() {
         match catch_unwind(AssertUnwindSafe(|| goldenscript::run(&mut play, path))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                failed.push(format!("{}\n{}: {error}", play.transcript, path.display()))
+                failed.push(format!("{}\n{}: {error}", play.transcript, path.display()));
             }
             Err(_) => failed.push(format!("{} differs", path.display())),
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     assert!(paths.len() >= 40, "only {} scripts in {SCRIPTS}", paths.len());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
+fn the_page_about_tests_says_what_each_script_is_for() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/testing.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for script in std::fs::read_dir(SCRIPTS).unwrap() {
+        let name = script.unwrap().file_name().into_string().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "{name} has no row");
+    }
 }
 
 /// Bugs, each with a script that is about what it breaks.

@@ -32,6 +32,9 @@ const STEPS: usize = 100_000;
 /// How long a mended cluster may take to agree.
 const SETTLE: Duration = Duration::from_secs(60);
 
+/// From whom, to whom, and what.
+type Held = (usize, usize, Bytes);
+
 /// A script's world.
 #[derive(Default)]
 pub(super) struct Play {
@@ -262,7 +265,7 @@ impl Play {
         loop {
             let mut count = 0;
             for kind in Kind::votes() {
-                let filter = Filter::new(&None, &None, &Some(kind), None, None);
+                let filter = Filter::new((None, None), Some(kind), None, None);
                 count += self.deliver(&filter, false)?;
             }
             if count == 0 {
@@ -353,10 +356,7 @@ impl Play {
     }
 
     /// Takes what fits out of the network.
-    pub(super) fn take(
-        &mut self,
-        filter: &Filter,
-    ) -> Result<Vec<(usize, usize, Bytes)>, Box<dyn Error>> {
+    pub(super) fn take(&mut self, filter: &Filter) -> Result<Vec<Held>, Box<dyn Error>> {
         let links = self.links(filter.from.as_ref(), filter.to.as_ref())?;
         let mut world = self.world()?.lock();
         let World { held, trace, .. } = &mut *world;

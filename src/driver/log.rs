@@ -50,7 +50,7 @@ impl LogEnd {
     /// getting the next one ready.
     pub(crate) fn housekeep(&mut self, release: Option<Index>) -> Result<()> {
         if let Some(upto) = release {
-            let more = if planted(Bug::ReleaseTooMuch) { 100 } else { 0 };
+            let more = if planted(Bug::ReleaseTooMuch) { 100_000 } else { 0 };
             self.wal.release(Index::new(upto.get().saturating_add(more)))?;
         }
         self.wal.prepare()

@@ -499,8 +499,10 @@ impl Replica {
         if self.standing.role == Role::Leader {
             if planted(Bug::ReadWithoutRound) {
                 self.reads.begun(0, self.now);
-                let (applied, _) = self.machine.applied();
-                drop(self.reads.confirmed(0, applied));
+                let (index, _) = self.machine.applied();
+                for (peer, request) in self.reads.confirmed(0, index) {
+                    self.say(peer, &Body::ReadAnswer { request, index });
+                }
             } else if let Some(round) = self.consensus.start_read() {
                 self.reads.begun(round, self.now);
             }

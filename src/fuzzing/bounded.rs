@@ -119,6 +119,11 @@ fn deliver() {
 }
 
 #[test]
+fn cluster() {
+    run("cluster", super::cluster, 8);
+}
+
+#[test]
 fn snapshot_read() {
     run("snapshot_read", super::snapshot_read, 60);
 }

@@ -11,7 +11,7 @@ use super::check::once::{Content, Stored};
 use super::cluster::{Builder, Cluster};
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
-use super::faults::{Fault, Profile};
+use super::faults::{Fault, Faults, Profile};
 use super::history::{Answer, History, Op};
 use super::marks::Mark;
 use super::workload::{Recorder, Workload, perform};
@@ -45,6 +45,9 @@ const LIVE_WITHIN: u32 = 20;
 pub struct Run {
     seed: Seed,
     profile: Profile,
+    /// Instead of those of the profile.
+    faults: Option<Faults>,
+    members: Option<usize>,
     calls: u64,
     ticks: Option<u64>,
     trace: bool,
@@ -87,12 +90,25 @@ pub struct Report {
 impl Run {
     /// A run with some of every fault.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false }
+        let (profile, faults, members) = (Profile::default(), None, None);
+        Self { seed, profile, faults, members, calls: CALLS, ticks: None, trace: false }
     }
 
     /// Which faults come.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// These faults come, and none of a profile.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// How many members the cluster has, 1 to 16. Drawn by default.
+    pub fn members(mut self, count: usize) -> Self {
+        self.members = Some(count);
         self
     }
 
@@ -120,8 +136,18 @@ impl Run {
     ///
     /// A promise was broken.
     pub fn run(&self) -> Result<Report, Failure> {
+        self.run_through(|cluster, _, span| cluster.run_for(span))
+    }
+
+    /// Runs it, with a first phase of one's own: it is given what a tick takes, and the time that
+    /// the clients have been told they have.
+    pub(crate) fn run_through(
+        &self,
+        unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
-        let setting = Setting::drawn(&mut dice);
+        let mut setting = Setting::drawn(&mut dice);
+        setting.members = self.members.unwrap_or(setting.members);
         let tick = setting.heartbeat / 2;
         let span = match self.ticks {
             Some(ticks) => tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
@@ -131,7 +157,7 @@ impl Run {
         let cluster = Builder::new(self.seed)
             .members(setting.members)
             .config(move |config| own.apply(config))
-            .faults(self.profile.faults(self.seed))
+            .faults(self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed)))
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
         if self.trace {
@@ -140,7 +166,7 @@ impl Run {
         let recorder: Recorder = Arc::new(Mutex::new(History::new()));
         cluster.record(&recorder);
         Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
-        cluster.run_for(span)?;
+        unrest(&cluster, tick, span)?;
         let live_after = self.phase_of_peace(&cluster, &setting)?;
         ask_about_gaps(&cluster, &recorder)?;
         cluster.settle()?;

@@ -178,18 +178,22 @@ impl Run {
     fn phase_of_peace(&self, cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
         cluster.calm();
         cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
-        if !cluster.has_quorum() {
-            // Disks rotted everywhere: members refuse to open, which is right.
-            cluster.run_for(setting.election * LIVE_WITHIN)?;
-            return Ok(0);
-        }
         let begun = cluster.clock().now();
         let bound = setting.election * LIVE_WITHIN;
+        let refuses = |name: &str| cluster.refuses(name).unwrap_or_default();
+        let has_opened = |name: &str| cluster.is_up(name).unwrap_or_default() || refuses(name);
+        // Who is down looks at its disk only now.
+        cluster.run_until(bound, |cluster| cluster.names().iter().all(|name| has_opened(name)))?;
+        if !cluster.has_quorum() {
+            // Disks rotted everywhere: members refuse to open, which is right.
+            cluster.run_for(bound)?;
+            return Ok(0);
+        }
         for name in cluster.names() {
-            if cluster.refuses(&name).unwrap_or_default() {
+            cluster.run_until(bound, |_| has_opened(&name))?;
+            if refuses(&name) {
                 continue;
             }
-            cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
             let Ok(store) = cluster.store(&name) else {
                 cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
                 break;

@@ -48,6 +48,7 @@ pub struct Run {
     calls: u64,
     ticks: Option<u64>,
     trace: bool,
+    history: bool,
 }
 
 /// What a run has seen.
@@ -82,12 +83,14 @@ pub struct Report {
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
     pub trace: Vec<String>,
+    /// What clients called and were told, if it was asked for.
+    pub history: String,
 }
 
 impl Run {
     /// A run with some of every fault.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false }
+        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false, history: false }
     }
 
     /// Which faults come.
@@ -114,12 +117,45 @@ impl Run {
         self
     }
 
+    /// Keep what clients call and are told, in [`Report::history`] or [`Failure::history`]: as
+    /// EDN, an event a line, in the form that Jepsen's checkers read.
+    pub fn history(mut self) -> Self {
+        self.history = true;
+        self
+    }
+
+    /// The command that shows this run again, event by event.
+    pub fn command(&self) -> String {
+        let Self { seed, profile, .. } = self;
+        let calls = if self.calls == CALLS { None } else { Some(self.calls) };
+        let option =
+            |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
+        let (calls, ticks) = (option("--calls", calls), option("--ticks", self.ticks));
+        format!(
+            "cargo run --release --features sim --example simulate -- \
+             --replay {seed} --profile {profile}{calls}{ticks} --trace"
+        )
+    }
+
     /// Runs it.
     ///
     /// # Errors
     ///
     /// A promise was broken.
     pub fn run(&self) -> Result<Report, Failure> {
+        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
+        let ran = self.run_recorded(&recorder);
+        if !self.history {
+            return ran;
+        }
+        let history = edn(&recorder.lock());
+        match ran {
+            Ok(report) => Ok(Report { history, ..report }),
+            Err(failure) => Err(Failure { history, ..failure }),
+        }
+    }
+
+    fn run_recorded(&self, recorder: &Recorder) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
         let setting = Setting::drawn(&mut dice);
         let tick = setting.heartbeat / 2;
@@ -132,20 +168,20 @@ impl Run {
             .members(setting.members)
             .config(move |config| own.apply(config))
             .faults(self.profile.faults(self.seed))
+            .replay(self.command())
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
         if self.trace {
             cluster.read_all();
         }
-        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
-        cluster.record(&recorder);
-        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
+        cluster.record(recorder);
+        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         cluster.run_for(span)?;
         let live_after = self.phase_of_peace(&cluster, &setting)?;
-        ask_about_gaps(&cluster, &recorder)?;
+        ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
-        judge(&cluster, &recorder)?;
-        Ok(self.report(&cluster, &setting, &recorder, live_after))
+        judge(&cluster, recorder)?;
+        Ok(self.report(&cluster, &setting, recorder, live_after))
     }
 
     /// Faults end. Soon every member that is up answers, and every client has been answered.
@@ -217,7 +253,17 @@ impl Run {
             paths: counts.paths,
             trace_hash: cluster.trace_hash(),
             trace,
+            history: String::new(),
         }
+    }
+}
+
+fn edn(history: &History) -> String {
+    let mut out = Vec::new();
+    match history.write_edn(&mut out) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        // There is always room in memory, or no program.
+        Err(error) => error.to_string(),
     }
 }
 

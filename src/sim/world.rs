@@ -91,6 +91,8 @@ pub(super) struct World {
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
     failure: Option<Failure>,
+    /// The command that shows a failure again.
+    pub(super) replay: Option<String>,
     /// Where it is noted that a member starts again.
     pub(super) recorder: Option<Recorder>,
     /// What gates look back through.
@@ -139,6 +141,7 @@ impl World {
             held: Vec::new(),
             judges: Vec::new(),
             failure: None,
+            replay: None,
             recorder: None,
             own: Weak::new(),
             nodes,
@@ -172,7 +175,9 @@ impl World {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
             let events = self.trace.story();
-            self.failure = Some(Failure { seed: self.seed, at, what, events });
+            let replay = self.replay.clone();
+            let history = String::new();
+            self.failure = Some(Failure { seed: self.seed, at, what, events, replay, history });
         }
     }
 

@@ -153,6 +153,7 @@ impl World {
         answers.give(&port.mailbox);
         self.start_writing(place);
         self.start_working(place);
+        self.show_host(place);
         self.turn_at(place, wake_at.max(self.now + 1));
     }
 

@@ -24,9 +24,8 @@ impl Case {
     fn is_caught(&self) {
         let Self { bug, profile, calls, within, caught_by } = self;
         let plant = Plant::new(*bug);
-        let failure = (0..*within).find_map(|seed| {
-            Run::new(Seed::new(seed)).profile(*profile).calls(*calls).run().err()
-        });
+        let failure = (0..*within)
+            .find_map(|seed| Run::new(Seed::new(seed)).profile(*profile).calls(*calls).run().err());
         drop(plant);
         let Some(failure) = failure else {
             panic!("{bug:?} was not caught within {within} seeds");

@@ -90,7 +90,14 @@ pub struct Report {
 impl Run {
     /// A run with some of every fault.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false, history: false }
+        Self {
+            seed,
+            profile: Profile::default(),
+            calls: CALLS,
+            ticks: None,
+            trace: false,
+            history: false,
+        }
     }
 
     /// Which faults come.
@@ -177,47 +184,11 @@ impl Run {
         cluster.record(recorder);
         Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         cluster.run_for(span)?;
-        let live_after = self.phase_of_peace(&cluster, &setting)?;
+        let live_after = phase_of_peace(&cluster, &setting)?;
         ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
         judge(&cluster, recorder)?;
         Ok(self.report(&cluster, &setting, recorder, live_after))
-    }
-
-    /// Faults end. Soon every member that is up answers, and every client has been answered.
-    fn phase_of_peace(&self, cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
-        cluster.calm();
-        cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
-        if !cluster.has_quorum() {
-            // Disks rotted everywhere: members refuse to open, which is right.
-            cluster.run_for(setting.election * LIVE_WITHIN)?;
-            return Ok(0);
-        }
-        let begun = cluster.clock().now();
-        let bound = setting.election * LIVE_WITHIN;
-        for name in cluster.names() {
-            if cluster.refuses(&name).unwrap_or_default() {
-                continue;
-            }
-            cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
-            let Ok(store) = cluster.store(&name) else {
-                cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
-                break;
-            };
-            let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
-            let limit = limit.max(Duration::from_millis(1));
-            let read = store.get("k0000").timeout(limit);
-            if let Err(error) = cluster.block_on(read)? {
-                cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
-                break;
-            }
-        }
-        let took = cluster.clock().now().saturating_sub(begun);
-        let all = |cluster: &Cluster| cluster.tasks() == 0;
-        if !cluster.run_until(Duration::from_secs(3_600), all)? {
-            cluster.fail("a client was not answered within an hour");
-        }
-        cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
     }
 
     fn report(
@@ -256,6 +227,42 @@ impl Run {
             history: String::new(),
         }
     }
+}
+
+/// Faults end. Soon every member that is up answers, and every client has been answered.
+fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
+    cluster.calm();
+    cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
+    if !cluster.has_quorum() {
+        // Disks rotted everywhere: members refuse to open, which is right.
+        cluster.run_for(setting.election * LIVE_WITHIN)?;
+        return Ok(0);
+    }
+    let begun = cluster.clock().now();
+    let bound = setting.election * LIVE_WITHIN;
+    for name in cluster.names() {
+        if cluster.refuses(&name).unwrap_or_default() {
+            continue;
+        }
+        cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
+        let Ok(store) = cluster.store(&name) else {
+            cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
+            break;
+        };
+        let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
+        let limit = limit.max(Duration::from_millis(1));
+        let read = store.get("k0000").timeout(limit);
+        if let Err(error) = cluster.block_on(read)? {
+            cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
+            break;
+        }
+    }
+    let took = cluster.clock().now().saturating_sub(begun);
+    let all = |cluster: &Cluster| cluster.tasks() == 0;
+    if !cluster.run_until(Duration::from_secs(3_600), all)? {
+        cluster.fail("a client was not answered within an hour");
+    }
+    cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
 }
 
 fn edn(history: &History) -> String {

@@ -19,8 +19,11 @@ fn run(scenario: fn()) {
     if let Ok(file) = var("SHUTTLE_REPLAY") {
         return under(ReplayScheduler::new_from_file(file).expect("a schedule"), scenario);
     }
-    if var("SURVEY").is_ok() { return survey(scenario); }
-    let schedules = var("SHUTTLE_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
+    if var("SURVEY").is_ok() {
+        return survey(scenario);
+    }
+    let schedules =
+        var("SHUTTLE_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
     // At each step any thread that can go on.
     under(RandomScheduler::new_from_seed(SEED, schedules), scenario);
     // One thread for as long as it can go on, but for a few steps.
@@ -38,8 +41,12 @@ fn survey(scenario: fn()) {
         COUNT.set(0);
         let t = std::time::Instant::now();
         let r = std::panic::catch_unwind(|| {
-            let f = move || { COUNT.set(COUNT.get() + 1); scenario() };
-            let mut c = config(); c.failure_persistence = FailurePersistence::None;
+            let f = move || {
+                COUNT.set(COUNT.get() + 1);
+                scenario()
+            };
+            let mut c = config();
+            c.failure_persistence = FailurePersistence::None;
             c.max_time = Some(std::time::Duration::from_millis(1200));
             match kind {
                 0 => Runner::new(RandomScheduler::new_from_seed(SEED, max), c).run(f),
@@ -49,10 +56,13 @@ fn survey(scenario: fn()) {
             }
         });
         bad |= r.is_err();
-        line += &match r { Ok(n) => format!(" {n}({:.1}ms)", t.elapsed().as_secs_f64()*1000.0/n as f64), Err(_) => format!(" FAIL@{}", COUNT.get()) };
+        line += &match r {
+            Ok(n) => format!(" {n}({:.1}ms)", t.elapsed().as_secs_f64() * 1000.0 / n as f64),
+            Err(_) => format!(" FAIL@{}", COUNT.get()),
+        };
     }
     let _n = N.lock();
-    println!("{line}{}", if bad {"  <<<"} else {""});
+    println!("{line}{}", if bad { "  <<<" } else { "" });
 }
 
 fn under(scheduler: impl Scheduler + 'static, scenario: fn()) {

@@ -85,7 +85,9 @@
 //!        │
 //!       gate          the one way from a handle to a node
 //!        │
-//!     runtime         the node: threads, mailbox, the only clock
+//!   runtime   sim     who does it when: threads and a clock, or one queue of what happens next
+//!        │     │
+//!       driver        a member without threads: mailbox, turns, the ends to the disk
 //!      │     │
 //!      │   storage    the log and the snapshots, over a small file trait
 //!      │
@@ -106,11 +108,13 @@
 mod codec;
 mod config;
 mod core;
+mod driver;
 mod entry;
 mod error;
 mod gate;
 mod ids;
 mod keys;
+mod planted;
 mod runtime;
 mod service;
 #[cfg(feature = "sim")]

@@ -3,6 +3,9 @@
 //! Everything that touches a file goes through [`Vfs`], so the same log and snapshot code runs on
 //! a disk, in memory, and on a disk that fails or loses power where a test wants it to.
 
+#[cfg(test)]
+mod suite;
+
 use std::io;
 use std::path::Path;
 

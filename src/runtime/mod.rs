@@ -20,6 +20,13 @@
 //! `snapshot`. Callers' and the transport's threads drive turns too, but wait for nothing there;
 //! a caller that blocks for its answer anyway may write the log (`docs/threads.md`).
 //!
+//! What a turn does, and what is written, is `driver/`: here is who does it when. Exactly one
+//! thread drives at a time, and it may be any: whoever has put something into the mailbox tries
+//! for the driver, and if another thread has it, that one will find what was put there before it
+//! goes (the mailbox's fences see to that). So a lone caller's write, a peer's envelope and the
+//! end of a sync are each decided on the thread that brought them, without waking another, which
+//! costs a quarter of a sync (`docs/decisions/0003`).
+//!
 //! Invariants:
 //! * one thread drives at a time, one holds the log at a time, and no thread waits for the disk
 //!   while it drives;
@@ -31,9 +38,7 @@
 //! threads per node has to wait for a later version.
 
 mod clock;
-mod driver;
 mod local;
-mod mailbox;
 mod node;
 mod open;
 mod shared;

@@ -1,29 +1,21 @@
-//! From a configuration and a directory to a node that is ready to run.
+//! From a configuration and a directory to a node that only lacks its threads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 
-use crate::config::{Config, Founding, HEARTBEAT_TICKS, InitialState};
-use crate::core::machine::{Genesis, Machine, Member};
-use crate::core::replica::consensus::Start;
-use crate::core::replica::{Me, Replica, Restored, Settings};
-use crate::entry::{ConfState, HardState, SnapshotMark};
+use crate::config::Config;
+use crate::driver;
 use crate::error::{Error, Kind, Result};
-use crate::gate::Limits;
-use crate::ids::{Incarnation, Index, Term};
-use crate::storage::{self, DirLock, Disk};
+use crate::ids::Incarnation;
+use crate::storage::DirLock;
 use crate::transport::Transport;
 
 use super::clock::Clock;
-use super::mailbox::{Bounds, Mailbox};
 use super::shared::{Parts, Shared};
-use super::snapshotter::{Jobs, Snapshotter, file_of};
+use super::snapshotter::{Jobs, Snapshotter};
 use super::writer::Log;
-
-/// Entry bytes that are handed to the machine at a time.
-const MAX_APPLY_BYTES: u64 = 8 << 20;
 
 /// A node without its threads.
 pub(super) struct Opened {
@@ -37,55 +29,19 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Opened> {
-    // Nothing is touched before every setting is known to be good (`CFG-39`).
-    config.validate()?;
-    let founding = config.founding()?;
-    let genesis = genesis(&founding);
-    let found = open_storage(&config, &founding, &genesis)?;
-    let machine = match &found.snapshot {
-        Some(info) => {
-            let (head, sections) = found.snapshots.open(info.mark.index)?;
-            Machine::restore(sections, &head.mark)?
-        }
-        None => Machine::new(genesis),
-    };
-    let (node, cluster) = (founding.node, founding.cluster);
-    let me = Me { node, incarnation: found.identity.incarnation, boot: found.identity.boot };
-    let start = Start {
-        id: node,
-        seed: seed(&config, &me),
-        election_ticks: config.election_ticks(),
-        heartbeat_ticks: HEARTBEAT_TICKS as usize,
-        max_append_bytes: config.max_append_bytes() as u64,
-        max_inflight: config.max_inflight_appends,
-        max_uncommitted_bytes: config.max_pending_bytes as u64,
-        max_apply_bytes: MAX_APPLY_BYTES,
-        hard_state: found.hard_state,
-        applied: found.mark.index,
-        mark: found.mark,
-        entries: found.entries,
-    };
-    let restored = Restored { me, cluster, start, machine, saved: found.snapshot.map(file_of) };
     let clock = Clock::start();
-    let replica = Replica::new(settings(&config), restored, clock.now())?;
+    let opened = driver::open(&config, clock.now(), fresh_incarnation)?;
     let (jobs, queue) = Jobs::new();
     let parker = Parker::new();
-    let (snapshots, lock) = (found.snapshots, Arc::new(found.lock));
-    let snapshotter = Snapshotter { cluster, snapshots: snapshots.clone(), jobs: queue };
     let shared = Shared::new(Parts {
+        address: opened.address,
         clock,
-        limits: Limits {
-            max_request_bytes: config.max_request_bytes,
-            request_timeout: config.effective_request_timeout(),
-        },
-        mailbox: Mailbox::new(Bounds {
-            max_requests: config.max_pending_requests,
-            max_request_bytes: config.max_pending_bytes,
-            max_envelope_bytes: config.max_pending_bytes,
-        }),
-        replica,
-        log: Log::new(found.wal, snapshots, Arc::clone(&lock)),
+        limits: opened.limits,
+        mailbox: opened.mailbox,
+        driver: opened.driver,
+        log: Log::new(opened.log),
         jobs,
+        snapshots: opened.snapshots,
         transport,
         node_thread: parker.unparker().clone(),
     });
@@ -93,69 +49,10 @@ pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Open
         shared: Arc::new(shared),
         name: config.name,
         parker,
-        snapshotter,
-        patience: config.election_timeout / 2,
-        lock,
+        snapshotter: Snapshotter { worker: opened.worker, jobs: queue },
+        patience: opened.patience,
+        lock: opened.lock,
     })
-}
-
-fn open_storage(
-    config: &Config,
-    founding: &Founding,
-    genesis: &Genesis,
-) -> Result<storage::Opened> {
-    let vfs = config.files.0.clone().unwrap_or_else(|| Arc::new(Disk::new()));
-    let options = storage::Options {
-        data_dir: config.data_dir.clone(),
-        wal_dir: config.effective_wal_dir(),
-        segment_bytes: config.segment_bytes,
-        max_snapshots: config.max_snapshots,
-    };
-    if config.initial_state == InitialState::Existing && !storage::has_data(&*vfs, &options)? {
-        let dir = config.data_dir.display();
-        let text = format!("{dir} holds no member's data, and the initial state says it should");
-        return Err(Error::config(text));
-    }
-    let mark = genesis.mark.clone();
-    let hard_state = HardState { term: mark.term, commit: mark.index, ..HardState::default() };
-    let incarnation = fresh_incarnation()?;
-    let (cluster, node) = (founding.cluster, founding.node);
-    let boot = storage::Bootstrap { cluster, node, incarnation, mark, hard_state };
-    let found = storage::open(vfs, options, boot)?;
-    if let Some(torn) = &found.truncated {
-        let path = torn.path.display();
-        tracing::warn!(%path, torn.offset, torn.cause, "cut off a write that a crash interrupted");
-    }
-    Ok(found)
-}
-
-/// What every member of a new cluster begins with: the same on all of them, at the point
-/// (index 1, term 1), so that nobody can replay the log from nothing and find itself alone (R12).
-fn genesis(founding: &Founding) -> Genesis {
-    let members = founding.members.iter().map(|peer| Member {
-        id: peer.id,
-        name: peer.name.clone(),
-        address: peer.address.clone(),
-        incarnation: None,
-        learner: false,
-    });
-    let voters = founding.members.iter().map(|peer| peer.id).collect();
-    let conf = ConfState { voters, ..ConfState::default() };
-    let mark = SnapshotMark { index: Index::new(1), term: Term::new(1), conf };
-    Genesis { cluster: founding.cluster, members: members.collect(), mark }
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        tick: config.tick(),
-        heartbeat: config.heartbeat_interval,
-        election: config.election_timeout,
-        snapshot_count: config.snapshot_count,
-        snapshot_log_bytes: config.snapshot_log_bytes,
-        snapshot_catchup_entries: config.snapshot_catchup_entries,
-        max_message_bytes: config.max_message_bytes,
-        max_request_bytes: config.max_request_bytes,
-    }
 }
 
 /// A random number that no other data directory has.
@@ -168,11 +65,4 @@ fn fresh_incarnation() -> Result<Incarnation> {
             return Ok(Incarnation::new(random));
         }
     }
-}
-
-/// Differs from member to member and from boot to boot: it spreads elections and makes read
-/// rounds of one boot strangers to those of another.
-fn seed(config: &Config, me: &Me) -> u64 {
-    let seed = config.election_seed.unwrap_or_else(|| me.incarnation.get());
-    seed.wrapping_add(me.boot.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

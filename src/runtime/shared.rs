@@ -12,16 +12,16 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::{Address, Envelope};
-use crate::core::replica::io::Input;
+use crate::core::replica::io::{Input, Output, Persist};
+use crate::driver::{Driver, Host, Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
-use crate::ids::{NodeId, Term};
+use crate::ids::{Index, NodeId, Term};
+use crate::storage::Snapshots;
 use crate::time::Instant;
-use crate::transport::Transport;
+use crate::transport::{Lane, Peer, Transport};
 
 use super::clock::Clock;
-use super::driver::Driver;
-use super::mailbox::{Mailbox, Posted};
 use super::snapshotter::Jobs;
 use super::writer::Log;
 
@@ -33,12 +33,14 @@ const LINGER: Duration = Duration::from_micros(60);
 
 /// What a node is made of, before its threads run.
 pub(super) struct Parts {
+    pub(super) address: Address,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     pub(super) mailbox: Mailbox,
-    pub(super) replica: Replica,
+    pub(super) driver: Driver,
     pub(super) log: Log,
     pub(super) jobs: Jobs,
+    pub(super) snapshots: Snapshots,
     pub(super) transport: Box<dyn Transport>,
     pub(super) node_thread: Unparker,
 }
@@ -52,6 +54,7 @@ pub(super) struct Shared {
     pub(super) driver: Mutex<Driver>,
     pub(super) log: Log,
     pub(super) jobs: Jobs,
+    pub(super) snapshots: Snapshots,
     pub(super) transport: Box<dyn Transport>,
     pub(super) reader: Reader,
     /// Set once, when the node stops itself.
@@ -73,16 +76,18 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { clock, limits, mailbox, replica, log, jobs, transport, node_thread } = parts;
+        let Parts { address, clock, limits, mailbox, driver, log, jobs, snapshots, .. } = parts;
+        let Parts { transport, node_thread, .. } = parts;
         Self {
-            address: *replica.address(),
+            address,
             clock,
             limits,
             mailbox,
-            reader: replica.reader(),
-            driver: Mutex::new(Driver::new(replica)),
+            reader: driver.replica.reader(),
+            driver: Mutex::new(driver),
             log,
             jobs,
+            snapshots,
             transport,
             halted: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -128,14 +133,16 @@ impl Shared {
                 return self.abandon();
             }
             // What failed half-way must not be driven again, by nobody.
-            let turn = catch_unwind(AssertUnwindSafe(|| driver.turn(self)))
-                .unwrap_or_else(|panic| Err(panicked("driving the replica", &*panic)))
-                .map_err(|error| self.condemn(error));
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                driver.turn(self.clock.now(), &self.mailbox, &mut Hands(self))
+            }))
+            .unwrap_or_else(|panic| Err(panicked("driving the replica", &*panic)))
+            .map_err(|error| self.condemn(error));
             let wake_at = driver.replica.wake_at().nanos();
             self.wake_at.store(wake_at, Ordering::SeqCst);
             drop(driver);
             match turn {
-                Ok(answers) => answers.give(self),
+                Ok(answers) => answers.give(&self.mailbox),
                 Err(news) => return self.bury(news),
             }
             if wake_at < self.parked_until.load(Ordering::SeqCst) {
@@ -175,12 +182,6 @@ impl Shared {
     pub(super) fn unreachable(&self, peer: NodeId) {
         self.mailbox.hint(Input::Unreachable(peer));
         self.drive();
-    }
-
-    /// What callers and peers may see of the replica between turns.
-    pub(super) fn publish(&self, replica: &Replica) {
-        self.leads_alone.store(replica.leads_alone(), Ordering::Release);
-        self.term.store(replica.term().get(), Ordering::Release);
     }
 
     /// Whether nothing is decided or written any more.
@@ -225,7 +226,7 @@ impl Shared {
     pub(super) fn abandon(&self) {
         Mailbox::barrier();
         let Some(mut driver) = self.driver.try_lock() else { return };
-        let left = driver.abandon(self);
+        let left = driver.abandon(&self.mailbox);
         drop(driver);
         self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
         for (waiter, taken) in left {
@@ -269,6 +270,36 @@ impl Shared {
             *overdue = late;
             self.mailbox.report(Input::DiskOverdue(late));
         }
+    }
+}
+
+/// What a turn hands out goes to the node's queues and to the host.
+struct Hands<'a>(&'a Shared);
+
+impl Host for Hands<'_> {
+    fn publish(&mut self, replica: &Replica) {
+        self.0.leads_alone.store(replica.leads_alone(), Ordering::Release);
+        self.0.term.store(replica.term().get(), Ordering::Release);
+    }
+
+    fn send(&mut self, to: NodeId, lane: Lane, envelope: Bytes) {
+        self.0.transport.send(to, lane, envelope);
+    }
+
+    fn persist(&mut self, persist: Persist) {
+        self.0.log.push(persist);
+    }
+
+    fn release_log(&mut self, upto: Index) {
+        self.0.log.release(upto);
+    }
+
+    fn job(&mut self, job: Output) -> Result<()> {
+        self.0.jobs.hand_over(job)
+    }
+
+    fn members_changed(&mut self, peers: &[Peer]) {
+        self.0.transport.members_changed(peers);
     }
 }
 

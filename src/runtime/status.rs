@@ -125,7 +125,7 @@ impl Status {
             segments: log.segments,
             log_bytes: log.bytes,
             syncs: log.syncs,
-            snapshots: shared.log.snapshots.list().len() as u64,
+            snapshots: shared.snapshots.list().len() as u64,
             snapshot_index: replica.snapshot,
             pending_writes: replica.pending as u64,
             dropped_envelopes: shared.refused.load(Ordering::Relaxed)

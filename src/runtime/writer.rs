@@ -8,15 +8,15 @@
 //! Invariant: one holder at a time (`busy`), so batches reach the disk in the order in which the
 //! core asked for them, and a report says "this ticket and all before it".
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::replica::io::{Input, Persist};
+use crate::driver::LogEnd;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Index;
-use crate::storage::{DirLock, Snapshots, Stage, Wal, WalStats};
+use crate::storage::WalStats;
 use crate::time::Instant;
 
 use super::shared::Shared;
@@ -26,10 +26,7 @@ pub(super) struct Log {
     state: Mutex<State>,
     work: Condvar,
     /// `None` once the node is closed. Whoever writes holds the directory.
-    wal: Mutex<Option<(Wal, Arc<DirLock>)>>,
-    pub(super) snapshots: Snapshots,
-    /// The snapshot being received: the snapshot thread fills it, the log adopts it.
-    pub(super) stage: Mutex<Option<Stage>>,
+    end: Mutex<Option<LogEnd>>,
 }
 
 #[derive(Debug)]
@@ -46,22 +43,16 @@ struct State {
 }
 
 impl Log {
-    pub(super) fn new(wal: Wal, snapshots: Snapshots, lock: Arc<DirLock>) -> Self {
+    pub(super) fn new(end: LogEnd) -> Self {
         let state = State {
             queue: Vec::new(),
             release: None,
             busy: None,
             stopped: false,
             orphaned: false,
-            stats: wal.stats(),
+            stats: end.stats(),
         };
-        Self {
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            wal: Mutex::new(Some((wal, lock))),
-            snapshots,
-            stage: Mutex::new(None),
-        }
+        Self { state: Mutex::new(state), work: Condvar::new(), end: Mutex::new(Some(end)) }
     }
 
     /// Queues one hand-over. Whoever drives sees to it that somebody takes it.
@@ -95,15 +86,14 @@ impl Log {
     /// Gives the log up: its files are closed. Whoever is in the disk at the deadline does it
     /// when the disk lets go.
     pub(super) fn close(&self, deadline: Duration) -> Result<()> {
-        let Some(mut wal) = self.wal.try_lock_for(deadline) else {
+        let Some(mut end) = self.end.try_lock_for(deadline) else {
             self.state.lock().orphaned = true;
             // It may have let go in between.
-            drop(self.wal.try_lock().map(|mut wal| wal.take()));
+            drop(self.end.try_lock().map(|mut end| end.take()));
             let text = format!("a write to the log did not end within {deadline:?}");
             return Err(Error::new(Kind::Timeout, text));
         };
-        *wal = None;
-        *self.stage.lock() = None;
+        *end = None;
         Ok(())
     }
 
@@ -137,12 +127,9 @@ impl Log {
             state.release.take()
         };
         let mut stats = None;
-        if let Some((wal, _)) = self.wal.lock().as_mut() {
-            if let Some(upto) = release {
-                wal.release(upto)?;
-            }
-            wal.prepare()?;
-            stats = Some(wal.stats());
+        if let Some(end) = self.end.lock().as_mut() {
+            end.housekeep(release)?;
+            stats = Some(end.stats());
         }
         let mut state = self.state.lock();
         state.busy = None;
@@ -175,7 +162,7 @@ impl Log {
             (state.stopped || state.release.is_some(), state.orphaned)
         };
         if orphaned {
-            *self.wal.lock() = None;
+            *self.end.lock() = None;
         }
         if more {
             self.work.notify_one();
@@ -188,22 +175,12 @@ impl Log {
     }
 
     fn write(&self, batch: &[Persist]) -> Result<WalStats> {
-        let mut wal = self.wal.lock();
-        let Some((wal, _)) = wal.as_mut() else {
+        let mut end = self.end.lock();
+        let Some(end) = end.as_mut() else {
             return Err(Error::new(Kind::Closed, "the log is closed"));
         };
-        for persist in batch {
-            if let Some(mark) = &persist.install {
-                let Some(stage) = self.stage.lock().take() else {
-                    return Err(Error::corrupt("the snapshot to install is not there"));
-                };
-                self.snapshots.adopt(stage)?;
-                wal.install(mark)?;
-            }
-            wal.append(&persist.entries, persist.hard_state.as_ref())?;
-        }
-        wal.sync()?;
-        Ok(wal.stats())
+        end.write(batch)?;
+        Ok(end.stats())
     }
 }
 

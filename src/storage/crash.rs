@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use super::memory::{Draws, Memory, Plan};
 use super::tests::{boot, entry, genesis, head, mark, open_in, sections};
 use super::*;
+use crate::sim::dice::{Dice, Seed};
+use crate::sim::disk::{MemoryDisk, Plan};
 
 /// What a log says: the twin of the real one.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +45,14 @@ impl Model {
         let commit = self.hard_state.commit.min(self.last().0).max(found.mark.index);
         self.term(found.mark.index) == Some(found.mark.term)
             && rest.eq(found.entries.iter())
-            && found.hard_state == HardState { commit, ..self.hard_state }
+            && found.hard_state == HardState { commit, ..self.recorded() }
+    }
+
+    /// Of a batch of entries and the term that they raise, the entries may be all that was kept.
+    fn recorded(&self) -> HardState {
+        let (_, term) = self.last();
+        let raised = HardState { term, vote: NodeId::new(0), ..self.hard_state };
+        if self.hard_state.term < term { raised } else { self.hard_state }
     }
 }
 
@@ -65,12 +73,17 @@ impl Found {
             snapshots: opened.snapshots.list(),
         }
     }
+
+    fn last(&self) -> (Index, Term) {
+        let last = self.entries.last();
+        last.map_or((self.mark.index, self.mark.term), |entry| (entry.index, entry.term))
+    }
 }
 
-/// A node and its twin. Everything it does follows from the draws.
+/// A node and its twin. Everything it does follows from the dice.
 struct Harness {
-    memory: Memory,
-    draws: Draws,
+    memory: MemoryDisk,
+    dice: Dice,
     opened: Option<Opened>,
     /// What was handed over, record by record: the first is durable, the others may be.
     states: Vec<Model>,
@@ -83,8 +96,8 @@ struct Harness {
 impl Harness {
     fn new(seed: u64) -> Self {
         Self {
-            memory: Memory::new(),
-            draws: Draws::new(seed),
+            memory: MemoryDisk::new(),
+            dice: Dice::new(Seed::new(seed)),
             opened: None,
             states: vec![Model::new()],
             commit: genesis().index,
@@ -105,9 +118,12 @@ impl Harness {
         let opened = open_in(&self.memory)?;
         let found = Found::new(&opened);
         let state = self.states.iter().rev().find(|state| state.explains(&found));
-        let Some(state) = state.cloned() else {
+        let Some(mut state) = state.cloned() else {
             panic!("found {found:#?}\nexpected one of {:#?}", self.states);
         };
+        let (index, term) = found.last();
+        assert!(found.hard_state.term >= term, "{:?} behind entry {index}", found.hard_state);
+        state.hard_state = state.recorded();
         assert!(found.mark.index >= self.snapshot, "{:?} before {}", found.mark, self.snapshot);
         assert!(found.snapshots.len() <= 3, "{:?}", found.snapshots);
         for info in found.snapshots.iter().filter(|info| info.mark.index >= found.mark.index) {
@@ -124,7 +140,7 @@ impl Harness {
     }
 
     fn step(&mut self) -> Result<()> {
-        match self.draws.below(12) {
+        match self.dice.below(12) {
             0..=3 => self.append(),
             4 => self.replace(),
             5 => self.vote(),
@@ -132,7 +148,7 @@ impl Harness {
             8 => self.write_snapshot(),
             9 => self.install(),
             10 => self.opened.as_mut().unwrap().wal.release(self.snapshot),
-            _ => match self.draws.below(3) {
+            _ => match self.dice.below(3) {
                 0 => self.reopen(),
                 _ => self.opened.as_mut().unwrap().wal.prepare(),
             },
@@ -154,9 +170,9 @@ impl Harness {
 
     fn some_entries(&mut self, from: u64, term: u64) -> Vec<Entry> {
         let lens = [0, 20, 300, 470, 504, 1100, 5000];
-        let count = 1 + self.draws.below(4) as u64;
+        let count = 1 + self.dice.below(4);
         (from..from + count)
-            .map(|index| entry(index, term, lens[self.draws.below(lens.len())]))
+            .map(|index| entry(index, term, lens[self.dice.place(lens.len())]))
             .collect()
     }
 
@@ -165,15 +181,15 @@ impl Harness {
         let entries = self.some_entries(last.get() + 1, term.get());
         let mut state = self.newest().hard_state;
         state.commit = self.commit;
-        let state = (self.draws.below(2) == 0).then_some(state);
+        let state = (self.dice.below(2) == 0).then_some(state);
         self.hand_over(&entries, state)
     }
 
     /// A new leader replaces what is not committed.
     fn replace(&mut self) -> Result<()> {
         let (last, term) = self.newest().last();
-        let open = (last.get() - self.commit.get()) as usize;
-        let from = last.get() + 1 - self.draws.below(open + 1) as u64;
+        let open = last.get() - self.commit.get();
+        let from = last.get() + 1 - self.dice.below(open + 1);
         let entries = self.some_entries(from, term.get() + 1);
         let state = HardState { term: Term::new(term.get() + 1), ..self.newest().hard_state };
         self.hand_over(&entries, Some(state))
@@ -181,7 +197,7 @@ impl Harness {
 
     fn vote(&mut self) -> Result<()> {
         let mut state = self.newest().hard_state;
-        state.vote = NodeId::new(self.draws.below(5) as u64);
+        state.vote = NodeId::new(self.dice.below(5));
         self.hand_over(&[], Some(state))
     }
 
@@ -189,7 +205,7 @@ impl Harness {
         self.opened.as_mut().unwrap().wal.sync()?;
         self.synced();
         let (last, commit) = (self.newest().last().0.get(), self.commit.get());
-        self.commit = Index::new(commit + self.draws.below((last - commit + 1) as usize) as u64);
+        self.commit = Index::new(commit + self.dice.below(last - commit + 1));
         Ok(())
     }
 
@@ -208,8 +224,8 @@ impl Harness {
     /// A snapshot arrives from a leader that is far ahead.
     fn install(&mut self) -> Result<()> {
         let (last, term) = self.newest().last();
-        let at = mark(last.get() + 1 + self.draws.below(9) as u64, term.get() + 1);
-        let other = Memory::new();
+        let at = mark(last.get() + 1 + self.dice.below(9), term.get() + 1);
+        let other = MemoryDisk::new();
         let sender = open_in(&other)?.snapshots;
         let info = sender.write(&head(at.index.get(), at.term.get()), sections(at.index.get()))?;
         let opened = self.opened.as_mut().unwrap();
@@ -279,19 +295,19 @@ fn power_failures_lose_nothing_that_was_synced() {
             node.memory.plan(Plan::StopAt(stop));
             let _ = node.run(steps);
             node.opened = None;
-            let mut draws = Draws::new(seed << 32 | stop);
-            node.memory.crash(&mut draws);
+            let mut dice = Dice::new(Seed::new(seed << 32 | stop));
+            node.memory.crash(&mut dice);
             // Opening is stopped too, by a power failure or by a kill, before it succeeds.
             for _ in 0..2 {
-                node.memory.plan(Plan::StopAt(draws.below(40) as u64));
+                node.memory.plan(Plan::StopAt(dice.below(40)));
                 let opened = open_in(&node.memory);
                 if let Err(error) = opened {
                     assert!(error.is_io(), "seed {seed} stop {stop}: {error}");
                 }
-                if draws.below(2) == 0 {
+                if dice.below(2) == 0 {
                     node.memory.kill();
                 } else {
-                    node.memory.crash(&mut draws);
+                    node.memory.crash(&mut dice);
                 }
             }
             node.memory.plan(Plan::Nothing);
@@ -326,10 +342,10 @@ fn a_failed_operation_stops_the_log_and_loses_nothing_that_was_synced() {
                 assert!(opened.wal.sync().unwrap_err().is_halted());
                 assert!(opened.wal.release(last.0).unwrap_err().is_halted());
             }
-            let mut draws = Draws::new(seed << 32 | fail);
-            match draws.below(2) {
+            let mut dice = Dice::new(Seed::new(seed << 32 | fail));
+            match dice.below(2) {
                 0 => node.memory.kill(),
-                _ => node.memory.crash(&mut draws),
+                _ => node.memory.crash(&mut dice),
             }
             node.memory.plan(Plan::Nothing);
             let opened = node.open();
@@ -350,7 +366,7 @@ fn at_rest(seed: u64) -> Harness {
 }
 
 /// Opens a damaged copy: it must be refused by naming the file and an offset, or be whole.
-fn open_damaged(node: &Harness, memory: &Memory, path: &Path, what: &str) {
+fn open_damaged(node: &Harness, memory: &MemoryDisk, path: &Path, what: &str) {
     match open_in(memory) {
         Ok(opened) => {
             let found = Found::new(&opened);
@@ -370,16 +386,16 @@ fn open_damaged(node: &Harness, memory: &Memory, path: &Path, what: &str) {
 fn a_changed_bit_is_never_a_shorter_log() {
     for seed in seeds(12) {
         let node = at_rest(seed);
-        let mut draws = Draws::new(seed);
+        let mut dice = Dice::new(Seed::new(seed));
         for path in node.memory.paths() {
-            let len = node.memory.edit(&path, |bytes| bytes.len());
+            let len = node.memory.look(&path, <[u8]>::len).unwrap();
             let head = if len > 0 { 5200.min(len) } else { continue };
             for round in 0..150 {
                 let memory = node.memory.fork();
                 // Most of a fresh segment is zeros: aim at the head every other time.
-                let at = draws.below(if round % 2 == 0 { head } else { len });
-                let bit = draws.below(8);
-                memory.edit(&path, |bytes| bytes[at] ^= 1 << bit);
+                let at = dice.place(if round % 2 == 0 { head } else { len });
+                let bit = dice.below(8);
+                memory.edit(&path, |bytes| bytes[at] ^= 1 << bit).unwrap();
                 let what = format!("seed {seed}: bit {bit} of byte {at} of {}", path.display());
                 open_damaged(&node, &memory, &path, &what);
             }
@@ -391,16 +407,17 @@ fn a_changed_bit_is_never_a_shorter_log() {
 fn a_sector_or_a_piece_gone_bad_is_never_a_shorter_log() {
     for seed in seeds(12) {
         let node = at_rest(seed);
-        let mut draws = Draws::new(seed);
+        let mut dice = Dice::new(Seed::new(seed));
         for path in node.memory.paths() {
-            let len = node.memory.edit(&path, |bytes| bytes.len());
+            let len = node.memory.look(&path, <[u8]>::len).unwrap();
             for _ in 0..100.min(len) {
                 let memory = node.memory.fork();
-                let at = draws.below(len);
-                let until = len.min(at + 1 + draws.below(3000));
-                memory.edit(&path, |bytes| {
-                    bytes[at..until].iter_mut().for_each(|byte| *byte = draws.below(256) as u8);
+                let at = dice.place(len);
+                let until = len.min(at + 1 + dice.place(3000));
+                let edited = memory.edit(&path, |bytes| {
+                    bytes[at..until].iter_mut().for_each(|byte| *byte = dice.below(256) as u8);
                 });
+                edited.unwrap();
                 let what = format!("seed {seed}: {at}..{until} of {}", path.display());
                 open_damaged(&node, &memory, &path, &what);
             }

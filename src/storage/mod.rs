@@ -49,9 +49,6 @@ mod identity;
 mod lock;
 mod mark;
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "small numbers that were drawn")]
-mod memory;
-#[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers that were written down")]
 #[expect(clippy::disallowed_methods, reason = "reads the repository's own files")]
 mod script;

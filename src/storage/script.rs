@@ -20,21 +20,23 @@ use std::str::FromStr;
 
 use goldenscript::{ArgumentConsumer, Command, Context};
 
-use super::memory::{Draws, Memory, Plan};
 use super::tests::{boot, entry, head, mark, open_in, options, sections};
 use super::*;
+use crate::sim::dice::{Dice, Seed};
+use crate::sim::disk::{MemoryDisk, Plan};
 
 type Outcome<T = String> = std::result::Result<T, Box<dyn StdError>>;
 
 struct Runner {
-    memory: Memory,
+    memory: MemoryDisk,
     options: Options,
     opened: Option<Opened>,
     stage: Option<Stage>,
 }
 
 fn run(path: &Path) {
-    let (memory, options) = (Memory::new(), options(Path::new("data")));
+    let (memory, options) = (MemoryDisk::new(), options(Path::new("data")));
+    memory.record();
     let mut runner = Runner { memory, options, opened: None, stage: None };
     goldenscript::run(&mut runner, path).unwrap();
 }
@@ -210,7 +212,7 @@ impl Runner {
         args: &mut ArgumentConsumer<'_>,
     ) -> Outcome<Result<String>> {
         let (index, term) = (pos(args)?, key(args, "term", 1)?);
-        let sender = open_in(&Memory::new())?.snapshots;
+        let sender = open_in(&MemoryDisk::new())?.snapshots;
         let info = sender.write(&head(index, term), sections(index))?;
         let upto = key(args, "upto", info.file_bytes)?;
         let hash = key(args, "hash", info.hash)?;
@@ -245,7 +247,7 @@ impl Runner {
             _ => {
                 (self.opened, self.stage) = (None, None);
                 match args.take_key("seed") {
-                    Some(seed) => self.memory.crash(&mut Draws::new(seed.parse()?)),
+                    Some(seed) => self.memory.crash(&mut Dice::new(Seed::new(seed.parse()?))),
                     None if name == "kill" => self.memory.kill(),
                     None => self.memory.lose(),
                 }
@@ -259,7 +261,7 @@ impl Runner {
         if name == "ls" {
             let mut text = String::new();
             for path in self.memory.paths() {
-                let len = self.memory.edit(&path, |bytes| bytes.len());
+                let len = self.memory.look(&path, <[u8]>::len)?;
                 writeln!(text, "{} {len}", path.display())?;
             }
             return Ok(Ok(text));
@@ -275,7 +277,7 @@ impl Runner {
             |bytes| {
                 if name == "cut" { bytes.truncate(at) } else { bytes[at] ^= 1 }
             },
-        );
+        )?;
         Ok(Ok(String::new()))
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::memory::Memory;
 use super::*;
 use crate::entry::{ConfState, EntryKind, Section};
 use crate::ids::Revision;
+use crate::sim::MemoryDisk;
 
 pub(super) fn options(data_dir: &Path) -> Options {
     Options {
@@ -60,7 +60,7 @@ pub(super) fn sections(index: u64) -> impl Iterator<Item = Result<Section>> {
     (0..3).map(move |kind| Ok(Section { kind, bytes: Bytes::from(vec![index as u8; 400]) }))
 }
 
-pub(super) fn open_in(memory: &Memory) -> Result<Opened> {
+pub(super) fn open_in(memory: &MemoryDisk) -> Result<Opened> {
     open(Arc::new(memory.clone()), options(Path::new("data")), boot())
 }
 
@@ -164,7 +164,7 @@ fn what_the_system_refuses_is_an_io_error() {
 /// `BST-12`: a first sector keeps its shape (magic, version, stamp) in every version.
 #[test]
 fn a_newer_format_is_refused_as_such() {
-    let memory = Memory::new();
+    let memory = MemoryDisk::new();
     let mut opened = open_in(&memory).unwrap();
     opened.wal.append(&[entry(2, 1, 9)], None).unwrap();
     opened.wal.sync().unwrap();
@@ -172,7 +172,7 @@ fn a_newer_format_is_refused_as_such() {
     drop(opened);
     for path in memory.paths() {
         let memory = memory.fork();
-        memory.edit(&path, |bytes| {
+        let edited = memory.edit(&path, |bytes| {
             bytes[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
             if path.extension().is_some_and(|kind| kind == "snap") {
                 let crc = crate::codec::checksum(0, &bytes[..20]);
@@ -182,6 +182,7 @@ fn a_newer_format_is_refused_as_such() {
                 bytes[..sector::SECTOR_BYTES].copy_from_slice(&sector);
             }
         });
+        edited.unwrap();
         let error = open_in(&memory).err().unwrap();
         assert!(error.is_newer_format(), "{}: {error}", path.display());
         let name = path.display().to_string();
@@ -191,13 +192,13 @@ fn a_newer_format_is_refused_as_such() {
 
 #[test]
 fn another_incarnation_of_a_member_is_foreign() {
-    let (memory, other) = (Memory::new(), Memory::new());
+    let (memory, other) = (MemoryDisk::new(), MemoryDisk::new());
     drop(open_in(&memory).unwrap());
     let boot = Bootstrap { incarnation: Incarnation::new(9), ..boot() };
     drop(open(Arc::new(other.clone()), options(Path::new("data")), boot).unwrap());
     let path = Path::new("data/identity");
-    let identity = other.edit(path, |bytes| bytes.clone());
-    memory.edit(path, |bytes| *bytes = identity);
+    let identity = other.look(path, <[u8]>::to_vec).unwrap();
+    memory.edit(path, |bytes| *bytes = identity).unwrap();
     let error = open_in(&memory).err().unwrap();
     assert!(error.is_foreign(), "{error}");
 }

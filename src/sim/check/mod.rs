@@ -1,7 +1,17 @@
 //! Judges: each knows a promise, and nothing of the code that keeps it.
 //!
-//! Those here look at the [`History`] alone: what clients asked, what they were told, and in which
-//! order that happened. Each finds one kind of lie.
+//! Some look at members, which they are shown as things happen ([`Seen`](super::seen::Seen)), and
+//! compare them with each other, with their own past, and with their disks:
+//!
+//! ```text
+//!   log.rs      logs, terms and leaders: what raft promises
+//!   durable.rs  what counts is on a quorum's disks, and is found again
+//!   state.rs    members that have applied the same entries are the same (INV-11)
+//!   bounds.rs   nothing grows without bound
+//! ```
+//!
+//! Others look at the [`History`] alone, when all is over: what clients asked, what they were told,
+//! and in which order that happened. Each finds one kind of lie:
 //!
 //! ```text
 //!   model.rs    what the store is meant to be: one object, one call at a time
@@ -11,7 +21,20 @@
 //!   once.rs     is what the store holds in the end what was written, all of it and once? (INV-6)
 //! ```
 //!
-//! By example. Two clients, one key; time goes to the right:
+//! # By example
+//!
+//! Three members; `D` is a sync, `>` a turn, `|` the end of a boot:
+//!
+//! ```text
+//!   1   > leads term 2, has 5     D 5     > commits 5
+//!   2          > has 5     D 5  > |                        opens with 5, or durable.rs complains
+//!   3                 > has 5               > commits 5
+//!                                           ▲
+//!                 durable.rs: 5 is on the disks of 1 and 2, two of three; 3 may still lose it
+//!                 log.rs: 5 is what 1 committed; whoever leads from now on must have it
+//! ```
+//!
+//! Two clients, one key; time goes to the right:
 //!
 //! ```text
 //!   client 1   |-- put a=1 --> revision 2 --|       |-- get a --> 1, revision 2 --|
@@ -25,28 +48,59 @@
 //!
 //! # What holds
 //!
+//! - A member is shown after each turn, before anything of what it decided has left it; its disk
+//!   when a sync has returned, before the member is told; and when it opens, before its first turn.
+//!   The judges rely on that order: an effect is never shown before its cause.
+//! - Each turn costs what has changed, not what there is: judges look on at every turn of every
+//!   member of every simulation.
 //! - A judge that complains is right: what it complains about cannot be explained at all. One that
-//!   is silent has found an order that it can show ([`Witness`](linear::Witness)).
+//!   is silent about a history has found an order that it can show ([`Witness`](linear::Witness)).
 //! - Where neither could be found within bounds the verdict is *undecided*, and says so: it is
 //!   never passed off as one of the others.
-//! - A complaint names the calls that show it, as few as it can, and the two orders that clash.
-//! - Judges are deterministic: the same history gives the same words.
+//! - A complaint names what shows it, as little as it can: members, entries and terms, or calls and
+//!   the two orders that clash.
+//! - Judges are deterministic: the same run gives the same words.
 //!
 //! # What is not here
 //!
-//! What clients cannot see: logs, terms, disks, queues.
+//! Messages: what a member says before its disk can vouch for it is caught by what others make of
+//! it, a commit or a vote that no quorum of disks has. Whether anything *happens* at all: the run
+//! sees to that.
 
+mod ballot;
+mod bounds;
+mod durable;
 pub(crate) mod linear;
+mod log;
 pub(crate) mod model;
 pub(crate) mod once;
 #[cfg(test)]
+mod rehearsal;
+mod row;
+#[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod serial;
+mod state;
 
 use std::fmt;
 
+use self::bounds::BoundsJudge;
+use self::durable::DurableJudge;
 use self::linear::Witness;
+use self::log::LogJudge;
+use self::state::StateJudge;
 use super::history::{CallId, History};
+use super::seen::Judge;
+
+/// Those that look at members: every simulated cluster has them.
+pub(super) fn protocol() -> Vec<Box<dyn Judge>> {
+    vec![
+        Box::new(LogJudge::default()),
+        Box::new(DurableJudge::default()),
+        Box::new(StateJudge::default()),
+        Box::new(BoundsJudge::default()),
+    ]
+}
 
 /// A promise that was broken, and what shows it.
 #[derive(Clone, Debug)]

@@ -3,13 +3,13 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use super::super::memory::Memory;
 use super::super::tests::{head, open_in, sections};
 use super::*;
+use crate::sim::MemoryDisk;
 
 /// Reads a file of these bytes as a snapshot, to its end.
 fn read(bytes: &[u8]) -> Result<(SnapshotHead, Vec<Section>)> {
-    let (memory, path) = (Memory::new(), Path::new("file"));
+    let (memory, path) = (MemoryDisk::new(), Path::new("file"));
     let file = memory.open(path, OpenMode::Create).unwrap();
     file.write_at(0, bytes).unwrap();
     let (head, sections) = file::open(file, path)?;
@@ -17,7 +17,7 @@ fn read(bytes: &[u8]) -> Result<(SnapshotHead, Vec<Section>)> {
 }
 
 fn whole() -> Vec<u8> {
-    let memory = Memory::new();
+    let memory = MemoryDisk::new();
     let snapshots = open_in(&memory).unwrap().snapshots;
     snapshots.write(&head(5, 1), sections(5)).unwrap();
     snapshots.read_at(Index::new(5), 0, usize::MAX).unwrap().to_vec()
@@ -40,7 +40,7 @@ fn every_changed_bit_and_every_lost_end_is_noticed() {
 
 #[test]
 fn sections_beyond_the_bounds_are_refused_before_they_are_written() {
-    let snapshots = open_in(&Memory::new()).unwrap().snapshots;
+    let snapshots = open_in(&MemoryDisk::new()).unwrap().snapshots;
     let section = |kind, len| Section { kind, bytes: BytesMut::zeroed(len).freeze() };
     for section in [section(255, 0), section(1, file::MAX_SECTION_BYTES + 1)] {
         let error = snapshots.write(&head(5, 1), [Ok(section)].into_iter()).unwrap_err();
@@ -51,7 +51,7 @@ fn sections_beyond_the_bounds_are_refused_before_they_are_written() {
 
 #[test]
 fn pieces_that_do_not_fit_are_refused() {
-    let snapshots = open_in(&Memory::new()).unwrap().snapshots;
+    let snapshots = open_in(&MemoryDisk::new()).unwrap().snapshots;
     let key = StageKey { index: Index::new(9), term: Term::new(1), file_bytes: 100, hash: 0 };
     let mut stage = snapshots.stage(key).unwrap();
     stage.write(0, &[1; 40]).unwrap();

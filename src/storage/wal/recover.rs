@@ -19,7 +19,8 @@ use super::scan::{End, Scan};
 use super::segment::{self, Head, Tail};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Result};
-use crate::ids::{Index, Term};
+use crate::ids::{Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::vfs::{OpenMode, Vfs};
 
 /// A segment that was read to its seal.
@@ -170,6 +171,17 @@ impl Log {
         self.entries.last().map_or(self.floor, |entry| (entry.index, entry.term))
     }
 
+    /// As recorded, but not of a term before the last entry's. Entries stand before the hard state
+    /// that came with them, so a torn batch may have left one without the other; and nobody has
+    /// been told of a vote in a term that was never durable.
+    fn hard_state(&self) -> HardState {
+        let (_, term) = self.last();
+        if self.hard_state.term >= term {
+            return self.hard_state;
+        }
+        HardState { term, vote: NodeId::default(), ..self.hard_state }
+    }
+
     /// Adds a record of a segment that begins behind `before`; an error says what it breaks.
     fn take(&mut self, record: Record, before: (Index, Term)) -> Result<(), String> {
         match record {
@@ -232,8 +244,12 @@ impl Log {
         }
     }
 
-    fn finish(self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+    fn finish(mut self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+        if planted(Bug::LoseLastEntry) {
+            self.entries.pop();
+        }
         let last_entry = self.last();
+        let hard_state = self.hard_state();
         let base = self.base.ok_or_else(|| {
             Error::corrupt(format!("the log in {} has no beginning", dir.display()))
         })?;
@@ -256,7 +272,7 @@ impl Log {
             floor: self.floor,
             last: last_entry,
             entries: self.entries,
-            hard_state: self.hard_state,
+            hard_state,
             sealed: segments.into_iter().map(Sealed::from).collect(),
             open: open.map(|open| (open.path, open.end.tail)),
             next_sequence,
@@ -313,6 +329,21 @@ mod tests {
         // And again, further back.
         take(&mut log, at(20, 4)).unwrap();
         assert_eq!((log.floor.0, log.last()), (Index::new(19), at(20, 4)));
+    }
+
+    /// DUR-11: a leader's first entries and the term that they raise are one batch; power failed
+    /// between the two.
+    #[test]
+    fn a_term_is_not_lost_while_its_entries_are_there() {
+        let (term, vote, commit) = (Term::new(2), NodeId::new(3), Index::new(39));
+        let before = HardState { term, vote, commit };
+        let mut log = log();
+        log.take(Record::HardState(before), BEFORE).unwrap();
+        take(&mut log, at(40, 2)).unwrap();
+        assert_eq!(log.hard_state(), before);
+        take(&mut log, at(41, 5)).unwrap();
+        let raised = HardState { term: Term::new(5), vote: NodeId::default(), commit };
+        assert_eq!(log.hard_state(), raised);
     }
 
     #[test]

@@ -1,25 +1,25 @@
 //! Driving the replica: one turn takes what waits, decides it, and hands the consequences out.
 //!
-//! Exactly one thread drives at a time, and it may be any: whoever has put something into the
-//! mailbox tries for the driver, and if another thread has it, that one will find what was put
-//! there before it goes (the mailbox's fences see to that). So a lone caller's write, a peer's
-//! envelope and the end of a sync are each decided on the thread that brought them, without
-//! waking another, which costs a quarter of a sync (`docs/decisions/0003`).
-//!
 //! No turn waits for a disk. A turn is short: its length is bounded by what the mailbox holds.
+
+use bytes::Bytes;
 
 use crate::core::machine::Outcome;
 use crate::core::replica::Replica;
-use crate::core::replica::io::{Answer, Input, Output, Token};
+use crate::core::replica::io::{Answer, Input, Output, Persist, Token};
+#[cfg(feature = "sim")]
+use crate::core::replica::sizes::Size;
 use crate::error::{Error, Result};
 use crate::gate::{Reply, Request};
+use crate::ids::{Index, NodeId};
+use crate::time::Instant;
+use crate::transport::{Lane, Peer};
 
-use super::mailbox::{Batch, Posted};
-use super::shared::Shared;
+use super::mailbox::{Batch, Mailbox, Posted};
 
 /// Who waits for an answer.
 #[derive(Debug)]
-pub(super) enum Waiter {
+pub(crate) enum Waiter {
     /// With the bytes that the mailbox counts for it.
     Write(Reply<Outcome>, usize),
     Done(Reply<()>),
@@ -36,7 +36,7 @@ impl From<Request> for Waiter {
 
 impl Waiter {
     /// The bytes that the mailbox counts for it.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Write(_, bytes) => *bytes,
             Self::Done(_) => 0,
@@ -45,7 +45,7 @@ impl Waiter {
 
     /// Tells the caller that no answer will come. A write that a turn has taken may have happened
     /// all the same.
-    pub(super) fn fail(self, error: Error, taken: bool) {
+    pub(crate) fn fail(self, error: Error, taken: bool) {
         match self {
             Self::Write(reply, _) => {
                 let error = if taken { error.with_unknown_outcome() } else { error };
@@ -56,9 +56,28 @@ impl Waiter {
     }
 }
 
+/// What a turn hands out, and to whom: a runtime. None of it may wait.
+pub(crate) trait Host {
+    /// What callers and peers may see of the replica from here on.
+    fn publish(&mut self, replica: &Replica);
+
+    fn send(&mut self, to: NodeId, lane: Lane, envelope: Bytes);
+
+    /// For [`LogEnd::write`](super::LogEnd::write), in the order of the calls.
+    fn persist(&mut self, persist: Persist);
+
+    /// For [`LogEnd::housekeep`](super::LogEnd::housekeep).
+    fn release_log(&mut self, upto: Index);
+
+    /// For [`Worker::work`](super::Worker::work), in the order of the calls.
+    fn job(&mut self, job: Output) -> Result<()>;
+
+    fn members_changed(&mut self, peers: &[Peer]);
+}
+
 /// The replica and the callers it owes answers.
-pub(super) struct Driver {
-    pub(super) replica: Replica,
+pub(crate) struct Driver {
+    pub(crate) replica: Replica,
     waiters: Vec<Option<Waiter>>,
     /// Places in `waiters` that are free.
     free: Vec<usize>,
@@ -68,10 +87,10 @@ pub(super) struct Driver {
 }
 
 /// Answers that leave with whoever drove.
-pub(super) struct Answers(Vec<(Waiter, Answer)>);
+pub(crate) struct Answers(Vec<(Waiter, Answer)>);
 
 impl Driver {
-    pub(super) fn new(replica: Replica) -> Self {
+    pub(crate) fn new(replica: Replica) -> Self {
         Self {
             replica,
             waiters: Vec::new(),
@@ -82,9 +101,13 @@ impl Driver {
     }
 
     /// One turn. An error halts the node.
-    pub(super) fn turn(&mut self, shared: &Shared) -> Result<Answers> {
-        let now = shared.clock.now();
-        shared.mailbox.take(&mut self.batch);
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        mailbox: &Mailbox,
+        host: &mut impl Host,
+    ) -> Result<Answers> {
+        mailbox.take(&mut self.batch);
         // What is durable first (R3), then what the others say, then new work.
         while let Some(report) = self.batch.reports.pop_front() {
             self.replica.handle(now, report)?;
@@ -99,26 +122,34 @@ impl Driver {
         self.replica.handle(now, Input::Time)?;
         while let Some(output) = self.replica.poll()? {
             // Before anything leaves: what is sent may make another member answer callers.
-            shared.publish(&self.replica);
-            self.obey(output, shared)?;
+            host.publish(&self.replica);
+            self.obey(output, host)?;
         }
-        shared.publish(&self.replica);
+        host.publish(&self.replica);
         Ok(Answers(std::mem::take(&mut self.answers)))
     }
 
     /// Every caller that is still owed an answer, and whether a turn has taken the request: for a
     /// node that ends.
-    pub(super) fn abandon(&mut self, shared: &Shared) -> Vec<(Waiter, bool)> {
+    pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Vec<(Waiter, bool)> {
         let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
         let taken = self.waiters.drain(..).flatten().chain(answers);
         let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
         let mut waiting = std::mem::take(&mut self.batch).requests;
-        shared.mailbox.take(&mut self.batch);
+        mailbox.take(&mut self.batch);
         waiting.append(&mut self.batch.requests);
         self.batch = Batch::default();
         left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
         left
+    }
+
+    /// How much there is of what has a bound, between two turns; the replica's part aside.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, mailbox: &Mailbox, out: &mut Vec<Size>) {
+        mailbox.sizes(out);
+        out.push(Size::new("callers owed an answer", self.waiters.len(), mailbox.max_requests()));
+        out.push(Size::new("answers not given", self.answers.len(), 0));
     }
 
     fn admit(&mut self, posted: Posted) -> Input {
@@ -148,10 +179,10 @@ impl Driver {
         Token(place as u64)
     }
 
-    fn obey(&mut self, output: Output, shared: &Shared) -> Result<()> {
+    fn obey(&mut self, output: Output, host: &mut impl Host) -> Result<()> {
         match output {
-            Output::Send { to, lane, envelope } => shared.transport.send(to, lane, envelope),
-            Output::Persist(persist) => shared.log.push(persist),
+            Output::Send { to, lane, envelope } => host.send(to, lane, envelope),
+            Output::Persist(persist) => host.persist(persist),
             Output::Reply { token, answer } => {
                 let place = usize::try_from(token.0).unwrap_or(usize::MAX);
                 let waiter = self.waiters.get_mut(place).and_then(Option::take);
@@ -160,9 +191,9 @@ impl Driver {
                     self.answers.push((waiter, answer));
                 }
             }
-            Output::Members(peers) => shared.transport.members_changed(&peers),
-            Output::ReleaseLog(upto) => shared.log.release(upto),
-            job => shared.jobs.hand_over(job)?,
+            Output::Members(peers) => host.members_changed(&peers),
+            Output::ReleaseLog(upto) => host.release_log(upto),
+            job => host.job(job)?,
         }
         Ok(())
     }
@@ -170,12 +201,12 @@ impl Driver {
 
 impl Answers {
     /// Gives them out. The driver must have been let go.
-    pub(super) fn give(self, shared: &Shared) {
+    pub(crate) fn give(self, mailbox: &Mailbox) {
         if self.0.is_empty() {
             return;
         }
         let bytes = self.0.iter().map(|(waiter, _)| waiter.bytes()).sum();
-        shared.mailbox.answered(self.0.len(), bytes);
+        mailbox.answered(self.0.len(), bytes);
         for (waiter, answer) in self.0 {
             // A caller that has gone away does not want to know.
             match (waiter, answer) {

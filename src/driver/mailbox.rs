@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 
 use crate::core::replica::envelope::Envelope;
 use crate::core::replica::io::Input;
+#[cfg(feature = "sim")]
+use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Request;
 
@@ -21,9 +23,9 @@ const BUSY_CALLS: u32 = 32;
 
 /// A request and the moment it came, which its timeout counts from.
 #[derive(Debug)]
-pub(super) struct Posted {
-    pub(super) request: Request,
-    pub(super) at: crate::time::Instant,
+pub(crate) struct Posted {
+    pub(crate) request: Request,
+    pub(crate) at: crate::time::Instant,
 }
 
 /// Hints beyond this many waiting reports are dropped: they say nothing new.
@@ -31,18 +33,18 @@ const MAX_HINTS: usize = 1024;
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) max_requests: usize,
-    pub(super) max_request_bytes: usize,
-    pub(super) max_envelope_bytes: usize,
+pub(crate) struct Bounds {
+    pub(crate) max_requests: usize,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_envelope_bytes: usize,
 }
 
 /// What one grab takes out.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) reports: VecDeque<Input>,
-    pub(super) envelopes: VecDeque<Envelope>,
-    pub(super) requests: VecDeque<Posted>,
+pub(crate) struct Batch {
+    pub(crate) reports: VecDeque<Input>,
+    pub(crate) envelopes: VecDeque<Envelope>,
+    pub(crate) requests: VecDeque<Posted>,
     envelope_bytes: usize,
 }
 
@@ -54,7 +56,7 @@ impl Batch {
 
 /// See the top of the file.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     bounds: Bounds,
     waiting: Mutex<Batch>,
     /// Whether `waiting` holds anything: read without the lock.
@@ -73,7 +75,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             waiting: Mutex::default(),
@@ -87,7 +89,7 @@ impl Mailbox {
     }
 
     /// Takes a caller's request, or gives the reason why not (`SEL-11`).
-    pub(super) fn post(&self, posted: Posted) -> Result<()> {
+    pub(crate) fn post(&self, posted: Posted) -> Result<()> {
         let bytes = match &posted.request {
             Request::Write { payload, .. } => payload.len(),
             Request::Read { .. } | Request::Transfer { .. } => 0,
@@ -117,20 +119,20 @@ impl Mailbox {
     }
 
     /// Takes nothing more from anybody. What came before is still there to be taken out.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let _waiting = self.waiting.lock();
         self.closed.store(true, Ordering::Relaxed);
     }
 
     /// `count` requests of `bytes` bytes in all have been answered.
-    pub(super) fn answered(&self, count: usize, bytes: usize) {
+    pub(crate) fn answered(&self, count: usize, bytes: usize) {
         self.owed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.owed.fetch_sub(count as u64, Ordering::Relaxed);
     }
 
     /// Whether somebody waits for an answer, or did not long ago. Two threads may count as one:
     /// it is a hint.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         let calls = if self.owed.load(Ordering::Relaxed) > 0 {
             BUSY_CALLS
         } else {
@@ -141,7 +143,7 @@ impl Mailbox {
     }
 
     /// Takes a peer's envelope of `bytes` bytes, or drops it.
-    pub(super) fn receive(&self, envelope: Envelope, bytes: usize) {
+    pub(crate) fn receive(&self, envelope: Envelope, bytes: usize) {
         let mut waiting = self.waiting.lock();
         if self.closed.load(Ordering::Relaxed) {
             return;
@@ -157,13 +159,13 @@ impl Mailbox {
     }
 
     /// Takes a report of one of the node's own threads.
-    pub(super) fn report(&self, input: Input) {
+    pub(crate) fn report(&self, input: Input) {
         self.waiting.lock().reports.push_back(input);
         self.filled.store(true, Ordering::Release);
     }
 
     /// Takes what the host says and nobody waits for, unless much of it waits already.
-    pub(super) fn hint(&self, input: Input) {
+    pub(crate) fn hint(&self, input: Input) {
         let mut waiting = self.waiting.lock();
         if waiting.reports.len() < MAX_HINTS {
             waiting.reports.push_back(input);
@@ -172,7 +174,7 @@ impl Mailbox {
     }
 
     /// Swaps everything that waits into `batch`, which must be empty.
-    pub(super) fn take(&self, batch: &mut Batch) {
+    pub(crate) fn take(&self, batch: &mut Batch) {
         let mut waiting = self.waiting.lock();
         std::mem::swap(&mut *waiting, batch);
         waiting.envelope_bytes = 0;
@@ -182,7 +184,7 @@ impl Mailbox {
 
     /// Whether something waits, for whoever has just let go of the driver. Pairs with
     /// [`barrier`](Self::barrier).
-    pub(super) fn is_filled(&self) -> bool {
+    pub(crate) fn is_filled(&self) -> bool {
         fence(Ordering::SeqCst);
         self.filled.load(Ordering::Acquire)
     }
@@ -190,11 +192,34 @@ impl Mailbox {
     /// Between filling the mailbox and trying for the driver: either the one who posts gets the
     /// driver, or the one who lets go of it sees what was posted. Without the two fences both
     /// could look before either is seen, and what was posted would wait for the next tick.
-    pub(super) fn barrier() {
+    pub(crate) fn barrier() {
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    #[cfg(feature = "sim")]
+    pub(super) fn max_requests(&self) -> usize {
+        self.bounds.max_requests
+    }
+
+    /// How much there is of what has a bound.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, out: &mut Vec<Size>) {
+        let Bounds { max_requests, max_request_bytes, max_envelope_bytes } = self.bounds;
+        let owed = self.owed.load(Ordering::Relaxed);
+        out.push(Size { what: "requests not answered", is: owed, most: max_requests as u64 });
+        // One request alone, and one envelope, may be of any size.
+        let bytes = self.owed_bytes.load(Ordering::Relaxed);
+        let most = if owed > 1 { max_request_bytes } else { usize::MAX };
+        out.push(Size::new("bytes of requests not answered", bytes, most));
+        let waiting = self.waiting.lock();
+        let most = if waiting.envelopes.len() > 1 { max_envelope_bytes } else { usize::MAX };
+        out.push(Size::new("bytes of envelopes that wait", waiting.envelope_bytes, most));
+        // What the node's own parts report has no bound of its own: each reports what it had in
+        // hand.
+        out.push(Size::new("reports that wait", waiting.reports.len(), 2 * MAX_HINTS));
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }

@@ -1,0 +1,328 @@
+//! What happens to a member: it opens, decides, writes, works, halts and dies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::Plan;
+use super::node::{Hands, Life, Queues, Running};
+use super::port::Port;
+use super::seen::Seen;
+use super::trace::Event;
+use super::world::{Next, World};
+use crate::core::replica::io::{Input, Persist};
+use crate::driver;
+use crate::error::Error;
+use crate::ids::NodeId;
+use crate::planted::{Bug, planted};
+
+/// What a sync takes when nothing is wrong with the disk.
+const SYNC: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(300));
+
+/// How long a person or a supervisor takes to start a process again that has ended by itself.
+const RESTART: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Operations of a disk within which a crash may come while something is written.
+const CRASH_WITHIN: u64 = 12;
+
+impl World {
+    /// The process starts.
+    pub(super) fn open(&mut self, place: usize) {
+        let incarnation = self.incarnation();
+        let now = self.local_now(place);
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if !matches!(node.state, Life::Down) {
+            return;
+        }
+        node.begin_life();
+        let opened = match driver::open(&node.config, now, || Ok(incarnation)) {
+            Ok(opened) => opened,
+            Err(error) => return self.refused(place, &error),
+        };
+        let life = (self.own.clone(), place, node.life);
+        let reader = opened.driver.replica.reader();
+        let identity = (opened.address, opened.limits);
+        let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));
+        let status = opened.driver.replica.status();
+        node.state = Life::Up(Box::new(Running {
+            port,
+            driver: opened.driver,
+            log: opened.log,
+            worker: opened.worker,
+            patience: opened.patience,
+            queues: Queues::default(),
+            writing: None,
+            overdue: false,
+            working: false,
+            _lock: opened.lock,
+        }));
+        self.trace.know(place, opened.address);
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().restarted(opened.address.node);
+        }
+        let (applied, last) = (status.applied.get(), status.last_index.get());
+        self.add(Event::Opened { node: place, applied, last });
+        self.show(place, |node, it| Some(Seen::Opened { node, replica: it.replica()? }));
+        self.turn_soon(place);
+    }
+
+    /// It does not open: may it refuse?
+    fn refused(&mut self, place: usize, error: &Error) {
+        let why = error.to_string();
+        self.add(Event::Refused { node: place, why: why.clone() });
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if error.is_corrupt() && node.rotten {
+            node.state = Life::Refused;
+            self.marks.hit("a damaged disk is refused");
+        } else if error.is_io() && node.excused {
+            self.open_later(place);
+        } else {
+            let name = self.name(place);
+            self.fail(format!("{name} refuses what is as it was written: {why}"));
+        }
+    }
+
+    fn open_later(&mut self, place: usize) {
+        let after = self.dice.span(RESTART.0, RESTART.1);
+        self.open_after(place, after);
+    }
+
+    pub(super) fn open_after(&mut self, place: usize, after: Duration) {
+        let Some(life) = self.nodes.get(place).map(|node| node.life) else { return };
+        self.plan(after, Next::Open { node: place, life });
+    }
+
+    // ---- a turn
+
+    pub(super) fn turn(&mut self, place: usize) {
+        let now = self.local_now(place);
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let clock = node.clock;
+        let Some(running) = node.running_mut() else { return };
+        let Running { driver, port, queues, .. } = running;
+        let port = Arc::clone(port);
+        let decided = driver.turn(now, &port.mailbox, &mut Hands { port: &port, queues });
+        let answers = match decided {
+            Ok(answers) => answers,
+            Err(error) => return self.halt(place, error),
+        };
+        let sends = std::mem::take(&mut queues.sends);
+        let wake_at = driver.replica.wake_at();
+        let wake_at = clock.when(wake_at);
+        let (applied, _) = driver.replica.machine().applied();
+        let (term, applied) = (driver.replica.term().get(), applied.get());
+        self.add(Event::Turned { node: place, term, applied });
+        self.show(place, |node, it| Some(Seen::Turned { node, replica: it.replica()? }));
+        for (to, envelope) in sends {
+            self.send(place, to, envelope);
+        }
+        answers.give(&port.mailbox);
+        self.start_writing(place);
+        self.start_working(place);
+        self.turn_at(place, wake_at.max(self.now + 1));
+    }
+
+    // ---- the log
+
+    fn start_writing(&mut self, place: usize) {
+        let pace = self.dice.span(SYNC.0, SYNC.1);
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let (life, begins) = (node.life, now.max(node.stalled_until));
+        let takes = pace.saturating_add(node.slow);
+        let clock = node.clock;
+        let Some(running) = node.running_mut() else { return };
+        let queues = &mut running.queues;
+        if running.writing.is_some() || (queues.writes.is_empty() && queues.release.is_none()) {
+            return;
+        }
+        running.writing = Some(std::mem::take(&mut queues.writes));
+        if planted(Bug::AckBeforeSync)
+            && let Some(last) = running.writing.iter().flatten().last()
+        {
+            running.port.mailbox.report(Input::Persisted(last.ticket));
+        }
+        let late = clock.when(clock.at(now).after(running.patience));
+        let done = begins.saturating_add(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+        if late < done {
+            self.plan_at(late, Next::Overdue { node: place, life });
+        }
+        self.plan_at(done, Next::Written { node: place, life });
+    }
+
+    /// A batch takes too long: the core is told (raft-notes 9.2).
+    pub(super) fn overdue(&mut self, place: usize, life: u64) {
+        if !self.is_life(place, life) {
+            return;
+        }
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
+        if running.writing.is_some() && !running.overdue {
+            running.overdue = true;
+            running.port.mailbox.report(Input::DiskOverdue(true));
+            self.marks.hit("a sync takes too long");
+            self.turn_soon(place);
+        }
+    }
+
+    /// The disk has had its time: now what was asked for is done, or fails.
+    pub(super) fn written(&mut self, place: usize, life: u64) {
+        if !self.is_life(place, life) {
+            return;
+        }
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let again = node.paused_until.max(node.stalled_until);
+        if now < again {
+            return self.plan_at(again, Next::Written { node: place, life });
+        }
+        let Some(running) = node.running_mut() else { return };
+        let Some(mut batch) = running.writing.take() else { return };
+        if planted(Bug::ForgetVote) {
+            let states = batch.iter_mut().filter_map(|persist| persist.hard_state.as_mut());
+            states.for_each(|state| state.vote = NodeId::default());
+        }
+        if let Err(error) = running.log.write(&batch) {
+            return self.halt(place, error);
+        }
+        self.durable(place, &batch);
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
+        if let Some(last) = batch.last() {
+            running.port.mailbox.report(Input::Persisted(last.ticket));
+        }
+        if std::mem::take(&mut running.overdue) {
+            running.port.mailbox.report(Input::DiskOverdue(false));
+        }
+        if running.queues.writes.is_empty() {
+            let release = running.queues.release.take();
+            if let Err(error) = running.log.housekeep(release) {
+                return self.halt(place, error);
+            }
+        }
+        self.start_writing(place);
+        self.turn_soon(place);
+    }
+
+    fn durable(&mut self, place: usize, batch: &[Persist]) {
+        if let Some(entry) = batch.iter().filter_map(|persist| persist.entries.last()).next_back() {
+            self.add(Event::Synced { node: place, last: entry.index.get() });
+        }
+        self.show_durable(place, batch);
+    }
+
+    // ---- whole states
+
+    fn start_working(&mut self, place: usize) {
+        let pace = self.dice.span(SYNC.0, SYNC.1 * 10);
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let (life, slow) = (node.life, node.slow);
+        let Some(running) = node.running_mut() else { return };
+        if running.working || running.queues.jobs.is_empty() {
+            return;
+        }
+        running.working = true;
+        self.plan(pace.saturating_add(slow), Next::Worked { node: place, life });
+    }
+
+    pub(super) fn worked(&mut self, place: usize, life: u64) {
+        if !self.is_life(place, life) {
+            return;
+        }
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let again = node.paused_until.max(node.stalled_until);
+        if now < again {
+            return self.plan_at(again, Next::Worked { node: place, life });
+        }
+        let Some(running) = node.running_mut() else { return };
+        running.working = false;
+        let Some(job) = running.queues.jobs.pop_front() else { return };
+        match running.worker.work(job, || false) {
+            Ok(Some(report)) => {
+                let taken = match &report {
+                    Input::SnapshotTaken { file, .. } => Some(file.mark.index.get()),
+                    _ => None,
+                };
+                running.port.mailbox.report(report);
+                if let Some(index) = taken {
+                    self.add(Event::Snapshot { node: place, index });
+                }
+                self.turn_soon(place);
+            }
+            Ok(None) => {}
+            Err(error) => return self.halt(place, error),
+        }
+        self.start_working(place);
+    }
+
+    // ---- the end
+
+    /// It stops itself. Somebody will start it again.
+    fn halt(&mut self, place: usize, error: Error) {
+        let text = match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        self.add(Event::Halted { node: place, why: text.clone() });
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if !node.excused && !node.rotten {
+            let name = node.name.clone();
+            return self.fail(format!("{name} halts, and nothing was wrong with its disk: {text}"));
+        }
+        self.marks.hit("a member halts");
+        let Life::Up(mut running) = std::mem::replace(&mut node.state, Life::Down) else { return };
+        node.begin_life();
+        running.port.end(Some(Arc::new(error)));
+        for (waiter, taken) in running.driver.abandon(&running.port.mailbox) {
+            waiter.fail(running.port.ending(), taken);
+        }
+        drop(running);
+        self.ended(place);
+        self.open_later(place);
+    }
+
+    /// The process is killed; with `power`, the machine stops.
+    pub(super) fn crash(&mut self, place: usize, power: bool) {
+        let half = (self.dice.chance(500_000), self.dice.below(CRASH_WITHIN));
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if matches!(node.state, Life::Refused) {
+            return;
+        }
+        node.begin_life();
+        let state = std::mem::replace(&mut node.state, Life::Down);
+        let mut reached = None;
+        if let Life::Up(mut running) = state {
+            node.disk.plan(Plan::StopAt(half.1));
+            if let Some(batch) = running.writing.take().filter(|_| half.0)
+                && running.log.write(&batch).is_ok()
+            {
+                reached = Some(batch);
+            } else if running.working
+                && let Some(job) = running.queues.jobs.pop_front()
+            {
+                // What it says reaches nobody.
+                drop(running.worker.work(job, || false));
+            }
+            node.disk.plan(Plan::Nothing);
+            running.port.end(None);
+            // Handles keep the mailbox: what waits in it must not wait for ever.
+            drop(running.driver.abandon(&running.port.mailbox));
+        }
+        if power {
+            node.disk.crash(&mut self.dice);
+        } else {
+            node.disk.kill();
+        }
+        if let Some(batch) = reached {
+            self.durable(place, &batch);
+        }
+        self.add(Event::Crashed { node: place, power });
+        self.ended(place);
+    }
+
+    fn ended(&mut self, place: usize) {
+        self.show(place, |node, _| Some(Seen::Ended { node }));
+    }
+}

@@ -1,0 +1,121 @@
+//! The gate of a simulated member: what a handle holds of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::shared::Shared;
+use crate::core::mvcc::Reader;
+use crate::core::replica::Replica;
+use crate::core::replica::envelope::Address;
+use crate::driver::{Mailbox, Posted};
+use crate::error::{Error, Kind, Result};
+use crate::gate::{Gate, Limits, Request, Standing, Then};
+use crate::ids::Term;
+
+/// One boot of one member. A handle from an earlier boot is told that its node is closed, as a
+/// handle of an earlier process would be.
+pub(super) struct Port {
+    pub(super) world: Weak<Shared>,
+    pub(super) place: usize,
+    pub(super) boot: u64,
+    pub(super) address: Address,
+    pub(super) limits: Limits,
+    pub(super) mailbox: Mailbox,
+    pub(super) reader: Reader,
+    /// Why it takes nothing any more, once it does not: halted, or closed if there is no cause.
+    ended: OnceLock<Option<Arc<Error>>>,
+    leads_alone: AtomicBool,
+    term: AtomicU64,
+}
+
+impl Port {
+    pub(super) fn new(
+        (world, place, boot): (Weak<Shared>, usize, u64),
+        (address, limits): (Address, Limits),
+        mailbox: Mailbox,
+        reader: Reader,
+    ) -> Self {
+        Self {
+            world,
+            place,
+            boot,
+            address,
+            limits,
+            mailbox,
+            reader,
+            ended: OnceLock::new(),
+            leads_alone: AtomicBool::new(false),
+            term: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn publish(&self, replica: &Replica) {
+        self.leads_alone.store(replica.leads_alone(), Ordering::Relaxed);
+        self.term.store(replica.term().get(), Ordering::Relaxed);
+    }
+
+    /// Takes nothing more, for this reason.
+    pub(super) fn end(&self, cause: Option<Arc<Error>>) {
+        drop(self.ended.set(cause));
+        self.leads_alone.store(false, Ordering::Relaxed);
+        self.mailbox.close();
+    }
+
+    /// What everybody is told who asks or waits.
+    pub(super) fn ending(&self) -> Error {
+        match self.ended.get() {
+            Some(Some(cause)) => Error::new(Kind::Halted, format!("the node has halted: {cause}"))
+                .because(Arc::clone(cause)),
+            _ => Error::new(Kind::Closed, "the node is closed"),
+        }
+    }
+}
+
+impl Gate for Port {
+    fn submit(&self, request: Request, then: Then) -> Result<()> {
+        let Some(shared) = self.world.upgrade().filter(|_| self.ended.get().is_none()) else {
+            return Err(self.ending());
+        };
+        if then == Then::Lend && shared.is_running() {
+            let text = "a task of a simulation cannot block: await the call instead";
+            return Err(Error::invalid(text));
+        }
+        let mut world = shared.world.lock();
+        let at = world.local_now(self.place);
+        self.mailbox.post(Posted { request, at })?;
+        world.turn_soon(self.place);
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn drive(&self) {}
+
+    fn lend(&self, done: &mut dyn FnMut() -> bool) {
+        let Some(shared) = self.world.upgrade() else { return };
+        // Whoever blocks outside of the simulation lets it run until there is an answer.
+        while !done() && shared.step() {}
+    }
+
+    fn reader(&self) -> Result<&Reader> {
+        if self.ended.get().is_some() { Err(self.ending()) } else { Ok(&self.reader) }
+    }
+
+    fn leads_alone(&self) -> bool {
+        self.leads_alone.load(Ordering::Relaxed)
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            cluster: self.address.cluster,
+            member: self.address.node,
+            term: Term::new(self.term.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+}

@@ -1,0 +1,330 @@
+//! One whole run: a cluster, clients and faults from one seed, then peace, then the judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::check;
+use super::check::once::{Content, Stored};
+use super::cluster::{Builder, Cluster};
+use super::dice::{Dice, Seed};
+use super::failure::Failure;
+use super::faults::{Fault, Profile};
+use super::history::{Answer, History, Op};
+use super::workload::{Recorder, Workload, perform};
+use crate::config::Config;
+use crate::error::WriteOutcome;
+use crate::ids::Revision;
+use crate::keys::KeyRange;
+
+/// Calls of a run, unless it is told otherwise.
+const CALLS: u64 = 2_000;
+
+/// Election timeouts within which a cluster must work again when all faults have ended.
+const LIVE_WITHIN: u32 = 20;
+
+/// One run of this crate's own simulation.
+///
+/// Two phases. In the first, clients call and faults come; whatever is answered must be true. In
+/// the second, faults have ended, and soon everything must work again.
+///
+/// ```
+/// use quorate::sim::{Profile, Run, Seed};
+///
+/// # fn main() -> Result<(), quorate::sim::Failure> {
+/// let report = Run::new(Seed::new(7)).profile(Profile::Network).calls(100).run()?;
+/// assert!(report.calls <= 100);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Run {
+    seed: Seed,
+    profile: Profile,
+    calls: u64,
+    ticks: Option<u64>,
+    trace: bool,
+}
+
+/// What a run has seen.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What it was made from.
+    pub seed: Seed,
+    /// How many members the cluster had.
+    pub members: usize,
+    /// Calls that clients made.
+    pub calls: u64,
+    /// Those that were answered as asked.
+    pub answered: u64,
+    /// Writes of which nobody was told whether they happened.
+    pub unknown: u64,
+    /// How long it took, in the cluster's own time.
+    pub span: Duration,
+    /// Ticks of that time, of all members.
+    pub ticks: u64,
+    /// Things that happened.
+    pub events: u64,
+    /// Ticks until everything worked again, when faults had ended.
+    pub live_after: u64,
+    /// How often which fault came.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How often which rare path was reached.
+    pub paths: BTreeMap<&'static str, u64>,
+    /// One number for all that happened: equal for equal runs.
+    pub trace_hash: u64,
+    /// All that happened, a line each, if it was asked for.
+    pub trace: Vec<String>,
+}
+
+impl Run {
+    /// A run with some of every fault.
+    pub fn new(seed: Seed) -> Self {
+        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false }
+    }
+
+    /// Which faults come.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// How many calls the clients make, 2,000 by default.
+    pub fn calls(mut self, calls: u64) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// How many ticks of a member the first phase lasts. Drawn by default.
+    pub fn ticks(mut self, ticks: u64) -> Self {
+        self.ticks = Some(ticks);
+        self
+    }
+
+    /// Keep everything that happens as text, in [`Report::trace`] or [`Failure::events`].
+    pub fn trace(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// A promise was broken.
+    pub fn run(&self) -> Result<Report, Failure> {
+        let mut dice = Dice::new(self.seed);
+        let setting = Setting::drawn(&mut dice);
+        let tick = setting.heartbeat / 2;
+        let span = match self.ticks {
+            Some(ticks) => tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
+            None => dice.span(Duration::from_secs(2), Duration::from_secs(20)),
+        };
+        let own = setting.clone();
+        let cluster = Builder::new(self.seed)
+            .members(setting.members)
+            .config(move |config| own.apply(config))
+            .faults(self.profile.faults(self.seed))
+            .build()
+            .map_err(|error| Failure::before(self.seed, &error))?;
+        if self.trace {
+            cluster.read_all();
+        }
+        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
+        cluster.record(&recorder);
+        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
+        cluster.run_for(span)?;
+        let live_after = self.phase_of_peace(&cluster, &setting)?;
+        ask_about_gaps(&cluster, &recorder)?;
+        cluster.settle()?;
+        judge(&cluster, &recorder)?;
+        Ok(self.report(&cluster, &setting, &recorder, live_after))
+    }
+
+    /// Faults end. Soon every member that is up answers, and every client has been answered.
+    fn phase_of_peace(&self, cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
+        cluster.calm();
+        cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
+        if !cluster.has_quorum() {
+            // Disks rotted everywhere: members refuse to open, which is right.
+            cluster.run_for(setting.election * LIVE_WITHIN)?;
+            return Ok(0);
+        }
+        let begun = cluster.clock().now();
+        let bound = setting.election * LIVE_WITHIN;
+        for name in cluster.names() {
+            if cluster.refuses(&name).unwrap_or_default() {
+                continue;
+            }
+            cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
+            let Ok(store) = cluster.store(&name) else {
+                cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
+                break;
+            };
+            let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
+            let limit = limit.max(Duration::from_millis(1));
+            let read = store.get("k0000").timeout(limit);
+            if let Err(error) = cluster.block_on(read)? {
+                cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
+                break;
+            }
+        }
+        let took = cluster.clock().now().saturating_sub(begun);
+        let all = |cluster: &Cluster| cluster.tasks() == 0;
+        if !cluster.run_until(Duration::from_secs(3_600), all)? {
+            cluster.fail("a client was not answered within an hour");
+        }
+        cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
+    }
+
+    fn report(
+        &self,
+        cluster: &Cluster,
+        setting: &Setting,
+        recorder: &Recorder,
+        live_after: u64,
+    ) -> Report {
+        let history = recorder.lock();
+        let (mut answered, mut unknown) = (0, 0);
+        for (_, call) in history.calls() {
+            match call.answer() {
+                Some(answer) if answer.revision().is_some() => answered += 1,
+                None | Some(Answer::Failed { outcome: WriteOutcome::Unknown, .. }) => unknown += 1,
+                Some(_) => {}
+            }
+        }
+        let (marks, events, trace) = cluster.seen();
+        let span = cluster.clock().now();
+        Report {
+            seed: self.seed,
+            members: setting.members,
+            calls: history.len() as u64,
+            answered,
+            unknown,
+            span,
+            ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
+            events,
+            live_after,
+            faults: marks.faults,
+            paths: marks.paths,
+            trace_hash: cluster.trace_hash(),
+            trace,
+        }
+    }
+}
+
+fn ticks(span: Duration, tick: Duration) -> u64 {
+    u64::try_from(span.as_nanos() / tick.as_nanos().max(1)).unwrap_or(u64::MAX)
+}
+
+/// One more client looks at each revision that nobody was told of, and at the one before: who made
+/// it is then known, and not guessed by the judge among all writes without an answer.
+fn ask_about_gaps(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
+    let up = |name: &String| cluster.is_up(name).unwrap_or_default();
+    let name = cluster.names().into_iter().find(up);
+    let Some(name) = name.filter(|_| cluster.has_quorum()) else { return Ok(()) };
+    let Ok(store) = cluster.store(&name) else { return Ok(()) };
+    let newest = cluster.block_on(store.get("k0000").timeout(Duration::from_secs(60)))?;
+    let newest = newest.map(|got| got.header.revision).unwrap_or_default();
+    let told: BTreeSet<Revision> =
+        recorder.lock().calls().filter_map(|(_, call)| made(call.answer()?)).collect();
+    let mut asked = BTreeSet::new();
+    for gap in (2..=newest.get()).map(Revision::new).filter(|gap| !told.contains(gap)) {
+        asked.extend([Revision::new(gap.get() - 1), gap]);
+    }
+    for at in asked {
+        let (range, limit, count_only) = (KeyRange::all(), 0, false);
+        let op = Op::Range { range, limit, count_only, at: Some(at), serializable: true };
+        let member = cluster.id(&name).unwrap_or_default();
+        let id = recorder.lock().invoke(u32::MAX, member, cluster.instant(), op.clone());
+        let store = store.clone();
+        let ask = async move { perform(&store, &op, Duration::from_secs(60)).await };
+        let answer = cluster.block_on(ask)?;
+        recorder.lock().answer(id, cluster.instant(), answer);
+    }
+    Ok(())
+}
+
+/// The revision that a write made, if it was told.
+fn made(answer: &Answer) -> Option<Revision> {
+    match answer {
+        Answer::Put { revision, .. } | Answer::Deleted { revision, deleted: 1.., .. } => {
+            Some(*revision)
+        }
+        _ => None,
+    }
+}
+
+/// What the clients were told, held against the promises, and against what members hold.
+fn judge(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
+    let history = recorder.lock();
+    match check::judge(&history) {
+        // It could not be told, and that is not a failure of the cluster.
+        Err(violation) if violation.is_undecided() => cluster.mark("a history is undecided"),
+        Err(violation) => cluster.fail(violation.to_string()),
+        Ok(_) => {}
+    }
+    // Without a quorum nobody need have everything.
+    let members = if cluster.has_quorum() { cluster.images() } else { Vec::new() };
+    for (name, image) in members {
+        let content = Content {
+            revision: image.revision(),
+            compacted: image.compacted(),
+            versions: image.records().map(Stored::from).collect(),
+        };
+        if let Err(violation) = check::once::check(&history, &content) {
+            cluster.fail(format!("{name}: {violation}"));
+        }
+    }
+    cluster.failure().map_or(Ok(()), Err)
+}
+
+/// What a cluster is like: drawn.
+#[derive(Clone, Debug)]
+struct Setting {
+    members: usize,
+    heartbeat: Duration,
+    election: Duration,
+    snapshot_count: u64,
+    catchup: u64,
+    snapshots: usize,
+    small: bool,
+    inflight: usize,
+}
+
+impl Setting {
+    fn drawn(dice: &mut Dice) -> Self {
+        let heartbeat = dice.span(Duration::from_millis(4), Duration::from_millis(100));
+        let ratio = u32::try_from(5 + dice.below(10)).unwrap_or(10);
+        Self {
+            members: [1, 3, 3, 3, 3, 3, 5, 5, 2, 4].get(dice.place(10)).copied().unwrap_or(3),
+            heartbeat,
+            election: heartbeat * ratio,
+            snapshot_count: [10, 50, 300, 100_000].get(dice.place(4)).copied().unwrap_or(50),
+            catchup: [0, 5, 5_000].get(dice.place(3)).copied().unwrap_or(0),
+            snapshots: 1 + dice.place(5),
+            small: dice.chance(500_000),
+            inflight: 1 + dice.place(64),
+        }
+    }
+
+    fn apply(&self, config: Config) -> Config {
+        let config = config
+            .heartbeat_interval(self.heartbeat)
+            .election_timeout(self.election)
+            .snapshot_count(self.snapshot_count)
+            .snapshot_catchup_entries(self.catchup)
+            .max_snapshots(self.snapshots)
+            .max_inflight_appends(self.inflight)
+            .segment_bytes(64 << 10);
+        if !self.small {
+            return config;
+        }
+        // Envelopes as small as they may be: snapshots go in many chunks.
+        config.max_request_bytes(48 << 10).max_message_bytes(64 << 10).snapshot_log_bytes(64 << 10)
+    }
+}

@@ -293,7 +293,7 @@ impl<'a> Facts<'a> {
     pub(super) fn fit(&self, key: &[u8], at: u64, now: Option<&Version>) -> Option<Fit> {
         let Some(line) = self.keys.get(key) else { return Some(Fit::default()) };
         let live = now.and_then(|version| version.live.as_ref());
-        if live.is_none() && !self.can_be_there(line, at) {
+        if live.is_none() && !self.can_be_there(key, line, at) {
             return None;
         }
         let Some(next) = line.next(at) else { return Some(Fit::default()) };
@@ -327,7 +327,7 @@ impl<'a> Facts<'a> {
     pub(super) fn can_wait(&self, key: &[u8], at: u64, now: Option<&Version>) -> bool {
         let Some(line) = self.keys.get(key) else { return true };
         let live = now.and_then(|version| version.live.as_ref());
-        if live.is_none() && !self.can_be_there(line, at) {
+        if live.is_none() && !self.can_be_there(key, line, at) {
             return false;
         }
         let Some(next) = line.next(at) else { return true };
@@ -351,13 +351,20 @@ impl<'a> Facts<'a> {
     }
 
     /// Can a key that is gone at `at` be there when it is next known to have been?
-    fn can_be_there(&self, line: &Line, at: u64) -> bool {
+    fn can_be_there(&self, key: &[u8], line: &Line, at: u64) -> bool {
         let Some(next) = line.there.get(line.there.partition_point(|there| *there < at)) else {
             return true;
         };
         let until = next.saturating_add(1);
-        let by_gap = line.may_come && between(&self.free, at, until) > 0;
-        by_gap || between(&line.puts, at, until) > 0
+        let free = line.may_come && between(&self.free, at, until) > 0;
+        free || between(&line.puts, at, until) > 0 || self.is_named(key, at, until)
+    }
+
+    /// Is some gap between two revisions known to have written the key?
+    fn is_named(&self, key: &[u8], after: u64, before: u64) -> bool {
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        let mut between = self.named.range(from).take_while(|(gap, _)| **gap < before);
+        between.any(|(_, named)| named.iter().any(|named| named.key == key))
     }
 
     /// Can a key that is there be gone by then?

@@ -177,7 +177,6 @@ impl<'a> Search<'a> {
             let Some(next) = next else { return self.failed() };
             at = next;
         }
-        if std::env::var("DBG2").is_ok() { eprintln!("COST {}", 50_000_000 - self.budget); }
         Found::Filled(self.fills())
     }
 
@@ -400,9 +399,6 @@ impl<'a> Search<'a> {
                 (None, self.blame(self.facts.keys_in(&range), at))
             }
         };
-        if std::env::var("DBG").is_ok() {
-            eprintln!("MISMATCH at {at} frames {} {} {} key {key:?} blamed {:?}", self.frames.len(), part.id, part.call, blamed);
-        }
         let certain = blamed.last_before(self.frames.len()).is_none();
         if certain || self.is_further(at) {
             let instead = key.as_ref().and_then(|key| self.model.get(key, shows));

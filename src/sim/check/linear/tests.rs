@@ -21,32 +21,38 @@ fn inv_1_what_a_right_store_answers_is_explained() {
 #[test]
 #[ignore = "stress"]
 fn stress() {
-    let env = |name: &str, or: u64| {
-        std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or)
-    };
+    let env = |name: &str, or: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
     let (from, to) = (env("FROM", 0), env("TO", 100));
     let shape = Shape {
-        calls: env("CALLS", 20000) as usize,
-        clients: env("CLIENTS", 20) as u32,
-        keys: env("KEYS", 20),
-        unknown: env("UNKNOWN", 20) as u32,
-        reads: env("READS", 500) as u32,
+        calls: env("CALLS", 2000) as usize,
+        clients: env("CLIENTS", 8) as u32,
+        keys: env("KEYS", 3),
+        unknown: env("UNKNOWN", 60) as u32,
+        reads: env("READS", 400) as u32,
         old: env("OLD", 200) as u32,
     };
-    let mut worst = std::time::Duration::ZERO;
-    let mut total = std::time::Duration::ZERO;
+    let mut buckets = std::collections::BTreeMap::new();
     for seed in from..to {
         let history = Random::history(seed, shape);
-        let begun = std::time::Instant::now();
-        let r = judge(&history);
-        let took = begun.elapsed();
-        worst = worst.max(took);
-        total += took;
-        let gaps = r.as_ref().map(|w| {
-            w.writes().filter(|(_, id)| history.call(*id).unwrap().answer().is_none_or(|a| a.revision().is_none())).count()
-        });
-        if to - from < 20 { println!("seed {seed}: {took:?} gaps {gaps:?} of {}", r.as_ref().map_or(0, |w| w.writes().count())); }
-        if let Err(v) = r { if v.is_undecided() { println!("seed {seed} UNDECIDED {took:?}") } else { panic!("seed {seed}: {v}") } }
+        let open = history.calls().filter(|(_, c)| c.op.view().is_none() && c.answer().is_none_or(|a| matches!(a, crate::sim::history::Answer::Failed{outcome: crate::error::WriteOutcome::Unknown, ..}))).count();
+        for scope in [Scope::Linear, Scope::All] {
+            let mut n = 0;
+            for budget in [10_000, 30_000, 100_000, 300_000, 1_000_000, 10_000_000, 50_000_000] {
+                n = budget;
+                match super::solve(&history, scope, &|_| true, budget) {
+                    super::Verdict::Holds(w) => {
+                        let gaps = w.writes().filter(|(_, id)| history.call(*id).unwrap().answer().is_none_or(|a| a.revision().is_none())).count();
+                        if n > 100_000 { println!("seed {seed} {scope:?} {n} open {open} gaps {gaps}"); }
+                        break;
+                    }
+                    super::Verdict::Undecided => n = u64::MAX,
+                    super::Verdict::Broken(v) => panic!("seed {seed} {v}"),
+                    super::Verdict::Impossible(v) => panic!("seed {seed} {scope:?} {v:?}"),
+                }
+            }
+            if n == u64::MAX { println!("UNDECIDED {seed} {scope:?} open {open}"); }
+            *buckets.entry((scope == Scope::All, n)).or_insert(0) += 1;
+        }
     }
-    println!("worst {worst:?} mean {:?}", total / (to - from) as u32);
+    println!("{buckets:?}");
 }

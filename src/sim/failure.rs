@@ -22,6 +22,8 @@ pub struct Failure {
     pub what: String,
     /// The last events, oldest first, a line each.
     pub events: Vec<String>,
+    /// What clients called and were told, as EDN, if a [`Run`](super::Run) was asked for its trace.
+    pub history: String,
 }
 
 impl Failure {
@@ -32,7 +34,7 @@ impl Failure {
 
     pub(super) fn unknown(seed: Seed) -> Self {
         let what = "it ended, and nobody said why".to_owned();
-        Self { seed, at: Duration::ZERO, what, events: Vec::new() }
+        Self { seed, at: Duration::ZERO, what, events: Vec::new(), history: String::new() }
     }
 }
 

@@ -22,9 +22,7 @@ use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result, WriteOutcome};
 use crate::ids::{NodeId, Revision};
 use crate::keys::KeyRange;
-use crate::service::{
-    CompactResponse, DeleteResponse, GetResponse, PutResponse, RangeResponse,
-};
+use crate::service::{CompactResponse, DeleteResponse, GetResponse, PutResponse, RangeResponse};
 use crate::time::Instant;
 
 /// Calls in the order in which they began. It grows with every call: whoever records bounds how
@@ -154,13 +152,7 @@ impl History {
     }
 
     /// Notes that a client calls.
-    pub(crate) fn invoke(
-        &mut self,
-        client: u32,
-        member: NodeId,
-        now: Instant,
-        op: Op,
-    ) -> CallId {
+    pub(crate) fn invoke(&mut self, client: u32, member: NodeId, now: Instant, op: Op) -> CallId {
         let id = CallId(self.calls.len());
         let boot = self.restarts.get(&member).copied().unwrap_or_default();
         let invoked = self.place();

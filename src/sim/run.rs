@@ -79,6 +79,8 @@ pub struct Report {
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
     pub trace: Vec<String>,
+    /// What clients called and were told, as EDN, if it was asked for.
+    pub history: String,
 }
 
 impl Run {
@@ -105,7 +107,8 @@ impl Run {
         self
     }
 
-    /// Keep everything that happens as text, in [`Report::trace`] or [`Failure::events`].
+    /// Keep everything that happens as text, in [`Report::trace`] or [`Failure::events`], and what
+    /// clients called for other checkers, in [`Report::history`] or [`Failure::history`].
     pub fn trace(mut self) -> Self {
         self.trace = true;
         self
@@ -117,6 +120,19 @@ impl Run {
     ///
     /// A promise was broken.
     pub fn run(&self) -> Result<Report, Failure> {
+        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
+        let mut ended = self.play(&recorder);
+        if self.trace {
+            let history = recorder.lock().edn();
+            match &mut ended {
+                Ok(report) => report.history = history,
+                Err(failure) => failure.history = history,
+            }
+        }
+        ended
+    }
+
+    fn play(&self, recorder: &Recorder) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
         let setting = Setting::drawn(&mut dice);
         let tick = setting.heartbeat / 2;
@@ -134,15 +150,14 @@ impl Run {
         if self.trace {
             cluster.read_all();
         }
-        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
-        cluster.record(&recorder);
-        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
+        cluster.record(recorder);
+        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         cluster.run_for(span)?;
         let live_after = self.phase_of_peace(&cluster, &setting)?;
-        ask_about_gaps(&cluster, &recorder)?;
+        ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
-        judge(&cluster, &recorder)?;
-        Ok(self.report(&cluster, &setting, &recorder, live_after))
+        judge(&cluster, recorder)?;
+        Ok(self.report(&cluster, &setting, recorder, live_after))
     }
 
     /// Faults end. Soon every member that is up answers, and every client has been answered.
@@ -213,6 +228,7 @@ impl Run {
             paths: marks.paths,
             trace_hash: cluster.trace_hash(),
             trace,
+            history: String::new(),
         }
     }
 }

@@ -166,7 +166,8 @@ impl World {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
             let events = self.trace.tail(usize::MAX);
-            self.failure = Some(Failure { seed: self.seed, at, what, events });
+            self.failure =
+                Some(Failure { seed: self.seed, at, what, events, history: String::new() });
         }
     }
 

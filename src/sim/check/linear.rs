@@ -119,12 +119,7 @@ enum Verdict {
 }
 
 /// Judges a history without the answers that `keep` turns down.
-fn solve(
-    history: &History,
-    scope: Scope,
-    keep: &dyn Fn(CallId) -> bool,
-    budget: u64,
-) -> Verdict {
+fn solve(history: &History, scope: Scope, keep: &dyn Fn(CallId) -> bool, budget: u64) -> Verdict {
     let ordered = part::parts(history, scope, keep)
         .and_then(|parts| Order::new(history, &parts).map(|order| (parts, order)));
     let (parts, order) = match ordered {

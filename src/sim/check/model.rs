@@ -166,15 +166,22 @@ impl Model {
     pub(crate) fn differs(&self, op: &Op, at: Revision, answer: &Answer) -> Option<Doubt> {
         match (op, answer) {
             (Op::Get { key, .. }, Answer::Got { kv, .. }) => {
-                let version = self.at(key, at).and_then(|version| version.live.as_ref().map(|live| (version, live)));
+                let version = self
+                    .at(key, at)
+                    .and_then(|version| version.live.as_ref().map(|live| (version, live)));
                 let same = match (version, kv) {
-                    (Some((version, live)), Some(kv)) => kv.key == key && is_shown(kv, version, live),
+                    (Some((version, live)), Some(kv)) => {
+                        kv.key == key && is_shown(kv, version, live)
+                    }
                     (None, None) => true,
                     _ => false,
                 };
                 (!same).then(|| Doubt::Key(key.clone()))
             }
-            (Op::Range { range, limit, count_only, .. }, Answer::Ranged { kvs, more, count, .. }) => {
+            (
+                Op::Range { range, limit, count_only, .. },
+                Answer::Ranged { kvs, more, count, .. },
+            ) => {
                 let room = match (count_only, limit) {
                     (true, _) => 0,
                     (false, 0) => usize::MAX,
@@ -191,7 +198,13 @@ impl Model {
         }
     }
 
-    fn page_differs(&self, range: &KeyRange, at: Revision, kvs: &[Kv], room: usize) -> Option<Doubt> {
+    fn page_differs(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        kvs: &[Kv],
+        room: usize,
+    ) -> Option<Doubt> {
         let mut shown = kvs.iter();
         for (key, version, live) in self.live(range, at).take(room) {
             match shown.next() {
@@ -201,7 +214,9 @@ impl Model {
             }
         }
         // What is shown beyond that is not there, or is one too many.
-        shown.next().map(|kv| if kvs.len() > room { Doubt::Some } else { Doubt::Key(kv.key.clone()) })
+        shown
+            .next()
+            .map(|kv| if kvs.len() > room { Doubt::Some } else { Doubt::Key(kv.key.clone()) })
     }
 
     /// A key as it was at `at`, compacted or not.

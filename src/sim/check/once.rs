@@ -19,6 +19,9 @@
 //! [`linear`](super::linear) judges that. Two puts of the same key with the same value cannot be
 //! told apart, so a workload that wants to be judged well never repeats a value.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -223,9 +226,8 @@ impl<'a> Ledger<'a> {
                 version.key == key && version.value.as_ref() == Some(value)
             }
             (Op::Delete { range, .. }, Some(Answer::Deleted { deleted, prev, .. }), group) => {
-                let fits = |version: &&Stored| {
-                    version.value.is_none() && range.contains(&version.key)
-                };
+                let fits =
+                    |version: &&Stored| version.value.is_none() && range.contains(&version.key);
                 let all = u64::try_from(group.len()).is_ok_and(|count| count == *deleted);
                 let named = |version: &Stored| prev.iter().any(|kv| kv.key == version.key);
                 group.iter().all(fits)
@@ -265,9 +267,10 @@ impl<'a> Ledger<'a> {
         let others = self.held.values().flatten();
         let same = others.filter(|other| other.key == key && other.value.as_ref() == Some(value));
         let places: Vec<&Stored> = same.copied().collect();
-        let elsewhere = self.history.calls().filter(|(_, call)| {
-            writers.is_empty() && call.op.puts().any(|put| put.1 == value)
-        });
+        let elsewhere = self
+            .history
+            .calls()
+            .filter(|(_, call)| writers.is_empty() && call.op.puts().any(|put| put.1 == value));
         Violation::new(rule, what)
             .calls(self.history, writers.iter().map(|(id, _)| *id))
             .note(format!("the store holds: {}", shown(&places)))
@@ -285,9 +288,8 @@ impl<'a> Ledger<'a> {
         deletions: &[(Revision, &Group<'a>)],
     ) -> Result<(), Violation> {
         let unknown: Vec<(CallId, &Op)> = self.unknown().collect();
-        let fits = |group: &Group<'_>, op: &Op| {
-            group.iter().all(|version| op.may_delete(&version.key))
-        };
+        let fits =
+            |group: &Group<'_>, op: &Op| group.iter().all(|version| op.may_delete(&version.key));
         let choices: Vec<Vec<usize>> = deletions
             .iter()
             .map(|(_, group)| {
@@ -300,9 +302,7 @@ impl<'a> Ledger<'a> {
             if give(place, &choices, &mut given, &mut BTreeSet::new()) {
                 continue;
             }
-            let covers = |(_, call): &(CallId, &crate::sim::history::Call)| {
-                fits(group, &call.op)
-            };
+            let covers = |(_, call): &(CallId, &crate::sim::history::Call)| fits(group, &call.op);
             let near = self.history.calls().filter(covers).map(|(id, _)| id);
             return Err(self.stranger(*revision, group).calls(self.history, near));
         }

@@ -10,6 +10,9 @@
 //! And while a member runs it never goes back (`LIN-4`): what it has shown once, to anybody, it
 //! shows to every read that begins later.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::Violation;

@@ -52,7 +52,8 @@ fn narrate(history: &History, failure: Failure) -> Violation {
     match failure.problem {
         Problem::Answer { id, key: Some(key), instead, about } => {
             let key = key.escape_ascii();
-            let what = format!("{id} was told wrongly what \"{key}\" was, or had been, at {revision}");
+            let what =
+                format!("{id} was told wrongly what \"{key}\" was, or had been, at {revision}");
             let instead = instead.map_or_else(|| String::from("not there"), |kv| kv.to_string());
             Violation::new(rule, what)
                 .calls(history, [id])
@@ -132,7 +133,8 @@ impl Attempts<'_> {
             if self.fails(ids.get(..middle)?) { fails = middle } else { holds = middle }
         }
         let (last, before) = ids.get(..fails)?.split_last()?;
-        let reads = |id: &CallId| self.history.call(*id).is_some_and(|call| call.op.view().is_some());
+        let reads =
+            |id: &CallId| self.history.call(*id).is_some_and(|call| call.op.view().is_some());
         let (reads, writes): (Vec<CallId>, Vec<CallId>) = before.iter().partition(|id| reads(id));
         let mut kept: Vec<CallId> = [writes, reads].concat();
         kept.insert(0, *last);

@@ -284,7 +284,13 @@ impl<'a> Facts<'a> {
         }
         if let Some(begun) = live.as_ref().map(|live| live.create.get()) {
             let seen = Seen { at: begun.saturating_sub(1), ..seen };
-            line.facts.push(Fact { from: seen.at, until: seen.at, live: None, first: seen, last: seen });
+            line.facts.push(Fact {
+                from: seen.at,
+                until: seen.at,
+                live: None,
+                first: seen,
+                last: seen,
+            });
         }
         line.facts.push(Fact { from, until: seen.at, live, first: seen, last: seen });
     }
@@ -307,9 +313,7 @@ impl<'a> Facts<'a> {
             }
             // The life that comes has begun by now: the fact before it says so.
             (Some(_), None) => None,
-            (None, Some(_)) => {
-                self.can_go(key, line, at, next.from).then(Fit::default)
-            }
+            (None, Some(_)) => self.can_go(key, line, at, next.from).then(Fit::default),
             (None, None) if self.goes(key, at, next.from) => Some(Fit::default()),
             (None, None) => Some(Fit::before(next.from)),
         }
@@ -443,11 +447,14 @@ impl Line {
         let mut demands = Vec::new();
         let mut before: Option<&Fact> = None;
         for fact in &self.facts {
-            let earlier = before.replace(fact).and_then(|earlier| Some((earlier, earlier.live.as_ref()?)));
+            let earlier =
+                before.replace(fact).and_then(|earlier| Some((earlier, earlier.live.as_ref()?)));
             let Some(live) = &fact.live else { continue };
             let create = live.create.get();
             let (after, version) = match earlier {
-                Some((earlier, begun)) if begun.create == live.create => (earlier.until, begun.version),
+                Some((earlier, begun)) if begun.create == live.create => {
+                    (earlier.until, begun.version)
+                }
                 _ if create < fact.from => (create, 1),
                 _ => continue,
             };

@@ -34,7 +34,10 @@ pub(super) enum Says {
     /// It made this revision.
     Wrote(Revision),
     /// It compacted to `to` while `now` was the current revision.
-    Compacted { now: Revision, to: Revision },
+    Compacted {
+        now: Revision,
+        to: Revision,
+    },
     /// It changed nothing, and saw something.
     Saw(Sight),
     /// It may have made one revision, some time after it began.

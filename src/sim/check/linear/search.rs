@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::facts::{Facts, Fit, Named};
 use super::blame::{self, Blame};
+use super::facts::{Facts, Fit, Named};
 use super::order::Order;
 use super::part::{Part, Says, Sight};
 use crate::ids::Revision;
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
             }
         }
         if fitting.is_empty() {
-            self.note_gap(gap);
+            self.note_gap(gap, blamed.last_before(gap).is_none());
         }
         fitting.sort_unstable_by(|a, b| b.cmp(a));
         let choices = fitting.into_iter().map(|(_, _, number)| number).collect();
@@ -334,7 +334,9 @@ impl<'a> Search<'a> {
         let frame = self.frames.last_mut()?;
         frame.blamed.add(blamed, gap);
         match blamed.of(gap) {
-            Some(blame::Part::Keys(keys)) if !keys.iter().any(|key| frame.touched.contains(key)) => {
+            Some(blame::Part::Keys(keys))
+                if !keys.iter().any(|key| frame.touched.contains(key)) =>
+            {
                 let keys: Vec<&[u8]> = keys.iter().filter_map(|key| self.facts.key(*key)).collect();
                 let classes = &self.classes;
                 frame.choices.retain(|class| {
@@ -384,13 +386,7 @@ impl<'a> Search<'a> {
 
     /// Notes that an answer about the state at `shows` does not compare at `at`, and says which
     /// gaps have a part in it.
-    fn differs(
-        &mut self,
-        part: Part<'a>,
-        doubt: &Doubt,
-        shows: Revision,
-        at: Revision,
-    ) -> Blame {
+    fn differs(&mut self, part: Part<'a>, doubt: &Doubt, shows: Revision, at: Revision) -> Blame {
         let op = &part.call.op;
         let (key, blamed) = match doubt {
             Doubt::Key(key) => (Some(key.clone()), self.blame([key.as_ref()], at)),
@@ -399,6 +395,7 @@ impl<'a> Search<'a> {
                 (None, self.blame(self.facts.keys_in(&range), at))
             }
         };
+        let blamed = if self.shows_another(part) { Blame::default() } else { blamed };
         let certain = blamed.last_before(self.frames.len()).is_none();
         if certain || self.is_further(at) {
             let instead = key.as_ref().and_then(|key| self.model.get(key, shows));
@@ -417,10 +414,23 @@ impl<'a> Search<'a> {
         blamed
     }
 
-    /// Notes that nothing fits into a gap.
-    fn note_gap(&mut self, gap: usize) {
+    /// Does an answer show a record that the known write of its revision has not written? Then no
+    /// gap has a part in it.
+    fn shows_another(&self, part: Part<'a>) -> bool {
+        part.answer.into_iter().flat_map(Answer::shown).any(|kv| {
+            let place = usize::try_from(kv.modified.get()).ok().and_then(|at| at.checked_sub(1));
+            let step = place.and_then(|place| self.steps.get(place));
+            step.is_some_and(|step| match step.write {
+                Write::Known(write) => !write.call.op.may_put(&kv.key, Some(&kv.value)),
+                Write::None | Write::Gap(_) => false,
+            })
+        })
+    }
+
+    /// Notes that nothing fits into a gap; whatever fills those before it, if that is certain.
+    fn note_gap(&mut self, gap: usize, certain: bool) {
         let Some(Gap { revision, deadline }) = self.gaps.get(gap).copied() else { return };
-        if !self.is_further(revision) {
+        if !certain && !self.is_further(revision) {
             return;
         }
         let named = self.facts.named(revision.get());
@@ -430,7 +440,7 @@ impl<'a> Search<'a> {
             about.extend(self.facts.shown_next(key, revision.get()));
         }
         let problem = Problem::Gap { deadline, wanted, about };
-        self.furthest = Some(Failure { revision, problem, certain: false });
+        self.furthest = Some(Failure { revision, problem, certain });
     }
 
     fn is_further(&self, revision: Revision) -> bool {
@@ -458,9 +468,9 @@ impl<'a> Search<'a> {
             let Some(number) = self.facts.number(key) else { continue };
             let (after, earliest) = self.facts.window(key, at.get());
             // Gaps ascend in revision and in deadline.
-            let from = self.gaps.partition_point(|gap| {
-                gap.revision.get() <= after || gap.deadline <= earliest
-            });
+            let from = self
+                .gaps
+                .partition_point(|gap| gap.revision.get() <= after || gap.deadline <= earliest);
             let to = self.gaps.partition_point(|gap| gap.revision <= at);
             (from..to).for_each(|gap| blamed.key(gap, number));
         }

@@ -40,9 +40,8 @@ fn move_in_time(history: &mut History, dice: &mut Dice) {
         event if event == other => one,
         event => event,
     };
-    let swapped = |call: &Call| {
-        (swap(call.invoked), call.end.as_ref().map(|end| swap(end.returned)))
-    };
+    let swapped =
+        |call: &Call| (swap(call.invoked), call.end.as_ref().map(|end| swap(end.returned)));
     // A call that begins and ends next to each other keeps its order.
     let upside_down = |(begins, ends): (u64, Option<u64>)| ends.is_some_and(|ends| ends < begins);
     if history.calls_mut().iter().map(swapped).any(upside_down) {

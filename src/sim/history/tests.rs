@@ -118,7 +118,7 @@ fn every_kind() -> History {
     made.call(2, get("none"), nothing(3));
     made.begin(3, delete("q".."r"));
     made.call(3, put("c", "no"), not_applied());
-    made.call(1, range(..), ranged(3, &[second.clone()]));
+    made.call(1, range(..), ranged(3, std::slice::from_ref(&second)));
     let prev = vec![second];
     made.call(1, delete_prev("a"), Answer::Deleted { revision: rev(4), deleted: 1, prev });
     made.call(1, compact(4), compacted(4));

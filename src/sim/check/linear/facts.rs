@@ -220,18 +220,18 @@ impl<'a> Facts<'a> {
             (Op::Delete { range, prev_values }, Answer::Deleted { deleted, prev, .. }) => {
                 if *prev_values && *deleted > 0 {
                     self.are(range, prev, None, before);
-                } else if let Some(key) = range.single().filter(|_| *deleted > 0) {
-                    if let Some(line) = self.keys.get_mut(key) {
-                        line.there.push(before.at);
-                    }
+                } else if let Some(key) = range.single().filter(|_| *deleted > 0)
+                    && let Some(line) = self.keys.get_mut(key)
+                {
+                    line.there.push(before.at);
                 }
                 self.are(range, &[], None, after);
             }
-            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. }) => {
-                if !count_only || *count == 0 {
-                    let last = kvs.last().filter(|_| *more);
-                    self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
-                }
+            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. })
+                if !count_only || *count == 0 =>
+            {
+                let last = kvs.last().filter(|_| *more);
+                self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
             }
             _ => {}
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::super::judge;
 use super::super::samples::random::{Random, Shape};
 use super::super::samples::{
-    Made, compact, compacted, delete, deleted, get, get_at, got, is_compacted, kv, not_applied,
-    nothing, put, put_prev, range, ranged, unknown, wrote,
+    Made, compact, compacted, delete, deleted, get, get_at, got, is_compacted, is_future, kv,
+    not_applied, nothing, put, put_prev, range, ranged, unknown, wrote,
 };
 use super::{Scope, Verdict, Witness, check, solve};
 use crate::sim::check::model::Model;
@@ -237,6 +237,16 @@ fn inv_4_a_compaction_stays_and_hides_nothing_else() {
     made.call(1, put("a", "1"), wrote(2));
     made.call(1, get_at("a", 1), is_compacted(2));
     assert_eq!(broken(&made).0, "INV-4", "nobody has compacted");
+}
+
+#[test]
+fn inv_1_what_has_not_happened_yet_is_not_refused_later() {
+    let mut made = Made::new();
+    made.call(1, get_at("a", 2), is_future(1));
+    made.call(1, put("a", "1"), wrote(2));
+    check(&made.history).unwrap();
+    made.call(1, get_at("a", 2), is_future(1));
+    assert_eq!(broken(&made).0, "INV-1");
 }
 
 #[test]

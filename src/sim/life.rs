@@ -61,7 +61,7 @@ impl World {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
         };
-        let life = (self.own.clone(), place, node.life);
+        let life = (self.own.clone(), place);
         let reader = opened.driver.replica.reader();
         let identity = (opened.address, opened.limits);
         let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));

@@ -155,7 +155,7 @@ impl Run {
         if !self.history {
             return ran;
         }
-        let history = edn(&recorder.lock());
+        let history = recorder.lock().edn();
         match ran {
             Ok(report) => Ok(Report { history, ..report }),
             Err(failure) => Err(Failure { history, ..failure }),
@@ -263,15 +263,6 @@ fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> 
         cluster.fail("a client was not answered within an hour");
     }
     cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
-}
-
-fn edn(history: &History) -> String {
-    let mut out = Vec::new();
-    match history.write_edn(&mut out) {
-        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
-        // There is always room in memory, or no program.
-        Err(error) => error.to_string(),
-    }
 }
 
 fn ticks(span: Duration, tick: Duration) -> u64 {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::tests::{boot, entry, genesis, head, mark, open_in, sections};
+use super::tests::{boot, entry, genesis, head, mark, open_in, options, sections};
 use super::*;
 use crate::sim::dice::{Dice, Seed};
 use crate::sim::disk::{MemoryDisk, Plan};
@@ -71,6 +71,7 @@ impl Found {
 /// A node and its twin. Everything it does follows from the dice.
 struct Harness {
     memory: MemoryDisk,
+    options: Options,
     dice: Dice,
     opened: Option<Opened>,
     /// What was handed over, record by record: the first is durable, the others may be.
@@ -83,8 +84,10 @@ struct Harness {
 
 impl Harness {
     fn new(seed: u64) -> Self {
+        let max_snapshots = if seed % 2 == 0 { 2 } else { 1 };
         Self {
             memory: MemoryDisk::new(),
+            options: Options { max_snapshots, ..options(Path::new("data")) },
             dice: Dice::new(Seed::new(seed)),
             opened: None,
             states: vec![Model::new()],
@@ -101,9 +104,13 @@ impl Harness {
         self.states = vec![self.newest()];
     }
 
+    fn try_open(&self) -> Result<Opened> {
+        open(Arc::new(self.memory.clone()), self.options.clone(), boot())
+    }
+
     /// Opens, and takes up the state that explains what is found.
     fn open(&mut self) -> Result<()> {
-        let opened = open_in(&self.memory)?;
+        let opened = self.try_open()?;
         let found = Found::new(&opened);
         let state = self.states.iter().rev().find(|state| state.explains(&found));
         let Some(state) = state.cloned() else {
@@ -248,6 +255,15 @@ impl Harness {
         self.open()
     }
 
+    /// The process is killed, or the power fails.
+    fn end(&mut self, dice: &mut Dice) {
+        self.opened = None;
+        match dice.below(2) {
+            0 => self.memory.kill(),
+            _ => self.memory.crash(dice),
+        }
+    }
+
     /// Runs to the end or to the first failure.
     fn run(&mut self, steps: usize) -> Result<()> {
         if self.opened.is_none() {
@@ -285,7 +301,7 @@ fn power_failures_lose_nothing_that_was_synced() {
             // Opening is stopped too, by a power failure or by a kill, before it succeeds.
             for _ in 0..2 {
                 node.memory.plan(Plan::StopAt(dice.below(40)));
-                let opened = open_in(&node.memory);
+                let opened = node.try_open();
                 if let Err(error) = opened {
                     assert!(error.is_io(), "seed {seed} stop {stop}: {error}");
                 }
@@ -336,6 +352,39 @@ fn a_failed_operation_stops_the_log_and_loses_nothing_that_was_synced() {
             let opened = node.open();
             opened.unwrap_or_else(|error| panic!("seed {seed} fail {fail}: {error}"));
             node.run(5).unwrap();
+        }
+    }
+}
+
+/// A sync that fails leaves what it was about readable, and no later sync covers it: only what is
+/// written again. So an open that only reads and syncs would vouch for what the next power failure
+/// takes away. Each operation fails once; then lives follow that fail anywhere, opening included.
+/// What an open has found is told to others: nothing of it may be gone in a later life.
+#[test]
+fn what_is_found_after_a_failure_stays_found() {
+    for seed in seeds(20) {
+        let steps = 30;
+        for fail in 0..operations(seed, steps) {
+            let mut node = Harness::new(seed);
+            let mut dice = Dice::new(Seed::new(seed << 32 | fail));
+            let mut plans = vec![(Plan::FailAt(fail), steps)];
+            for _ in 0..dice.below(4) {
+                let at = dice.below(50);
+                let plan = if dice.below(4) == 0 { Plan::StopAt(at) } else { Plan::FailAt(at) };
+                plans.push((plan, dice.place(10)));
+            }
+            for (plan, steps) in plans {
+                node.memory.plan(plan);
+                let failed = node.run(steps).err().filter(|error| !error.is_io());
+                assert!(failed.is_none(), "seed {seed} fail {fail}: {failed:?}");
+                node.end(&mut dice);
+            }
+            node.memory.plan(Plan::Nothing);
+            for _ in 0..2 {
+                let went = node.run(5);
+                went.unwrap_or_else(|error| panic!("seed {seed} fail {fail}: {error}"));
+                node.end(&mut dice);
+            }
         }
     }
 }

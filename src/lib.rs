@@ -114,6 +114,7 @@ mod error;
 mod gate;
 mod ids;
 mod keys;
+mod planted;
 mod runtime;
 mod service;
 #[cfg(feature = "sim")]

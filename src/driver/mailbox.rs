@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 
 use crate::core::replica::envelope::Envelope;
 use crate::core::replica::io::Input;
+#[cfg(feature = "sim")]
+use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Request;
 
@@ -192,6 +194,29 @@ impl Mailbox {
     /// could look before either is seen, and what was posted would wait for the next tick.
     pub(crate) fn barrier() {
         fence(Ordering::SeqCst);
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn max_requests(&self) -> usize {
+        self.bounds.max_requests
+    }
+
+    /// How much there is of what has a bound.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, out: &mut Vec<Size>) {
+        let Bounds { max_requests, max_request_bytes, max_envelope_bytes } = self.bounds;
+        let owed = self.owed.load(Ordering::Relaxed);
+        out.push(Size { what: "requests not answered", is: owed, most: max_requests as u64 });
+        // One request alone, and one envelope, may be of any size.
+        let bytes = self.owed_bytes.load(Ordering::Relaxed);
+        let most = if owed > 1 { max_request_bytes } else { usize::MAX };
+        out.push(Size::new("bytes of requests not answered", bytes, most));
+        let waiting = self.waiting.lock();
+        let most = if waiting.envelopes.len() > 1 { max_envelope_bytes } else { usize::MAX };
+        out.push(Size::new("bytes of envelopes that wait", waiting.envelope_bytes, most));
+        // What the node's own parts report has no bound of its own: each reports what it had in
+        // hand.
+        out.push(Size::new("reports that wait", waiting.reports.len(), 2 * MAX_HINTS));
     }
 
     pub(crate) fn dropped(&self) -> u64 {

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use crate::core::machine::Outcome;
 use crate::core::replica::Replica;
 use crate::core::replica::io::{Answer, Input, Output, Persist, Token};
+#[cfg(feature = "sim")]
+use crate::core::replica::sizes::Size;
 use crate::error::{Error, Result};
 use crate::gate::{Reply, Request};
 use crate::ids::{Index, NodeId};
@@ -140,6 +142,14 @@ impl Driver {
         self.batch = Batch::default();
         left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
         left
+    }
+
+    /// How much there is of what has a bound, between two turns; the replica's part aside.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, mailbox: &Mailbox, out: &mut Vec<Size>) {
+        mailbox.sizes(out);
+        out.push(Size::new("callers owed an answer", self.waiters.len(), mailbox.max_requests()));
+        out.push(Size::new("answers not given", self.answers.len(), 0));
     }
 
     fn admit(&mut self, posted: Posted) -> Input {

@@ -354,7 +354,11 @@ impl Cluster {
         if !settled {
             self.fail(format!("members differ {LONGEST:?} after all faults have ended"));
         }
-        self.shared.world.lock().judge_end();
+        let mut world = self.shared.world.lock();
+        if world.has_quorum() {
+            world.judge_end();
+        }
+        drop(world);
         self.failure().map_or(Ok(()), Err)
     }
 
@@ -506,6 +510,11 @@ impl Cluster {
     /// Notes there when a member starts again.
     pub(super) fn record(&self, recorder: &Recorder) {
         self.shared.world.lock().recorder = Some(Arc::clone(recorder));
+    }
+
+    /// Counts a rare path.
+    pub(super) fn mark(&self, path: &'static str) {
+        self.shared.world.lock().marks.hit(path);
     }
 
     /// No pause and no stall is left.

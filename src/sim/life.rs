@@ -12,6 +12,8 @@ use super::world::{Next, World};
 use crate::core::replica::io::{Input, Persist};
 use crate::driver;
 use crate::error::Error;
+use crate::ids::NodeId;
+use crate::planted::{Bug, planted};
 
 /// What a sync takes when nothing is wrong with the disk.
 const SYNC: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(300));
@@ -134,6 +136,11 @@ impl World {
             return;
         }
         running.writing = Some(std::mem::take(&mut queues.writes));
+        if planted(Bug::AckBeforeSync)
+            && let Some(last) = running.writing.iter().flatten().last()
+        {
+            running.port.mailbox.report(Input::Persisted(last.ticket));
+        }
         let late = clock.when(clock.at(now).after(running.patience));
         let done = begins.saturating_add(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
         if late < done {
@@ -170,7 +177,11 @@ impl World {
             return self.plan_at(again, Next::Written { node: place, life });
         }
         let Some(running) = node.running_mut() else { return };
-        let Some(batch) = running.writing.take() else { return };
+        let Some(mut batch) = running.writing.take() else { return };
+        if planted(Bug::ForgetVote) {
+            let states = batch.iter_mut().filter_map(|persist| persist.hard_state.as_mut());
+            states.for_each(|state| state.vote = NodeId::default());
+        }
         if let Err(error) = running.log.write(&batch) {
             return self.halt(place, error);
         }

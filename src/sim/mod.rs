@@ -8,12 +8,14 @@ pub(crate) mod dice;
 pub(crate) mod disk;
 mod failure;
 mod faults;
+mod history;
 mod life;
 mod marks;
-mod history;
 mod nemesis;
 mod network;
 mod node;
+#[cfg(test)]
+mod planted;
 mod port;
 mod run;
 mod seen;

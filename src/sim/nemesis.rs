@@ -48,8 +48,7 @@ impl World {
         for place in 0..self.nodes.len() {
             let Some(node) = self.nodes.get_mut(place) else { continue };
             node.slow = Duration::ZERO;
-            node.disk.plan(Plan::Nothing);
-            node.disk.set_capacity(None);
+            node.disk.mend();
             if matches!(node.state, Life::Down) {
                 self.open_after(place, Duration::ZERO);
             }

@@ -153,11 +153,8 @@ impl Client {
                 let (key, value) = (self.key(), self.value());
                 return Op::Put { key, value, prev_value: shown };
             }
-            let range = if self.dice.chance(800_000) {
-                KeyRange::key(self.key())
-            } else {
-                self.range()
-            };
+            let range =
+                if self.dice.chance(800_000) { KeyRange::key(self.key()) } else { self.range() };
             return Op::Delete { range, prev_values: shown };
         }
         let serializable = self.dice.chance(mix.serializable);
@@ -203,7 +200,7 @@ impl Client {
 }
 
 /// Calls the store as a user does.
-async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
+pub(super) async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
     match op.clone() {
         Op::Put { key, value, prev_value } => {
             let put = store.put(key, value).timeout(timeout);
@@ -232,8 +229,6 @@ async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
             let read = if count_only { read.count_only() } else { read };
             Answer::from(&read.await)
         }
-        Op::Compact { revision } => {
-            Answer::from(&store.compact(revision).timeout(timeout).await)
-        }
+        Op::Compact { revision } => Answer::from(&store.compact(revision).timeout(timeout).await),
     }
 }

@@ -23,6 +23,8 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("benches/load/bench.rs", "measures idle members for a while"),
     ("benches/load/cluster.rs", "nothing is measured before there is a leader"),
     ("benches/load/pacer.rs", "offers writes at a fixed rate"),
+    ("src/sim/clock.rs", "lets simulated time pass, which takes none"),
+    ("src/sim/workload.rs", "clients of a simulation wait in its own time"),
 ];
 
 fn lengths(tree: &Tree) -> Vec<String> {

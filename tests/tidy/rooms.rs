@@ -34,7 +34,7 @@ const RUNTIME: &[&str] = &[
 
 /// Base by its files; the rest by folder.
 const BASE: &[&str] =
-    &["error", "ids", "time", "config", "codec", "entry", "keys", "transport", "vfs"];
+    &["error", "ids", "time", "config", "codec", "entry", "keys", "planted", "transport", "vfs"];
 
 /// Single steps across a wall, by file and by what is named.
 const CROSSINGS: &[(&str, &str, &str)] = &[];

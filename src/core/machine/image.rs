@@ -37,6 +37,7 @@ use crate::core::mvcc::{Mvcc, Pinned, Record};
 use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{NodeId, Revision};
+use crate::planted::{Bug, planted};
 use items::{Head, read_member, read_session, write_member, write_session};
 
 /// No section is longer.
@@ -69,16 +70,18 @@ impl Image {
     pub(super) fn new(machine: &Machine) -> Self {
         let (index, term) = machine.applied;
         let history = machine.mvcc.pin();
+        let forget = planted(Bug::ForgetSessions);
+        let sessions = if forget { Sessions::default() } else { machine.sessions.clone() };
         let head = Head {
             cluster: machine.cluster,
             mark: SnapshotMark { index, term, conf: machine.conf.clone() },
             revision: history.revision(),
             compacted: history.compacted(),
             members: u32::try_from(machine.members.len()).unwrap_or(u32::MAX),
-            sessions: u32::try_from(machine.sessions.iter().len()).unwrap_or(u32::MAX),
+            sessions: u32::try_from(sessions.iter().len()).unwrap_or(u32::MAX),
             records: u64::try_from(history.len()).unwrap_or(u64::MAX),
         };
-        Self { head, members: machine.members.clone(), sessions: machine.sessions.clone(), history }
+        Self { head, members: machine.members.clone(), sessions, history }
     }
 
     /// Where in the log the image stands.
@@ -92,6 +95,12 @@ impl Image {
 
     pub(crate) fn compacted(&self) -> Option<Revision> {
         self.head.compacted
+    }
+
+    /// Every version that it holds, in the order in which they were written.
+    #[cfg(feature = "sim")]
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.history.records()
     }
 
     /// Packs the state, section by section as they are asked for.

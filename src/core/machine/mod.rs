@@ -227,9 +227,16 @@ impl Machine {
     /// A checksum over the whole state. Members that applied the same entries agree (`INV-11`).
     ///
     /// Reads everything: a node pins first and asks [`Image::hash`] elsewhere.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn hash(&self) -> u32 {
         self.pin().hash()
+    }
+
+    /// How many sessions there are, and the length of the longest window.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sessions(&self) -> (usize, usize) {
+        let windows = self.sessions.iter().map(|(_, session)| session.window.len());
+        (self.sessions.iter().len(), windows.max().unwrap_or(0))
     }
 
     /// Invariant 1: the next index, a term that does not fall, and the expected kind.

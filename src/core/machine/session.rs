@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::command::Origin;
 use super::outcome::{Outcome, Refusal};
 use crate::ids::{Incarnation, NodeId, Revision};
+use crate::planted::{Bug, planted};
 
 /// How far above the watermark a sequence may lie. A node that waits for an old proposal proposes
 /// nothing beyond it; the bound limits what a broken one can cost every member.
@@ -116,7 +117,7 @@ impl Session {
     }
 
     fn admit(&mut self, origin: &Origin) -> Admission {
-        if origin.boot < self.boot {
+        if origin.boot < self.boot && !planted(Bug::AcceptOldBoots) {
             return Admission::Settled(Outcome::Superseded);
         }
         if origin.boot > self.boot {
@@ -129,6 +130,7 @@ impl Session {
                 Admission::Settled(Outcome::Refused(Refusal::WindowFull(origin.node)))
             }
             Some(place) => match self.window.get(place) {
+                Some(Some(_)) if planted(Bug::ApplyTwice) => Admission::New,
                 Some(Some(stored)) => Admission::Settled(stored.outcome()),
                 Some(None) | None => Admission::New,
             },

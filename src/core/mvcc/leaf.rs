@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::record::Record;
 use crate::ids::Revision;
+use crate::planted::{Bug, planted};
 
 /// Keys in a leaf. More makes the index flatter, but a writer keeps readers out of one leaf for
 /// as long as it takes to move this many slots.
@@ -93,7 +94,9 @@ impl Slot {
             let last = old.checked_sub(1).and_then(|last| older.0.get(last));
             let superseded = match last {
                 _ if newest_is_old => old,
-                Some(last) if !gone(last) => old.saturating_sub(1),
+                Some(last) if !gone(last) && !planted(Bug::DropKeptVersion) => {
+                    old.saturating_sub(1)
+                }
                 _ => old,
             };
             dropped.extend(older.0.drain(..superseded));

@@ -6,6 +6,7 @@ use super::{Mvcc, RangePage, read};
 use crate::error::{Error, Result};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
+use crate::planted::{Bug, mood, planted};
 
 /// A write transaction: any number of changes that share one main revision (`DM-2`).
 ///
@@ -35,6 +36,7 @@ impl<'a> Write<'a> {
     /// Puts a key, always as a new version (`KV-30`), and returns the one before (`KV-33`).
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], lease: LeaseId) -> Option<KeyValue> {
         let position = (self.main, self.sub);
+        let value = if planted(Bug::ApplyByMood) { &mood(value) } else { value };
         let scratch = &mut self.mvcc.scratch;
         let (record, before) = self.mvcc.index.update(key, |before| {
             // A live key goes on with its life, any other begins one (`DM-7`).
@@ -64,6 +66,9 @@ impl<'a> Write<'a> {
             let tombstone = Record::tombstone(&mut self.mvcc.scratch, before.key(), position);
             self.mvcc.index.insert(&tombstone);
             self.changed(tombstone);
+        }
+        if found.is_empty() && planted(Bug::CountEmptyDelete) {
+            self.mvcc.revision = self.main;
         }
         self.mvcc.keys = self.mvcc.keys.saturating_sub(found.len());
         found.into_iter().map(KeyValue::new).collect()

@@ -38,9 +38,13 @@ pub(crate) mod consensus;
 mod effects;
 pub(crate) mod envelope;
 pub(crate) mod io;
+#[cfg(feature = "sim")]
+pub(crate) mod look;
 mod proposals;
 mod reads;
 mod settings;
+#[cfg(feature = "sim")]
+pub(crate) mod sizes;
 mod snapshots;
 mod status;
 mod timekeeper;
@@ -66,6 +70,7 @@ use crate::core::machine::{Command, Machine, decode};
 use crate::core::mvcc::Reader;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Incarnation, Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// See the top of the file.
@@ -341,7 +346,10 @@ impl Replica {
             Body::Raft(message) => self.step(from, message)?,
             Body::Forward(writes) => self.take_forwarded(envelope, writes),
             Body::Read { request } => {
-                if self.standing.role == Role::Leader {
+                if self.machine.members().get(from).is_none() {
+                    // One question of each member waits here: of strangers there is no end.
+                    self.dropped.malformed += 1;
+                } else if self.standing.role == Role::Leader {
                     self.reads.push(Waiter::Peer { id: from, request });
                 }
             }
@@ -482,7 +490,11 @@ impl Replica {
             return;
         }
         if self.standing.role == Role::Leader {
-            if let Some(round) = self.consensus.start_read() {
+            if planted(Bug::ReadWithoutRound) {
+                self.reads.begun(0, self.now);
+                let (applied, _) = self.machine.applied();
+                drop(self.reads.confirmed(0, applied));
+            } else if let Some(round) = self.consensus.start_read() {
                 self.reads.begun(round, self.now);
             }
         } else if let Some(leader) = self.standing.leader {
@@ -530,7 +542,9 @@ impl Replica {
         let keep = self.settings.catchup(entries, bytes);
         let upto = Index::new(index.get().saturating_sub(keep));
         let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
-        self.consensus.compact(upto);
+        if !planted(Bug::KeepEverything) {
+            self.consensus.compact(upto);
+        }
         self.out.push_back(Output::ReleaseLog(oldest));
     }
 

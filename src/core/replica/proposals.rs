@@ -22,9 +22,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::io::{Answer, Output, Token};
+#[cfg(feature = "sim")]
+use super::sizes::Size;
 use crate::core::machine::{Command, MAX_WINDOW, Origin, Outcome, decode, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// Whom this node's writes come from.
@@ -78,6 +81,12 @@ impl Proposals {
 
     pub(crate) fn len(&self) -> usize {
         self.window.len()
+    }
+
+    /// How much there is of what has a bound.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, out: &mut Vec<Size>) {
+        out.push(Size::new("writes under way", self.window.len(), MAX_WINDOW));
     }
 
     /// Takes a write: stamps it and keeps it until its fate is known. Refuses it when the oldest
@@ -215,7 +224,7 @@ impl Proposals {
                 earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
                 continue;
             }
-            let error = timed_out(pending.sent > 0, leader);
+            let error = timed_out(pending.sent > 0 && !planted(Bug::CallItNotApplied), leader);
             if let Some(Pending { token: Some(token), .. }) = slot.take() {
                 out.push_back(Output::Reply { token, answer: Answer::Failed(error) });
             }

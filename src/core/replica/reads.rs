@@ -14,8 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::io::{Answer, Output, Token};
+#[cfg(feature = "sim")]
+use super::sizes::Size;
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// Who waits.
@@ -82,7 +85,10 @@ impl Reads {
             self.waiting
                 .retain(|other| !matches!(other, Waiter::Peer { id: old, .. } if *old == id));
         }
-        self.waiting.push(waiter);
+        match &mut self.asked {
+            Some(asked) if planted(Bug::JoinLateRound) => asked.waiters.push(waiter),
+            _ => self.waiting.push(waiter),
+        }
     }
 
     pub(crate) fn want(&self) -> Want {
@@ -116,9 +122,18 @@ impl Reads {
 
     /// Role, term or leader changed: what was under way will not be answered.
     pub(crate) fn void(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            self.waiting.extend(asked.waiters);
+        let Some(asked) = self.asked.take() else { return };
+        for waiter in asked.waiters {
+            // Who has asked again since is waiting already.
+            let again = matches!(waiter, Waiter::Peer { id, .. } if self.is_waiting(id));
+            if !again {
+                self.waiting.push(waiter);
+            }
         }
+    }
+
+    fn is_waiting(&self, peer: NodeId) -> bool {
+        self.waiting.iter().any(|waiter| matches!(waiter, Waiter::Peer { id, .. } if *id == peer))
     }
 
     /// This member does not lead any more: other members must ask the new leader themselves.
@@ -137,7 +152,7 @@ impl Reads {
     /// Answers the reads that `applied` makes safe.
     pub(crate) fn applied(&mut self, applied: Index, out: &mut VecDeque<Output>) {
         while let Some(first) = self.confirmed.first_entry() {
-            if *first.key() > applied {
+            if *first.key() > applied && !planted(Bug::ReadBeforeApplied) {
                 return;
             }
             for waiter in first.remove() {
@@ -175,14 +190,28 @@ impl Reads {
         if let Some(asked) = &mut self.asked {
             asked.waiters.retain(&mut keep);
         }
-        for waiters in self.confirmed.values_mut() {
+        self.confirmed.retain(|_, waiters| {
             waiters.retain(&mut keep);
-        }
+            !waiters.is_empty()
+        });
         self.earliest = earliest;
     }
 
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.earliest
+    }
+
+    /// How much there is of what has a bound. Callers' reads have theirs in the mailbox.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self, members: usize, out: &mut Vec<Size>) {
+        let peers = |waiters: &[Waiter]| {
+            waiters.iter().filter(|waiter| matches!(waiter, Waiter::Peer { .. })).count()
+        };
+        out.push(Size::new("members that wait for a read round", peers(&self.waiting), members));
+        let asked = self.asked.as_ref().map_or(0, |asked| peers(&asked.waiters));
+        out.push(Size::new("members that a read round is for", asked, members));
+        let idle = self.confirmed.values().filter(|waiters| waiters.is_empty()).count();
+        out.push(Size::new("confirmed indexes that nobody waits for", idle, 0));
     }
 }
 
@@ -249,6 +278,36 @@ mod tests {
         reads.expire(Instant::from_nanos(1_000), true, &mut out);
         assert_eq!(tokens(&out), [3, 2, 1]);
         assert_eq!(reads.earliest(), None);
+    }
+
+    /// A member whose disk stands still confirms reads that it cannot answer, round after round.
+    #[test]
+    fn nothing_is_kept_of_reads_that_have_expired() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        for round in 1..100 {
+            reads.push(local(round));
+            reads.begun(round, Instant::default());
+            reads.confirmed(round, Index::new(round));
+        }
+        reads.expire(Instant::from_nanos(1_000), true, &mut out);
+        assert_eq!(out.len(), 99);
+        assert!(reads.confirmed.is_empty(), "{} indexes", reads.confirmed.len());
+    }
+
+    /// A round that is void gives its members back: one that has asked again since is not to be
+    /// kept twice.
+    #[test]
+    fn a_member_waits_once_whatever_becomes_of_its_round() {
+        let mut reads = Reads::default();
+        let peer = |request| Waiter::Peer { id: NodeId::new(2), request };
+        for request in 1..10 {
+            reads.push(peer(request));
+            reads.void();
+            reads.begun(request, Instant::default());
+        }
+        assert_eq!(reads.confirmed(9, Index::new(5)), [(NodeId::new(2), 9)]);
+        reads.begun(10, Instant::default());
+        assert!(reads.confirmed(10, Index::new(5)).is_empty());
     }
 
     #[test]

@@ -25,12 +25,17 @@ use std::time::Duration;
 use super::consensus::Message;
 use super::envelope::{Body, ChunkStage};
 use super::io::SnapshotFile;
+#[cfg(feature = "sim")]
+use super::sizes::Size;
 use crate::core::machine::Machine;
 use crate::ids::{Index, NodeId};
 use crate::time::Instant;
 
 /// Chunks that may be on their way without an acknowledgement.
 const WINDOW: u64 = 4;
+
+/// Chunks that the disk is asked for at a time, for one receiver.
+const MAX_READING: u32 = 4;
 
 /// One outgoing transfer.
 #[derive(Debug)]
@@ -187,15 +192,18 @@ impl Snapshots {
         if have > sending.acked || sending.asked == u64::MAX {
             sending.progress = now;
         }
-        // The first answer to an offer says where to begin; later ones only move forward.
+        // The first answer to an offer says where to begin, also if that is before what was
+        // acknowledged: a receiver that was restarted has lost it. Later ones only move forward.
         if sending.asked == u64::MAX {
-            sending.asked = have;
+            (sending.asked, sending.acked) = (have, have);
         }
         sending.acked = sending.acked.max(have);
         sending.asked = sending.asked.max(have);
         let window = WINDOW * u64::from(self.pace.chunk_bytes);
         let until = sending.acked.saturating_add(window).min(sending.file.file_bytes);
-        while sending.asked < until {
+        // Late answers move the window on while reads for an earlier one are under way: those
+        // count as well.
+        while sending.asked < until && sending.reading < MAX_READING {
             let left = sending.file.file_bytes - sending.asked;
             let len = u32::try_from(left).unwrap_or(u32::MAX).min(self.pace.chunk_bytes);
             out.push(Step::ReadChunk {
@@ -206,7 +214,7 @@ impl Snapshots {
                 len,
             });
             sending.asked += u64::from(len);
-            sending.reading = sending.reading.saturating_add(1);
+            sending.reading += 1;
         }
     }
 
@@ -378,6 +386,38 @@ impl Snapshots {
     }
 }
 
+#[cfg(feature = "sim")]
+impl Snapshots {
+    pub(crate) fn transfers(&self) -> usize {
+        self.sending.len()
+    }
+
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receiving.is_some()
+    }
+
+    /// How much there is of what has a bound.
+    pub(crate) fn sizes(&self, members: usize, out: &mut Vec<Size>) {
+        let window = WINDOW * u64::from(self.pace.chunk_bytes);
+        out.push(Size::new("snapshots being sent", self.sending.len(), members));
+        for sending in self.sending.values() {
+            let is = u64::from(sending.reading);
+            out.push(Size {
+                what: "chunks being read for one member",
+                is,
+                most: u64::from(MAX_READING),
+            });
+            let begun = sending.asked != u64::MAX;
+            let is = if begun { sending.asked.saturating_sub(sending.acked) } else { 0 };
+            out.push(Size { what: "bytes of a snapshot on their way", is, most: window });
+        }
+        if let Some(receiving) = &self.receiving {
+            let is = receiving.next.saturating_sub(receiving.have);
+            out.push(Size { what: "bytes of a snapshot not stored yet", is, most: 2 * window });
+        }
+    }
+}
+
 fn offer(sending: &Sending) -> Body {
     Body::Offer {
         transfer: sending.transfer,
@@ -412,5 +452,53 @@ mod tests {
         snapshots.chunk_lost(to, 2, &mut steps);
         assert!(matches!(*steps, [Step::Report { sent: false, .. }]), "{steps:?}");
         assert_eq!(snapshots.lowest_sending(), None);
+    }
+
+    /// Answers every read from the disk; returns how many there were.
+    fn read(snapshots: &mut Snapshots, steps: &mut Vec<Step>) -> usize {
+        let mut count = 0;
+        for step in std::mem::take(steps) {
+            let Step::ReadChunk { to, transfer, offset, len, .. } = step else { continue };
+            let bytes = bytes::Bytes::from(vec![0; len as usize]);
+            assert!(snapshots.chunk_read(to, transfer, offset, bytes).is_some());
+            count += 1;
+        }
+        count
+    }
+
+    /// The receiver was restarted and holds nothing of what it had acknowledged.
+    #[test]
+    fn a_receiver_that_begins_again_is_sent_a_window_at_a_time() {
+        let moment = Duration::from_secs(1);
+        let pace = Pace { chunk_bytes: 10, retry: moment, patience: moment * 10 };
+        let file = SnapshotFile { mark: SnapshotMark::default(), file_bytes: 1_000, hash: 1 };
+        let (to, now, receiving) = (NodeId::new(2), Instant::default(), ChunkStage::Receiving);
+        let (mut snapshots, mut steps) = (Snapshots::new(pace, 0), Vec::new());
+        snapshots.send(to, file, Message::blank(), now);
+        for have in (0..=500).step_by(10) {
+            snapshots.acked((to, 1), (have, receiving), now, &mut steps);
+            assert!(read(&mut snapshots, &mut steps) <= 4);
+        }
+        let now = now.after(moment);
+        snapshots.tick(now, &mut steps);
+        assert!(matches!(*steps, [Step::Say { body: Body::Offer { .. }, .. }]), "{steps:?}");
+        snapshots.acked((to, 1), (0, receiving), now, &mut steps);
+        let offsets: Vec<u64> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::ReadChunk { offset, .. } => Some(*offset),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(offsets, [0, 10, 20, 30]);
+        // Late word from before it was restarted does not pile up reads either.
+        for have in [300, 400, 500] {
+            snapshots.acked((to, 1), (have, receiving), now, &mut steps);
+        }
+        assert_eq!(read(&mut snapshots, &mut steps), 4);
+        // What it holds is all that counts once more.
+        snapshots.tick(now.after(moment), &mut steps);
+        snapshots.acked((to, 1), (10, receiving), now, &mut steps);
+        assert_eq!(read(&mut snapshots, &mut steps), 4);
     }
 }

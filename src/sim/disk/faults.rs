@@ -89,6 +89,11 @@ impl Faults {
         self.off = false;
     }
 
+    /// Nothing more is to go wrong.
+    pub(super) fn mend(&mut self) {
+        *self = Self { operations: self.operations, ..Self::default() };
+    }
+
     #[cfg(test)]
     pub(super) fn operations(&self) -> u64 {
         self.operations

@@ -19,7 +19,8 @@ use super::scan::{End, Scan};
 use super::segment::{self, Head, Tail};
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::{Error, Result};
-use crate::ids::{Index, Term};
+use crate::ids::{Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 use crate::vfs::{OpenMode, Vfs};
 
 /// A segment that was read to its seal.
@@ -143,6 +144,10 @@ impl Read {
     fn is_empty(&self) -> bool {
         self.head.newest.number == 0 && self.end.tail.end == self.head.newest.end
     }
+
+    fn into_sealed(self) -> Sealed {
+        Sealed::new(self.path, &self.end.tail)
+    }
 }
 
 fn check_sequence(dir: &Path, before: &Read, sequence: u64) -> Result<()> {
@@ -184,6 +189,17 @@ struct Log {
 impl Log {
     fn last(&self) -> (Index, Term) {
         self.entries.last().map_or(self.floor, |entry| (entry.index, entry.term))
+    }
+
+    /// As recorded, but not of a term before the last entry's. Entries stand before the hard state
+    /// that came with them, so a torn batch may have left one without the other; and nobody has
+    /// been told of a vote in a term that was never durable.
+    fn hard_state(&self) -> HardState {
+        let (_, term) = self.last();
+        if self.hard_state.term >= term {
+            return self.hard_state;
+        }
+        HardState { term, vote: NodeId::default(), ..self.hard_state }
     }
 
     /// Adds a record of a segment that begins behind `before`; an error says what it breaks.
@@ -248,8 +264,12 @@ impl Log {
         }
     }
 
-    fn finish(self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+    fn finish(mut self, dir: &Path, mut segments: Vec<Read>) -> Result<Recovered> {
+        if planted(Bug::LoseLastEntry) {
+            self.entries.pop();
+        }
         let last_entry = self.last();
+        let hard_state = self.hard_state();
         let base = self.base.ok_or_else(|| {
             Error::corrupt(format!("the log in {} has no beginning", dir.display()))
         })?;
@@ -271,8 +291,8 @@ impl Log {
             floor: self.floor,
             last: last_entry,
             entries: self.entries,
-            hard_state: self.hard_state,
-            sealed: segments.into_iter().map(|read| Sealed::new(read.path, &read.end.tail)).collect(),
+            hard_state,
+            sealed: segments.into_iter().map(Read::into_sealed).collect(),
             end: last.map(|last| (last.path, last.end)),
             next_sequence,
             previous,
@@ -321,6 +341,21 @@ mod tests {
         // And again, further back.
         take(&mut log, at(20, 4)).unwrap();
         assert_eq!((log.floor.0, log.last()), (Index::new(19), at(20, 4)));
+    }
+
+    /// DUR-11: a leader's first entries and the term that they raise are one batch; power failed
+    /// between the two.
+    #[test]
+    fn a_term_is_not_lost_while_its_entries_are_there() {
+        let (term, vote, commit) = (Term::new(2), NodeId::new(3), Index::new(39));
+        let before = HardState { term, vote, commit };
+        let mut log = log();
+        log.take(Record::HardState(before), BEFORE).unwrap();
+        take(&mut log, at(40, 2)).unwrap();
+        assert_eq!(log.hard_state(), before);
+        take(&mut log, at(41, 5)).unwrap();
+        let raised = HardState { term: Term::new(5), vote: NodeId::default(), commit };
+        assert_eq!(log.hard_state(), raised);
     }
 
     #[test]

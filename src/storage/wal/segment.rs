@@ -414,7 +414,7 @@ impl Tail {
     /// A crash half-way does no harm. The bytes are those that were found, so each sector is what
     /// it was, or what it was when it was last durable: a torn batch, as it may have been before.
     pub(super) fn settle(&self, file: &dyn VfsFile, path: &Path) -> Result<()> {
-
+        settle_length(file, path)?;
         let from = sector::start_of(self.marker.vouched);
         file.write_at(from, &self.unvouched).map_err(at("write", path))?;
         let marker = self.marker.encode(self.seed);

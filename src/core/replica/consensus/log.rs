@@ -111,6 +111,12 @@ impl LogView {
         }
     }
 
+    /// The position before the first entry, and the entries.
+    #[cfg(feature = "sim")]
+    pub(super) fn held(&self) -> ((Index, Term), &VecDeque<Entry>) {
+        ((Index::new(self.base.0), Term::new(self.base.1)), &self.entries)
+    }
+
     /// The term at `index`, if it is still (or already) known.
     fn term_of(&self, index: u64) -> Option<u64> {
         if index == self.base.0 {

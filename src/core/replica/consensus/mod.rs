@@ -45,6 +45,8 @@ mod conf;
 mod jitter;
 mod log;
 mod logger;
+#[cfg(feature = "sim")]
+mod look;
 mod reads;
 mod ready;
 mod show;
@@ -68,6 +70,8 @@ pub(crate) use self::conf::ConfStep;
 pub(crate) use self::conf::{ConfChange, ConfRefused};
 use self::jitter::{Attempts, election_timeout};
 use self::log::LogView;
+#[cfg(feature = "sim")]
+pub(crate) use self::look::LogLook;
 use self::reads::Rounds;
 #[cfg(test)]
 pub(crate) use self::status::PeerState;
@@ -179,6 +183,8 @@ pub(crate) struct Consensus {
     handed_out: u64,
     /// A sync is overdue (raft-notes 9.2).
     overdue: bool,
+    #[cfg(feature = "sim")]
+    max_uncommitted_bytes: u64,
     /// What the last [`Effect::Role`] said.
     reported: (Role, Term, Option<NodeId>),
     effects: VecDeque<Effect>,
@@ -211,6 +217,8 @@ impl Consensus {
             current: hard_state,
             handed_out: mark_index,
             overdue: false,
+            #[cfg(feature = "sim")]
+            max_uncommitted_bytes: start.max_uncommitted_bytes,
             reported: (Role::Follower, hard_state.term, None),
             effects: VecDeque::new(),
             core,

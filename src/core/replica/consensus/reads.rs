@@ -19,6 +19,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::jitter::mix;
 use super::wire::CONTEXT_BYTES;
 use crate::codec::Reader;
+use crate::planted::{Bug, planted};
 
 /// The rounds of this boot.
 pub(super) struct Rounds {
@@ -41,6 +42,9 @@ impl Rounds {
     /// Draws the context of the next round. It is not open before [`Rounds::opened`].
     pub(super) fn draw(&mut self, term: u64) -> (u64, Bytes) {
         self.last = self.last.saturating_add(1);
+        if planted(Bug::ReuseReadContext) {
+            self.last = 1;
+        }
         (self.last, self.context(term, self.last))
     }
 
@@ -70,6 +74,12 @@ impl Rounds {
         }
         self.open.clear();
         true
+    }
+
+    /// How many rounds wait for their answers.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
     }
 
     fn context(&self, term: u64, round: u64) -> Bytes {

@@ -11,6 +11,7 @@ use super::{Consensus, Effect, Ticket, log};
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId, Term};
+use crate::planted::{Bug, planted};
 
 impl Consensus {
     /// Appends everything that is to be done now to `out`. To be called after every batch of
@@ -128,7 +129,7 @@ impl Consensus {
             // change of role within one batch releases nothing early.
             _ => number,
         };
-        if self.waiting.is_durable(waits_for) {
+        if self.waiting.is_durable(waits_for) || planted(Bug::PromiseBeforeSync) {
             self.send(message);
         } else {
             self.waiting.park(waits_for, message);

@@ -18,9 +18,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 
 use crate::entry::SnapshotMark;
+
+/// So many messages wait at most; what comes then is lost, as on a bad link. Only a disk that has
+/// hung for minutes makes as many, of heartbeats and votes that are all long over.
+pub(super) const MAX_PARKED: usize = 8_192;
 
 /// The numbers of the crate's `Ready`s, what they wrote, and the messages held back for them.
 #[derive(Default)]
@@ -29,6 +33,8 @@ pub(super) struct Waiting {
     out: VecDeque<Written>,
     /// Messages by the number that must be durable before they leave.
     parked: BTreeMap<u64, Vec<Message>>,
+    /// How many those are.
+    count: usize,
     /// Everything up to this number is durable.
     durable: u64,
     /// The newest number there is.
@@ -79,15 +85,29 @@ impl Waiting {
     /// The messages that may leave now, oldest first.
     pub(super) fn released(&mut self) -> Vec<Message> {
         let later = self.parked.split_off(&self.durable.saturating_add(1));
-        std::mem::replace(&mut self.parked, later).into_values().flatten().collect()
+        let released = std::mem::replace(&mut self.parked, later).into_values();
+        let released: Vec<Message> = released.flatten().collect();
+        self.count = self.count.saturating_sub(released.len());
+        released
     }
 
     pub(super) fn park(&mut self, number: u64, message: Message) {
+        // R14: a snapshot's message is not lost without a word; and there is one to a follower.
+        if self.count >= MAX_PARKED && message.msg_type != MessageType::MsgSnapshot {
+            return;
+        }
+        self.count = self.count.saturating_add(1);
         self.parked.entry(number).or_default().push(message);
     }
 
     pub(super) fn is_durable(&self, number: u64) -> bool {
         number <= self.durable
+    }
+
+    /// How many messages are held back.
+    #[cfg(feature = "sim")]
+    pub(super) fn parked(&self) -> usize {
+        self.count
     }
 
     /// Whether nothing is out: what needs no write is durable at once.
@@ -141,6 +161,27 @@ mod tests {
         assert_eq!(waiting.settle(6).map(|settled| settled.upto), Some(7));
         assert_eq!(released(&mut waiting), [6, 7]);
         assert!(waiting.is_idle());
+    }
+
+    /// A disk that hangs for long must not fill the memory with answers that nobody waits for.
+    #[test]
+    fn only_so_many_messages_wait() {
+        let mut waiting = Waiting::default();
+        waiting.begin(1, true);
+        waiting.written(1, None);
+        for receiver in 1..=MAX_PARKED as u64 + 2 {
+            waiting.park(1, to(receiver));
+        }
+        // R14: who waits for word of a snapshot waits for ever if it is not even sent.
+        waiting
+            .park(1, Message { msg_type: MessageType::MsgSnapshot, to: 7, ..Default::default() });
+        waiting.settle(1);
+        let left = released(&mut waiting);
+        assert_eq!((left.len(), left.last()), (MAX_PARKED + 1, Some(&7)));
+        // There is room again.
+        waiting.park(2, to(8));
+        waiting.settle(2);
+        assert_eq!(waiting.parked.len(), 1);
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! Bugs to plant, so that it can be seen whether the judges of the simulator catch them.
+//!
+//! They exist in this crate's own unit tests only. In everything else [`planted`] is a constant
+//! `false`, and what asks for it is not compiled.
+
+/// A mistake that somebody could make here. Each is a few words in the place where it would be
+/// made; `src/sim/planted.rs` says which judge must see it, and how soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// The core is told that a write is durable when it is handed over.
+    AckBeforeSync,
+    /// Promises leave before the disk has what they promise (R2).
+    PromiseBeforeSync,
+    /// Files are never synced.
+    SkipSync,
+    /// Directories are never synced.
+    SkipDirSync,
+    /// A vote is not written down.
+    ForgetVote,
+    /// Read rounds have one and the same context (R6).
+    ReuseReadContext,
+    /// A leader answers reads without asking anybody whether it still leads.
+    ReadWithoutRound,
+    /// A confirmed read does not wait for the state to get there.
+    ReadBeforeApplied,
+    /// A read joins the round that is under way.
+    JoinLateRound,
+    /// A proposal that comes twice is applied twice.
+    ApplyTwice,
+    /// A proposal of an earlier boot is applied.
+    AcceptOldBoots,
+    /// Snapshots leave the sessions out.
+    ForgetSessions,
+    /// A write that was offered and timed out is said not to have happened.
+    CallItNotApplied,
+    /// Recovery takes every damage for a torn write and cuts there.
+    CutDamage,
+    /// Recovery loses the last entry.
+    LoseLastEntry,
+    /// Segments are given back that the snapshots still need.
+    ReleaseTooMuch,
+    /// The log in memory is never cut.
+    KeepEverything,
+    /// Compaction drops the version that is still to be read.
+    DropKeptVersion,
+    /// A deletion of nothing makes a revision.
+    CountEmptyDelete,
+    /// Members do not all do the same with an entry.
+    ApplyByMood,
+}
+
+/// Whether this bug is planted: never, outside of unit tests.
+#[cfg(not(test))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+/// The value that [`Bug::ApplyByMood`] writes: now and then another than it was told to.
+pub(crate) fn mood(value: &[u8]) -> Vec<u8> {
+    let mut value = value.to_vec();
+    #[cfg(test)]
+    if MOOD.replace(MOOD.get() + 1) % 50 == 0 {
+        value.push(b'!');
+    }
+    value
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Counts what all members of a simulation write.
+    static MOOD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this bug is planted, on this thread.
+#[cfg(test)]
+pub(crate) fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// As long as it lives, a bug is planted on its thread.
+#[cfg(test)]
+pub(crate) struct Plant(());
+
+#[cfg(test)]
+impl Plant {
+    pub(crate) fn new(bug: Bug) -> Self {
+        PLANTED.set(Some(bug));
+        Self(())
+    }
+}
+
+#[cfg(test)]
+impl Drop for Plant {
+    fn drop(&mut self) {
+        PLANTED.set(None);
+    }
+}

@@ -1,0 +1,450 @@
+//! What answers say about single keys, wherever it stands.
+//!
+//! The search fills gaps from the first revision to the last. Without looking ahead it would find
+//! out late that a gap was filled wrongly. But answers say much about what lies before them: a
+//! record shows when its key's life began, when it was last written, and how many puts there were
+//! between. So of each key there is a line of facts, and whatever fills a gap must fit the next:
+//!
+//! ```text
+//!   revision   3    4    5    6    7    8    9
+//!              |         |    '---------'
+//!            begun     gone   version 2, begun at 6, written at 7, seen until 9
+//! ```
+//!
+//! A put of this key can fill a gap at 6, 7 or before 5; at 8 and 9 none can, and no deletion
+//! either. If 6 is a gap, it is a put of this key. All of this follows from answers alone, so it
+//! holds in every order that explains them.
+//!
+//! Only keys that some write with an unknown end may touch are looked at: about any other key no
+//! gap makes a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::part::{Part, Says, Sight};
+use crate::ids::Revision;
+use crate::keys::KeyRange;
+use crate::sim::check::model::{Live, Version};
+use crate::sim::history::{Answer, CallId, Kv, Op};
+
+/// See the top of the file.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'a> {
+    keys: BTreeMap<&'a [u8], Line>,
+    /// Gaps that are known to have written a key.
+    named: BTreeMap<u64, Vec<Named>>,
+    /// All gaps, ascending.
+    gaps: Vec<u64>,
+    /// Those that may write a key which they are not known to have written.
+    free: Vec<u64>,
+    /// Writes that were told their revision, ascending.
+    known: Vec<(u64, &'a Op)>,
+    demands: Vec<Demand<'a>>,
+}
+
+/// A key that a gap has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) key: Bytes,
+    /// If it is known.
+    pub(super) value: Option<Bytes>,
+    /// Who was shown that.
+    pub(super) by: CallId,
+}
+
+/// One key.
+#[derive(Debug, Default)]
+struct Line {
+    /// In order. Two are never about the same revision, unless answers contradict each other; then
+    /// there is no order to be found, and it does not matter what is made of them.
+    facts: Vec<Fact>,
+    /// Revisions of the puts that were told theirs, ascending.
+    puts: Vec<u64>,
+    /// When the first write with an unknown end began that may touch the key.
+    earliest: u64,
+    /// Some write with an unknown end may delete it.
+    may_go: bool,
+}
+
+/// From revision `from` until `until` the key was so.
+#[derive(Clone, Debug)]
+struct Fact {
+    from: u64,
+    until: u64,
+    /// `None`: not there.
+    live: Option<Live>,
+    first: Seen,
+    last: Seen,
+}
+
+/// An answer that shows a key.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// As of this revision.
+    at: u64,
+    /// The search compares it with the model while this is the newest revision: for what a write
+    /// shows of the state before it, that is one later.
+    compared: u64,
+    by: CallId,
+}
+
+/// Between two revisions so many puts of a key are missing that gaps must have made some.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand<'a> {
+    pub(super) key: &'a [u8],
+    after: u64,
+    before: u64,
+    /// What the key has come to at `before`.
+    create: Revision,
+    version: u64,
+}
+
+/// How well a change fits what comes after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// Something like it must happen before this revision.
+    Wanted { before: u64 },
+    /// Nothing speaks against it.
+    Possible,
+}
+
+impl<'a> Facts<'a> {
+    /// What is known about the keys that may have been written at `gaps`, which ascend.
+    pub(super) fn new(parts: &[Part<'a>], gaps: Vec<u64>) -> Self {
+        let mut facts = Self { gaps, ..Self::default() };
+        if facts.gaps.is_empty() {
+            return facts;
+        }
+        facts.keys = lines(parts);
+        facts.known = parts
+            .iter()
+            .filter_map(|part| match part.says {
+                Says::Wrote(revision) => Some((revision.get(), &part.call.op)),
+                _ => None,
+            })
+            .collect();
+        facts.known.sort_by_key(|(revision, _)| *revision);
+        for (revision, op) in &facts.known {
+            for (key, _) in op.puts() {
+                if let Some(line) = facts.keys.get_mut(key.as_ref()) {
+                    line.puts.push(*revision);
+                }
+            }
+        }
+        for part in parts {
+            facts.learn(part);
+        }
+        facts.keys.values_mut().for_each(Line::settle);
+        let mixed = |part: &Part<'_>| {
+            let op = &part.call.op;
+            op.puts().count().saturating_add(op.deletes().count()) > 1
+        };
+        let mixed = parts.iter().any(|part| part.says == Says::MayWrite && mixed(part));
+        let named = &facts.named;
+        let free = facts.gaps.iter().filter(|gap| mixed || !named.contains_key(gap));
+        facts.free = free.copied().collect();
+        facts.demands = facts.keys.iter().flat_map(|(key, line)| line.demands(key)).collect();
+        facts
+    }
+
+    fn learn(&mut self, part: &Part<'a>) {
+        let Some(answer) = part.answer else { return };
+        let by = part.id;
+        let (before, after) = match part.says {
+            Says::Wrote(revision) => {
+                let compared = revision.get();
+                let at = compared.saturating_sub(1);
+                (Seen { at, compared, by }, Seen { at: compared, compared, by })
+            }
+            Says::Saw(Sight { shows: Some(at), .. }) => {
+                let seen = Seen { at: at.get(), compared: at.get(), by };
+                (seen, seen)
+            }
+            _ => return,
+        };
+        for kv in answer.shown() {
+            self.name(kv, by);
+        }
+        match (&part.call.op, answer) {
+            (Op::Get { key, .. }, Answer::Got { kv, .. }) => self.is(key, kv.as_ref(), before),
+            (Op::Put { key, value, prev_value: true }, Answer::Put { prev, .. }) => {
+                self.is(key, prev.as_ref(), before);
+                let create = prev.as_ref().map_or(Revision::new(after.at), |prev| prev.create);
+                let version = prev.as_ref().map_or(1, |prev| prev.version.saturating_add(1));
+                let live = Live { create, version, value: value.clone() };
+                self.note(key, after.at, Some(live), after);
+            }
+            (Op::Delete { range, prev_values }, Answer::Deleted { deleted, prev, .. }) => {
+                if *prev_values && *deleted > 0 {
+                    self.are(range, prev, None, before);
+                }
+                self.are(range, &[], None, after);
+            }
+            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. }) => {
+                if !count_only || *count == 0 {
+                    let last = kvs.last().filter(|_| *more);
+                    self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes which gaps must have written this record, and begun its life.
+    fn name(&mut self, kv: &Kv, by: CallId) {
+        let written = (kv.modified.get(), Some(&kv.value));
+        let begun = (kv.create != kv.modified).then_some((kv.create.get(), None));
+        for (revision, value) in begun.into_iter().chain([written]) {
+            if self.gaps.binary_search(&revision).is_err() {
+                continue;
+            }
+            let named = self.named.entry(revision).or_default();
+            let known = |named: &Named| {
+                named.key == kv.key && (value.is_none() || named.value.as_ref() == value)
+            };
+            if !named.iter().any(known) {
+                named.push(Named { key: kv.key.clone(), value: value.cloned(), by });
+            }
+        }
+    }
+
+    fn is(&mut self, key: &[u8], kv: Option<&Kv>, seen: Seen) {
+        let live = kv.map(|kv| {
+            let (create, version, value) = (kv.create, kv.version, kv.value.clone());
+            Live { create, version, value }
+        });
+        self.note(key, kv.map_or(seen.at, |kv| kv.modified.get()), live, seen);
+    }
+
+    /// These are all the keys of a range, or all until `last`.
+    fn are(&mut self, range: &KeyRange, kvs: &[Kv], last: Option<&[u8]>, seen: Seen) {
+        let here = keys_in(&self.keys, range).map(|(key, _)| key);
+        let here: Vec<&[u8]> =
+            here.take_while(|key| last.is_none_or(|last| *key <= last)).collect();
+        for key in here {
+            let kv = kvs.binary_search_by(|kv| kv.key.as_ref().cmp(key)).ok();
+            self.is(key, kv.and_then(|place| kvs.get(place)), seen);
+        }
+    }
+
+    fn note(&mut self, key: &[u8], from: u64, live: Option<Live>, seen: Seen) {
+        let Some(line) = self.keys.get_mut(key) else { return };
+        // Mostly an answer shows what the one before has shown.
+        let last = line.facts.last_mut().filter(|last| last.from == from && last.live == live);
+        if let Some(last) = last {
+            last.extend(&Fact { from, until: seen.at, live: None, first: seen, last: seen });
+            return;
+        }
+        if let Some(begun) = live.as_ref().map(|live| live.create.get()) {
+            let seen = Seen { at: begun.saturating_sub(1), ..seen };
+            line.facts.push(Fact {
+                from: seen.at,
+                until: seen.at,
+                live: None,
+                first: seen,
+                last: seen,
+            });
+        }
+        line.facts.push(Fact { from, until: seen.at, live, first: seen, last: seen });
+    }
+
+    /// Does it fit that a gap has left a key so?
+    pub(super) fn fit(&self, key: &[u8], at: u64, now: Option<&Version>) -> Option<Fit> {
+        let Some(line) = self.keys.get(key) else { return Some(Fit::Possible) };
+        let Some(next) = line.next(at) else { return Some(Fit::Possible) };
+        let live = now.and_then(|version| version.live.as_ref());
+        match (&next.live, live) {
+            // Nobody has touched the key since `from`.
+            (Some(_), _) if next.from < at => None,
+            (then, live) if next.from == at => {
+                (then.as_ref() == live).then_some(Fit::Wanted { before: at })
+            }
+            (Some(then), Some(live)) => {
+                let puts = then.version.checked_sub(live.version)?;
+                let known = between(&line.puts, at, next.from).saturating_add(1);
+                let missing = puts.checked_sub(known)?;
+                let same_life = then.create == live.create;
+                let enough = missing <= between(&self.free, at, next.from);
+                (same_life && enough).then_some(Fit::Wanted { before: next.from })
+            }
+            // The life that comes has begun by now: the fact before it says so.
+            (Some(_), None) => None,
+            (None, Some(_)) => {
+                let goes = self.goes(key, at, next.from);
+                let may_go =
+                    line.may_go && between(&self.gaps, at, next.from.saturating_add(1)) > 0;
+                (goes || may_go).then_some(Fit::Possible)
+            }
+            (None, None) if self.goes(key, at, next.from) => Some(Fit::Possible),
+            (None, None) => Some(Fit::Wanted { before: next.from }),
+        }
+    }
+
+    /// Is there a write that was told its revision and may delete the key, after `after` and not
+    /// after `until`?
+    fn goes(&self, key: &[u8], after: u64, until: u64) -> bool {
+        let from = self.known.partition_point(|(revision, _)| *revision <= after);
+        let later = self.known.get(from..).unwrap_or_default().iter();
+        later.take_while(|(revision, _)| *revision <= until).any(|(_, op)| op.may_delete(key))
+    }
+
+    /// The demands that this gap could meet.
+    pub(super) fn demands(&self, gap: u64) -> impl Iterator<Item = &Demand<'a>> {
+        self.demands.iter().filter(move |demand| demand.after < gap && gap < demand.before)
+    }
+
+    /// With a key so at `at`, can the gaps after it still make what is missing?
+    pub(super) fn can_meet(&self, demand: &Demand<'_>, at: u64, now: Option<&Version>) -> bool {
+        let live = now.and_then(|version| version.live.as_ref());
+        let Some(live) = live.filter(|live| live.create == demand.create) else { return false };
+        let line = self.keys.get(demand.key);
+        let known = line.map_or(0, |line| between(&line.puts, at, demand.before));
+        let made = live.version.saturating_add(known).saturating_add(1);
+        demand.version.saturating_sub(made) <= between(&self.free, at, demand.before)
+    }
+
+    /// What a gap is known to have written.
+    pub(super) fn named(&self, gap: u64) -> &[Named] {
+        self.named.get(&gap).map_or(&[], Vec::as_slice)
+    }
+
+    /// The revisions whose gaps may have a part in what a key is at `at`, once everything before
+    /// `at` was compared: after the first, and up to the second. Nothing if no gap can.
+    pub(super) fn window(&self, key: &[u8], at: u64) -> Option<(u64, u64)> {
+        let line = self.keys.get(key)?;
+        let known = line.facts.iter().rev().find_map(|fact| fact.known_before(at));
+        Some((known.map_or(0, |seen| seen.at), at))
+    }
+
+    /// When the first write with an unknown end began that may touch this key.
+    pub(super) fn earliest(&self, key: &[u8]) -> u64 {
+        self.keys.get(key).map_or(u64::MAX, |line| line.earliest)
+    }
+
+    /// The keys of a range that gaps may touch.
+    pub(super) fn keys_in(&self, range: &KeyRange) -> impl Iterator<Item = &'a [u8]> {
+        keys_in(&self.keys, range).map(|(key, _)| key)
+    }
+
+    /// Who was last shown what a key is, before `at`.
+    pub(super) fn shown_before(&self, key: &[u8], at: u64) -> Option<CallId> {
+        let line = self.keys.get(key)?;
+        line.facts.iter().rev().find_map(|fact| fact.known_before(at)).map(|seen| seen.by)
+    }
+
+    /// Who is next shown what a key is, at `at` or later.
+    pub(super) fn shown_next(&self, key: &[u8], at: u64) -> Option<CallId> {
+        Some(self.keys.get(key)?.next(at)?.first.by)
+    }
+}
+
+impl Line {
+    /// Sorts the facts, and makes one of those that say the same.
+    fn settle(&mut self) {
+        self.facts.sort_by_key(|fact| (fact.from, fact.until));
+        self.facts.dedup_by(|later, fact| {
+            let same = later.from == fact.from && later.live == fact.live;
+            if same {
+                fact.extend(later);
+            }
+            same
+        });
+    }
+
+    /// The first fact about `at` or later.
+    fn next(&self, at: u64) -> Option<&Fact> {
+        self.facts.get(self.facts.partition_point(|fact| fact.until < at))
+    }
+
+    fn demands<'a>(&self, key: &'a [u8]) -> Vec<Demand<'a>> {
+        let mut demands = Vec::new();
+        let mut before: Option<&Fact> = None;
+        for fact in &self.facts {
+            let earlier =
+                before.replace(fact).and_then(|earlier| Some((earlier, earlier.live.as_ref()?)));
+            let Some(live) = &fact.live else { continue };
+            let create = live.create.get();
+            let (after, version) = match earlier {
+                Some((earlier, begun)) if begun.create == live.create => {
+                    (earlier.until, begun.version)
+                }
+                _ if create < fact.from => (create, 1),
+                _ => continue,
+            };
+            let known = between(&self.puts, after, fact.from).saturating_add(1);
+            if live.version.saturating_sub(version) > known {
+                let (create, version) = (live.create, live.version);
+                demands.push(Demand { key, after, before: fact.from, create, version });
+            }
+        }
+        demands
+    }
+}
+
+impl Fact {
+    /// Adds another about the same record.
+    fn extend(&mut self, other: &Self) {
+        self.until = self.until.max(other.until);
+        if other.first.at < self.first.at {
+            self.first = other.first;
+        }
+        if other.last.at > self.last.at {
+            self.last = other.last;
+        }
+    }
+
+    /// The last answer that shows this fact before `at` and was compared before `at`.
+    fn known_before(&self, at: u64) -> Option<Seen> {
+        [self.last, self.first].into_iter().find(|seen| seen.at < at && seen.compared < at)
+    }
+}
+
+/// How many of the ascending numbers lie between two others.
+fn between(numbers: &[u64], after: u64, before: u64) -> u64 {
+    let from = numbers.partition_point(|number| *number <= after);
+    let to = numbers.partition_point(|number| *number < before);
+    u64::try_from(to.saturating_sub(from)).unwrap_or(u64::MAX)
+}
+
+fn keys_in<'k, 'a, T>(
+    keys: &'k BTreeMap<&'a [u8], T>,
+    range: &KeyRange,
+) -> impl Iterator<Item = (&'a [u8], &'k T)> {
+    let from = (Bound::Included(range.start()), Bound::Unbounded);
+    let keys = keys.range::<[u8], _>(from).map(|(key, line)| (*key, line));
+    keys.take_while(|(key, _)| range.contains(key))
+}
+
+/// The keys that some write with an unknown end may touch.
+fn lines<'a>(parts: &[Part<'a>]) -> BTreeMap<&'a [u8], Line> {
+    let mut written: BTreeMap<&'a [u8], ()> = BTreeMap::new();
+    let mut lines: BTreeMap<&'a [u8], Line> = BTreeMap::new();
+    let fresh = |earliest| Line { earliest, ..Line::default() };
+    for part in parts {
+        let op = &part.call.op;
+        if matches!(part.says, Says::Wrote(_) | Says::MayWrite) {
+            written.extend(op.puts().map(|(key, _)| (key.as_ref(), ())));
+        }
+        if part.says == Says::MayWrite {
+            for (key, _) in op.puts() {
+                lines.entry(key).or_insert_with(|| fresh(part.begins));
+            }
+        }
+    }
+    let mut done: BTreeSet<(Bytes, Bytes)> = BTreeSet::new();
+    for part in parts.iter().filter(|part| part.says == Says::MayWrite) {
+        for range in part.call.op.deletes() {
+            if !done.insert(range.selector()) {
+                continue; // another began earlier
+            }
+            for (key, ()) in keys_in(&written, range) {
+                let line = lines.entry(key).or_insert_with(|| fresh(part.begins));
+                line.earliest = line.earliest.min(part.begins);
+                line.may_go = true;
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,496 @@
+//! Fills the gaps: which write with an unknown end made which revision?
+//!
+//! From the first revision to the last, with the model beside: known writes are applied and their
+//! answers compared, then whatever shows keys as of that revision is. At a gap the writes that
+//! have begun in time and fit the [`Facts`] are tried, those that are wanted soonest first.
+//!
+//! Where an answer does not compare, some gap before it was filled wrongly, and only one that has
+//! to do with the keys in doubt: those after the last answer that has shown these keys and did
+//! compare. So the search goes back to the last of *them*, over all that lies between
+//! (conflict-directed backjumping), and remembers for each gap which earlier ones its failures
+//! blame. When nobody is left to blame, no filling explains the answers: the verdict is certain.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::facts::{Demand, Facts, Fit, Named};
+use super::gaps::GapSet;
+use super::order::Order;
+use super::part::{Part, Says, Sight};
+use crate::ids::Revision;
+use crate::sim::check::model::{Doubt, Model};
+use crate::sim::history::{Answer, CallId, Kv, Op};
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    /// One for each revision, from 1 on.
+    steps: Vec<Step<'a>>,
+    gaps: Vec<Gap>,
+    classes: Vec<Class<'a>>,
+    facts: Facts<'a>,
+    model: Model,
+    /// The gaps on the way to where the search is, by number.
+    frames: Vec<Frame>,
+    furthest: Option<Failure>,
+    /// So much more may be tried.
+    budget: u64,
+}
+
+/// One revision, and everything that must be so at it.
+#[derive(Debug)]
+struct Step<'a> {
+    revision: Revision,
+    write: Write<'a>,
+    /// What shows keys as of this revision.
+    seen: Vec<Part<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Write<'a> {
+    /// The store as it begins.
+    None,
+    Known(Part<'a>),
+    /// By number.
+    Gap(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    revision: Revision,
+    /// What fills it must have begun before.
+    deadline: u64,
+}
+
+/// Writes with an unknown end that do the same: which of them it was makes no difference.
+#[derive(Debug)]
+struct Class<'a> {
+    op: &'a Op,
+    /// In the order in which they began, and when.
+    calls: Vec<(u64, CallId)>,
+    /// The gaps that are filled with them: the first with the first call, and so on.
+    used: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    /// Where the gap is in the list of steps.
+    step: usize,
+    /// Classes still to be tried, the best last.
+    choices: Vec<usize>,
+    chosen: Option<usize>,
+    /// Gaps that have a part in what has failed here. Only those before this one count.
+    blamed: GapSet,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Every gap with the call that fills it, and when that began.
+    Filled(Vec<(Revision, CallId, u64)>),
+    /// No filling explains the answers.
+    Impossible(Failure),
+    /// There are too many possibilities.
+    GaveUp,
+}
+
+/// Where the search came furthest.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) revision: Revision,
+    pub(super) problem: Problem,
+    /// It fails there whatever fills the gaps.
+    pub(super) certain: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Problem {
+    /// This answer is not what it would have to be.
+    Answer {
+        id: CallId,
+        key: Option<Bytes>,
+        /// What would have to be there.
+        instead: Option<Kv>,
+        /// Who else has to do with it.
+        about: Vec<CallId>,
+    },
+    /// Nothing can have made this revision.
+    Gap { deadline: u64, wanted: Option<(Bytes, Option<Bytes>)>, about: Vec<CallId> },
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(parts: &[Part<'a>], order: &Order, budget: u64) -> Self {
+        let last = order.last().get();
+        let mut steps: Vec<Step<'a>> = Vec::new();
+        for revision in (1..=last).map(Revision::new) {
+            steps.push(Step { revision, write: Write::None, seen: Vec::new() });
+        }
+        let place = |revision: Revision| usize::try_from(revision.get()).ok()?.checked_sub(1);
+        for part in parts {
+            match part.says {
+                Says::Wrote(revision) => {
+                    if let Some(step) = place(revision).and_then(|place| steps.get_mut(place)) {
+                        step.write = Write::Known(*part);
+                    }
+                }
+                Says::Saw(Sight { shows: Some(at), .. }) => {
+                    if let Some(step) = place(at).and_then(|place| steps.get_mut(place)) {
+                        step.seen.push(*part);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut gaps = Vec::new();
+        for step in steps.iter_mut().skip(1).filter(|step| matches!(step.write, Write::None)) {
+            step.write = Write::Gap(gaps.len());
+            let (revision, deadline) = (step.revision, order.deadline(step.revision));
+            gaps.push(Gap { revision, deadline });
+        }
+        let facts = Facts::new(parts, gaps.iter().map(|gap| gap.revision.get()).collect());
+        let classes = if gaps.is_empty() { Vec::new() } else { classes(parts) };
+        let (model, frames) = (Model::default(), Vec::new());
+        Self { steps, gaps, classes, facts, model, frames, furthest: None, budget }
+    }
+
+    pub(super) fn run(mut self) -> Found {
+        let mut at = 0;
+        while let Some(step) = self.steps.get(at) {
+            let cost = u64::try_from(step.seen.len()).unwrap_or(u64::MAX).saturating_add(1);
+            let Some(budget) = self.budget.checked_sub(cost) else { return Found::GaveUp };
+            self.budget = budget;
+            let next = match step.write {
+                Write::Gap(number) => {
+                    self.open(at, number);
+                    self.resume()
+                }
+                Write::Known(_) | Write::None => match self.pass(at) {
+                    Ok(()) => Some(at.saturating_add(1)),
+                    Err(blamed) => {
+                        self.unwind(self.frames.len(), &blamed).and_then(|()| self.resume())
+                    }
+                },
+            };
+            let Some(next) = next else { return self.failed() };
+            at = next;
+        }
+        Found::Filled(self.fills())
+    }
+
+    fn failed(self) -> Found {
+        if self.budget == 0 {
+            return Found::GaveUp;
+        }
+        self.furthest.map_or(Found::GaveUp, Found::Impossible)
+    }
+
+    /// Every gap with its call.
+    fn fills(&self) -> Vec<(Revision, CallId, u64)> {
+        let mut fills = Vec::with_capacity(self.gaps.len());
+        for class in &self.classes {
+            for (gap, (begins, id)) in class.used.iter().zip(&class.calls) {
+                fills.extend(self.gaps.get(*gap).map(|gap| (gap.revision, *id, *begins)));
+            }
+        }
+        fills
+    }
+
+    /// Comes to a gap, and finds out what could fill it.
+    fn open(&mut self, step: usize, gap: usize) {
+        let mut blamed = GapSet::default();
+        let mut fitting = Vec::new();
+        let Some(Gap { revision, deadline }) = self.gaps.get(gap).copied() else { return };
+        for number in 0..self.classes.len() {
+            let Some(class) = self.classes.get(number) else { continue };
+            let named = self.facts.named(revision.get());
+            let fits = |put: &Named| class.op.may_put(&put.key, put.value.as_deref());
+            if !named.iter().all(fits) {
+                continue;
+            }
+            self.budget = self.budget.saturating_sub(1);
+            match class.calls.get(class.used.len()).filter(|(begins, _)| *begins < deadline) {
+                Some((begins, _)) => {
+                    let begins = *begins;
+                    match self.fit(number, revision) {
+                        Ok(fit) => fitting.push((fit, begins, number)),
+                        Err(more) => blamed.add(&more),
+                    }
+                }
+                // All that have begun in time are used up.
+                None => class.used.iter().for_each(|gap| blamed.insert(*gap)),
+            }
+        }
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "OPEN gap {gap} at {revision} deadline {deadline} fitting {} best {:?} named {:?} blamed {blamed:?}",
+                fitting.len(),
+                fitting.iter().min(),
+                self.facts.named(revision.get())
+            );
+        }
+        if fitting.is_empty() {
+            self.note_gap(gap);
+        }
+        fitting.sort_unstable_by(|a, b| b.cmp(a));
+        let choices = fitting.into_iter().map(|(_, _, number)| number).collect();
+        self.frames.push(Frame { step, choices, chosen: None, blamed });
+    }
+
+    /// How well a class fits into a gap, with the gaps before it as they are filled now; or those
+    /// of them that have a part in it that it does not.
+    fn fit(&mut self, class: usize, revision: Revision) -> Result<Fit, GapSet> {
+        let Some(op) = self.classes.get(class).map(|class| class.op) else {
+            return Err(GapSet::default());
+        };
+        self.model.apply(op);
+        let fit = self.applied_fits(op, revision);
+        self.model.go_back(previous(revision));
+        fit
+    }
+
+    /// What was just applied: does it fit?
+    fn applied_fits(&self, op: &Op, revision: Revision) -> Result<Fit, GapSet> {
+        let at = revision.get();
+        if self.model.revision() != revision {
+            // It has found nothing to delete.
+            let keys = op.deletes().flat_map(|range| self.facts.keys_in(range));
+            return Err(self.blame(keys, revision));
+        }
+        let mut best = Fit::Possible;
+        for key in self.model.changed() {
+            match self.facts.fit(key, at, self.model.at(key, revision)) {
+                Some(fit) => best = best.min(fit),
+                None => return Err(self.blame([key.as_ref()], revision)),
+            }
+        }
+        let changed = |key: &[u8]| self.model.changed().any(|changed| changed == key);
+        let unmet = |demand: &&Demand<'_>| {
+            let now = self.model.at(demand.key, revision);
+            !changed(demand.key) && !self.facts.can_meet(demand, at, now)
+        };
+        match self.facts.demands(at).find(unmet) {
+            Some(demand) => Err(self.blame([demand.key], revision)),
+            None => Ok(best),
+        }
+    }
+
+    /// Goes on at the last gap with the next choice. Gives the step to go on from; none if there
+    /// is nothing left to be tried.
+    fn resume(&mut self) -> Option<usize> {
+        while self.budget > 0 {
+            let gap = self.frames.len().checked_sub(1)?;
+            self.release();
+            let frame = self.frames.last_mut()?;
+            let step = frame.step;
+            let Some(class) = frame.choices.pop() else {
+                let frame = self.frames.pop()?;
+                self.unwind(gap, &frame.blamed)?;
+                continue;
+            };
+            frame.chosen = Some(class);
+            let op = self.classes.get_mut(class).map(|class| {
+                class.used.push(gap);
+                class.op
+            });
+            self.model.apply(op?);
+            match self.see(step) {
+                Ok(()) => return Some(step.saturating_add(1)),
+                Err(blamed) => self.frames.last_mut()?.blamed.add(&blamed),
+            }
+            self.budget = self.budget.saturating_sub(1);
+        }
+        None
+    }
+
+    /// Takes back what the last gap is filled with, and everything after it.
+    fn release(&mut self) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let class = frame.chosen.take().and_then(|class| self.classes.get_mut(class));
+        if let Some(class) = class {
+            class.used.pop();
+        }
+        if let Some(step) = self.steps.get(frame.step) {
+            self.model.go_back(previous(step.revision));
+        }
+    }
+
+    /// Goes back to the last gap before `bound` that is to blame; nowhere if there is none.
+    fn unwind(&mut self, bound: usize, blamed: &GapSet) -> Option<()> {
+        let target = blamed.last_below(bound)?;
+        while self.frames.len() > target.saturating_add(1) {
+            self.release();
+            self.frames.pop();
+        }
+        self.frames.last_mut()?.blamed.add(blamed);
+        Some(())
+    }
+
+    /// Applies a known write, and compares what was told of it and of everything after it.
+    fn pass(&mut self, at: usize) -> Result<(), GapSet> {
+        let Some(step) = self.steps.get(at) else { return Ok(()) };
+        if let Write::Known(part) = step.write {
+            let revision = step.revision;
+            let told = self.model.apply(&part.call.op);
+            if let Some(answer) = part.answer.filter(|answer| **answer != told) {
+                let doubt = doubt(&part.call.op, &told, answer);
+                self.model.go_back(previous(revision));
+                return Err(self.differs(part, &doubt, previous(revision), revision));
+            }
+        }
+        self.see(at)
+    }
+
+    /// Compares everything that shows keys as of this step.
+    fn see(&mut self, at: usize) -> Result<(), GapSet> {
+        let Some(step) = self.steps.get(at) else { return Ok(()) };
+        let revision = step.revision;
+        let differing = step.seen.iter().find_map(|part| {
+            let op = &part.call.op;
+            let doubt = match (op, part.answer?) {
+                // A deletion that found nothing to delete has seen that.
+                (Op::Delete { range, .. }, _) => self.model.first_in(range).map(Doubt::Key),
+                (_, answer) => self.model.differs(op, revision, answer),
+            };
+            Some((*part, doubt?))
+        });
+        match differing {
+            Some((part, doubt)) => Err(self.differs(part, &doubt, revision, revision)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that an answer about the state at `shows` does not compare at `at`, and says which
+    /// gaps have a part in it.
+    fn differs(&mut self, part: Part<'a>, doubt: &Doubt, shows: Revision, at: Revision) -> GapSet {
+        let op = &part.call.op;
+        let (key, blamed) = match doubt {
+            Doubt::Key(key) => (Some(key.clone()), self.blame([key.as_ref()], at)),
+            Doubt::Some => {
+                let range = op.selects();
+                (None, self.blame(self.facts.keys_in(&range), at))
+            }
+        };
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "MISMATCH at {at} frames {} {} {} key {key:?} blamed {:?}",
+                self.frames.len(),
+                part.id,
+                part.call,
+                blamed
+            );
+        }
+        let certain = blamed.last_below(self.frames.len()).is_none();
+        if certain || self.is_further(at) {
+            let instead = key.as_ref().and_then(|key| self.model.get(key, shows));
+            let mut about = Vec::new();
+            if let Some(key) = &key {
+                let shown = part.answer.into_iter().flat_map(Answer::shown);
+                let shown = shown.filter(|kv| kv.key == key).map(|kv| kv.modified);
+                let now = self.model.at(key, shows).map(|version| version.revision);
+                let writers = now.into_iter().chain(shown);
+                about.extend(writers.filter_map(|revision| self.writer(revision)));
+                about.extend(self.facts.shown_before(key, at.get()));
+            }
+            let problem = Problem::Answer { id: part.id, key, instead, about };
+            self.furthest = Some(Failure { revision: at, problem, certain });
+        }
+        blamed
+    }
+
+    /// Notes that nothing fits into a gap.
+    fn note_gap(&mut self, gap: usize) {
+        let Some(Gap { revision, deadline }) = self.gaps.get(gap).copied() else { return };
+        if !self.is_further(revision) {
+            return;
+        }
+        let named = self.facts.named(revision.get());
+        let wanted = named.first().map(|named| (named.key.clone(), named.value.clone()));
+        let mut about: Vec<CallId> = named.iter().map(|named| named.by).collect();
+        if let Some((key, _)) = &wanted {
+            about.extend(self.facts.shown_next(key, revision.get()));
+        }
+        let problem = Problem::Gap { deadline, wanted, about };
+        self.furthest = Some(Failure { revision, problem, certain: false });
+    }
+
+    fn is_further(&self, revision: Revision) -> bool {
+        self.furthest.as_ref().is_none_or(|furthest| furthest.revision < revision)
+    }
+
+    /// Who made this revision, as the gaps are filled now.
+    fn writer(&self, revision: Revision) -> Option<CallId> {
+        let place = usize::try_from(revision.get()).ok()?.checked_sub(1)?;
+        match self.steps.get(place)?.write {
+            Write::None => None,
+            Write::Known(part) => Some(part.id),
+            Write::Gap(gap) => {
+                let class = self.classes.get(self.frames.get(gap)?.chosen?)?;
+                let place = class.used.iter().position(|used| *used == gap)?;
+                class.calls.get(place).map(|(_, id)| *id)
+            }
+        }
+    }
+
+    /// The gaps that may have a part in what these keys are at `at`.
+    fn blame<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>, at: Revision) -> GapSet {
+        let mut blamed = GapSet::default();
+        for key in keys {
+            let Some((after, until)) = self.facts.window(key, at.get()) else { continue };
+            let earliest = self.facts.earliest(key);
+            // Gaps ascend in revision and in deadline.
+            let from = self
+                .gaps
+                .partition_point(|gap| gap.revision.get() <= after || gap.deadline <= earliest);
+            let to = self.gaps.partition_point(|gap| gap.revision.get() <= until);
+            (from..to).for_each(|gap| blamed.insert(gap));
+        }
+        blamed
+    }
+}
+
+fn previous(revision: Revision) -> Revision {
+    Revision::new(revision.get().saturating_sub(1))
+}
+
+/// Which key a write was told something wrong about.
+fn doubt(op: &Op, told: &Answer, answer: &Answer) -> Doubt {
+    match (op, told, answer) {
+        (Op::Put { key, .. }, ..) => Doubt::Key(key.clone()),
+        (_, Answer::Deleted { prev, .. }, Answer::Deleted { prev: shown, .. }) => {
+            let differing = prev.iter().zip(shown).find(|(kv, shown)| kv != shown);
+            let longer = if prev.len() > shown.len() { prev } else { shown };
+            let next = longer.get(prev.len().min(shown.len()));
+            match (differing, next) {
+                (Some((kv, shown)), _) => Doubt::Key(kv.key.clone().min(shown.key.clone())),
+                (None, Some(kv)) if op.wants_prev() => Doubt::Key(kv.key.clone()),
+                _ => Doubt::Some,
+            }
+        }
+        _ => Doubt::Some,
+    }
+}
+
+fn classes<'a>(parts: &[Part<'a>]) -> Vec<Class<'a>> {
+    let mut known: BTreeMap<(bool, Bytes, Bytes), usize> = BTreeMap::new();
+    let mut classes: Vec<Class<'a>> = Vec::new();
+    for part in parts.iter().filter(|part| part.says == Says::MayWrite) {
+        let op = &part.call.op;
+        let effect = match op {
+            Op::Put { key, value, .. } => (true, key.clone(), value.clone()),
+            Op::Delete { range, .. } => {
+                let (start, end) = range.selector();
+                (false, start, end)
+            }
+            Op::Get { .. } | Op::Range { .. } | Op::Compact { .. } => continue,
+        };
+        let place = *known.entry(effect).or_insert(classes.len());
+        if place == classes.len() {
+            classes.push(Class { op, calls: Vec::new(), used: Vec::new() });
+        }
+        if let Some(class) = classes.get_mut(place) {
+            class.calls.push((part.begins, part.id));
+        }
+    }
+    classes
+}

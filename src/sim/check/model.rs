@@ -1,0 +1,298 @@
+//! What the store is meant to be: one object, one call at a time.
+//!
+//! It is written to be seen through, not to be fast: every key has the list of its versions, and
+//! nothing is ever forgotten, not even by a compaction, which only says how far back one may look.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::error::WriteOutcome;
+use crate::ids::Revision;
+use crate::keys::KeyRange;
+use crate::sim::history::{Answer, Kv, Op, Why};
+
+/// The whole store. A new one is at revision 1, empty and never compacted (`DM-3`, `INV-2`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Model {
+    revision: Revision,
+    compacted: Option<Revision>,
+    /// Of each key its versions, ascending by revision. No list is empty.
+    keys: BTreeMap<Bytes, Vec<Version>>,
+    /// Every change ever made, in order: what [`Model::go_back`] takes away.
+    changes: Vec<(Revision, Bytes)>,
+}
+
+/// A key from one revision on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) revision: Revision,
+    /// `None`: deleted.
+    pub(crate) live: Option<Live>,
+}
+
+/// A key that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) create: Revision,
+    pub(crate) version: u64,
+    pub(crate) value: Bytes,
+}
+
+/// Which key an answer is wrong about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// This one.
+    Key(Bytes),
+    /// Nobody can say: a count or a mark is wrong. Any key that the call selects may be the cause.
+    Some,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let revision = Revision::new(1);
+        Self { revision, compacted: None, keys: BTreeMap::new(), changes: Vec::new() }
+    }
+}
+
+impl Model {
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Does what is asked, and says what a client must be told.
+    pub(crate) fn apply(&mut self, op: &Op) -> Answer {
+        match op {
+            Op::Put { key, value, prev_value } => {
+                let prev = self.put(key, value).filter(|_| *prev_value);
+                Answer::Put { revision: self.revision, prev }
+            }
+            Op::Delete { range, prev_values } => {
+                let mut prev = self.delete(range);
+                let deleted = length(&prev);
+                if !prev_values {
+                    prev.clear();
+                }
+                Answer::Deleted { revision: self.revision, deleted, prev }
+            }
+            Op::Compact { revision } => match self.compact(*revision) {
+                Ok(()) => Answer::Compacted { revision: self.revision },
+                Err(why) => refused(why),
+            },
+            Op::Get { .. } | Op::Range { .. } => self.read(op),
+        }
+    }
+
+    /// A put is always a change (`KV-30`): it goes on with the key's life, or begins one (`DM-7`).
+    fn put(&mut self, key: &Bytes, value: &Bytes) -> Option<Kv> {
+        let before = self.get(key, self.revision);
+        let revision = self.revision.next();
+        let (create, version) = match &before {
+            Some(before) => (before.create, before.version.saturating_add(1)),
+            None => (revision, 1),
+        };
+        self.change(key, revision, Some(Live { create, version, value: value.clone() }));
+        before
+    }
+
+    /// All at one revision (`KV-51`); nothing to delete is no change (`KV-52`).
+    fn delete(&mut self, range: &KeyRange) -> Vec<Kv> {
+        let before: Vec<Kv> = self.live(range, self.revision).map(shown).collect();
+        let revision = self.revision.next();
+        for kv in &before {
+            self.change(&kv.key, revision, None);
+        }
+        before
+    }
+
+    fn change(&mut self, key: &Bytes, revision: Revision, live: Option<Live>) {
+        self.revision = revision;
+        self.changes.push((revision, key.clone()));
+        match self.keys.get_mut(key) {
+            Some(versions) => versions.push(Version { revision, live }),
+            None => drop(self.keys.insert(key.clone(), vec![Version { revision, live }])),
+        }
+    }
+
+    /// Makes no revision (`CMP-2`), and never goes back or repeats itself (`CMP-1`).
+    fn compact(&mut self, at: Revision) -> Result<(), Why> {
+        if let Some(compacted) = self.compacted.filter(|compacted| at <= *compacted) {
+            return Err(Why::Compacted(compacted));
+        }
+        if at > self.revision {
+            return Err(Why::FutureRevision(self.revision));
+        }
+        self.compacted = Some(at);
+        Ok(())
+    }
+
+    fn read(&self, op: &Op) -> Answer {
+        let at = op.view().and_then(|view| view.at);
+        match self.readable(at) {
+            Ok(at) => self.look(op, at),
+            Err(why) => refused(why),
+        }
+    }
+
+    /// The revision to read (`KV-2`).
+    fn readable(&self, at: Option<Revision>) -> Result<Revision, Why> {
+        let at = at.unwrap_or(self.revision);
+        if let Some(compacted) = self.compacted.filter(|compacted| at < *compacted) {
+            return Err(Why::Compacted(compacted));
+        }
+        if at > self.revision { Err(Why::FutureRevision(self.revision)) } else { Ok(at) }
+    }
+
+    /// What a read sees at `at`, compacted or not. The header has the current revision (`SEL-7`).
+    fn look(&self, op: &Op, at: Revision) -> Answer {
+        let revision = self.revision;
+        match op {
+            Op::Range { range, limit, count_only, .. } => {
+                let mut kvs: Vec<Kv> = self.live(range, at).map(shown).collect();
+                let count = length(&kvs);
+                let room = if *limit == 0 { usize::MAX } else { *limit };
+                let more = kvs.len() > room && !count_only;
+                kvs.truncate(if *count_only { 0 } else { room });
+                Answer::Ranged { revision, kvs, more, count }
+            }
+            Op::Get { key, .. } => Answer::Got { revision, kv: self.get(key, at) },
+            Op::Put { .. } | Op::Delete { .. } | Op::Compact { .. } => refused(Why::Other),
+        }
+    }
+
+    /// Is this what a read at `at` shows? The header is not looked at. Says the same as a
+    /// comparison with the answer of [`Model::look`] would, without making that answer.
+    pub(crate) fn differs(&self, op: &Op, at: Revision, answer: &Answer) -> Option<Doubt> {
+        match (op, answer) {
+            (Op::Get { key, .. }, Answer::Got { kv, .. }) => {
+                let version = self
+                    .at(key, at)
+                    .and_then(|version| version.live.as_ref().map(|live| (version, live)));
+                let same = match (version, kv) {
+                    (Some((version, live)), Some(kv)) => {
+                        kv.key == key && is_shown(kv, version, live)
+                    }
+                    (None, None) => true,
+                    _ => false,
+                };
+                (!same).then(|| Doubt::Key(key.clone()))
+            }
+            (
+                Op::Range { range, limit, count_only, .. },
+                Answer::Ranged { kvs, more, count, .. },
+            ) => {
+                let room = match (count_only, limit) {
+                    (true, _) => 0,
+                    (false, 0) => usize::MAX,
+                    (false, limit) => *limit,
+                };
+                self.page_differs(range, at, kvs, room).or_else(|| {
+                    let all = self.live(range, at).count();
+                    let cut = !count_only && all > room;
+                    let same = *count == u64::try_from(all).unwrap_or(u64::MAX) && *more == cut;
+                    (!same).then_some(Doubt::Some)
+                })
+            }
+            _ => Some(Doubt::Some),
+        }
+    }
+
+    fn page_differs(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        kvs: &[Kv],
+        room: usize,
+    ) -> Option<Doubt> {
+        let mut shown = kvs.iter();
+        for (key, version, live) in self.live(range, at).take(room) {
+            match shown.next() {
+                Some(kv) if kv.key != key => return Some(Doubt::Key(key.min(&kv.key).clone())),
+                Some(kv) if is_shown(kv, version, live) => {}
+                _ => return Some(Doubt::Key(key.clone())),
+            }
+        }
+        // What is shown beyond that is not there, or is one too many.
+        shown
+            .next()
+            .map(|kv| if kvs.len() > room { Doubt::Some } else { Doubt::Key(kv.key.clone()) })
+    }
+
+    /// A key as it was at `at`, compacted or not.
+    pub(crate) fn get(&self, key: &Bytes, at: Revision) -> Option<Kv> {
+        let version = self.at(key, at)?;
+        version.live.as_ref().map(|live| shown((key, version, live)))
+    }
+
+    /// The first key of a range that is there now.
+    pub(crate) fn first_in(&self, range: &KeyRange) -> Option<Bytes> {
+        self.live(range, self.revision).next().map(|(key, _, _)| key.clone())
+    }
+
+    /// The newest version of a key at or before `at` (`DM-10`).
+    pub(crate) fn at(&self, key: &[u8], at: Revision) -> Option<&Version> {
+        newest(self.keys.get(key)?, at)
+    }
+
+    /// The keys of a range that are there at `at`, in order (`KV-1`).
+    fn live(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+    ) -> impl Iterator<Item = (&Bytes, &Version, &Live)> {
+        let from = (Bound::Included(range.start()), Bound::Unbounded);
+        let keys = self.keys.range::<[u8], _>(from).take_while(|(key, _)| range.contains(key));
+        keys.filter_map(move |(key, versions)| {
+            let version = newest(versions, at)?;
+            Some((key, version, version.live.as_ref()?))
+        })
+    }
+
+    /// The keys that the newest revision has changed.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &Bytes> {
+        let now = self.revision;
+        self.changes.iter().rev().take_while(move |(at, _)| *at == now).map(|(_, key)| key)
+    }
+
+    /// Undoes every change after `revision`.
+    pub(crate) fn go_back(&mut self, revision: Revision) {
+        while let Some((_, key)) = self.changes.pop_if(|(at, _)| *at > revision) {
+            let Some(versions) = self.keys.get_mut(&key) else { continue };
+            versions.pop();
+            if versions.is_empty() {
+                self.keys.remove(&key);
+            }
+        }
+        self.revision = self.revision.min(revision);
+    }
+}
+
+/// Mostly it is the last one that is asked for.
+fn newest(versions: &[Version], at: Revision) -> Option<&Version> {
+    versions.iter().rev().find(|version| version.revision <= at)
+}
+
+fn shown((key, version, live): (&Bytes, &Version, &Live)) -> Kv {
+    Kv {
+        key: key.clone(),
+        value: live.value.clone(),
+        create: live.create,
+        modified: version.revision,
+        version: live.version,
+    }
+}
+
+fn is_shown(kv: &Kv, version: &Version, live: &Live) -> bool {
+    kv.modified == version.revision
+        && (kv.create, kv.version) == (live.create, live.version)
+        && kv.value == live.value
+}
+
+fn refused(why: Why) -> Answer {
+    Answer::Failed { outcome: WriteOutcome::NotApplied, why }
+}
+
+fn length(kvs: &[Kv]) -> u64 {
+    u64::try_from(kvs.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,73 @@
+//! The judges, judged: each bug is planted, and must be caught, soon, by a judge that knows the
+//! promise which it breaks.
+
+use super::dice::Seed;
+use super::faults::Profile;
+use super::run::Run;
+use crate::planted::{Bug, Plant};
+
+/// A bug, and how it is caught.
+struct Case {
+    bug: Bug,
+    /// The faults that bring it to light.
+    profile: Profile,
+    /// Calls of each run.
+    calls: u64,
+    /// It is caught within so many seeds.
+    within: u64,
+    /// Words of a failure, one of which must be in it: the judges that know.
+    caught_by: &'static [&'static str],
+}
+
+impl Case {
+    #[track_caller]
+    fn is_caught(&self) {
+        let Self { bug, profile, calls, within, caught_by } = self;
+        let plant = Plant::new(*bug);
+        let failure = (0..*within).find_map(|seed| {
+            Run::new(Seed::new(seed)).profile(*profile).calls(*calls).run().err()
+        });
+        drop(plant);
+        let Some(failure) = failure else {
+            panic!("{bug:?} was not caught within {within} seeds");
+        };
+        let knows = caught_by.iter().any(|judge| failure.what.contains(judge));
+        assert!(knows, "{bug:?} was caught by none of {caught_by:?}: {}", failure.what);
+        let healthy = Run::new(failure.seed).profile(*profile).calls(*calls).run();
+        assert!(healthy.is_ok(), "seed {} fails without {bug:?}: {healthy:?}", failure.seed);
+    }
+}
+
+macro_rules! cases {
+    ($($name:ident: $bug:ident, $profile:ident, $calls:literal, $within:literal, $by:expr;)+) => {$(
+        #[test]
+        fn $name() {
+            let (bug, profile) = (Bug::$bug, Profile::$profile);
+            let (calls, within, caught_by) = ($calls, $within, &$by);
+            Case { bug, profile, calls, within, caught_by }.is_caught();
+        }
+    )+};
+}
+
+cases! {
+    acknowledging_before_the_sync: AckBeforeSync, Crash, 200, 20, ["durability", "logs"];
+    promising_before_the_sync: PromiseBeforeSync, Crash, 300, 100, ["durability", "logs"];
+    skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
+    skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
+    forgetting_the_vote: ForgetVote, Crash, 200, 100, ["logs"];
+    reusing_a_read_context: ReuseReadContext, Network, 500, 500, ["INV-1"];
+    reading_without_a_round: ReadWithoutRound, Network, 300, 50, ["INV-1"];
+    reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
+    joining_a_late_round: JoinLateRound, Network, 500, 500, ["INV-1"];
+    applying_twice: ApplyTwice, Network, 300, 100, ["INV-1", "once", "INV-6"];
+    accepting_old_boots: AcceptOldBoots, Swarm, 500, 500, ["INV-6", "SEL-12"];
+    forgetting_sessions: ForgetSessions, Network, 300, 200, ["state", "INV-1", "INV-6"];
+    calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "SEL-12"];
+    cutting_damage: CutDamage, Rot, 300, 200, ["durability"];
+    losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];
+    releasing_too_much: ReleaseTooMuch, Crash, 500, 200, ["durability", "refuses"];
+    keeping_everything: KeepEverything, Calm, 1_000, 50, ["bounds"];
+    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1"];
+    counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
+    applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1"];
+}

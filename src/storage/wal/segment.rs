@@ -409,7 +409,8 @@ impl Tail {
     /// After a sync that failed the system shows what was written and calls it clean: a sync now
     /// would say that all is well, and the next power failure would take it. Only what is written
     /// again is covered. That is what the newest marker does not vouch for, the marker itself, and
-    /// the file's end; the rest was synced before that marker was written.
+    /// the file's end; the rest was synced before that marker was written. The records would be
+    /// found without the marker too; with it, their damage is noticed.
     ///
     /// A crash half-way does no harm. The bytes are those that were found, so each sector is what
     /// it was, or what it was when it was last durable: a torn batch, as it may have been before.
@@ -442,8 +443,69 @@ fn settle_length(file: &dyn VfsFile, path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scan::Scan;
     use super::*;
     use proptest::prelude::*;
+
+    use crate::entry::{ConfState, SnapshotMark};
+    use crate::sim::MemoryDisk;
+
+    const OWNER: Identity = Identity {
+        cluster: ClusterId::new(1),
+        node: NodeId::new(2),
+        incarnation: Incarnation::new(3),
+        boot: 4,
+    };
+    const BEFORE: (Index, Term) = (Index::new(1), Term::new(1));
+
+    fn create(disk: &MemoryDisk, spare: Option<PathBuf>) -> Segment {
+        let mark = SnapshotMark { index: BEFORE.0, term: BEFORE.1, conf: ConfState::default() };
+        let header = Header { owner: OWNER, sequence: 1, before: BEFORE, previous: 0 };
+        let (base, hard_state) = (Base { mark, genesis: true }, HardState::default());
+        let begin = Begin { header, base: &base, hard_state: &hard_state, segment_bytes: 16 << 10 };
+        Segment::create(disk, Path::new(""), &begin, spare).unwrap()
+    }
+
+    fn sync(segment: &mut Segment) -> Result<()> {
+        segment.put(|out, chain| record::put_hard_state(out, chain, &HardState::default()));
+        segment.sync(BEFORE)
+    }
+
+    fn newest(disk: &MemoryDisk, path: &Path) -> Result<Marker> {
+        let file = disk.open(path, OpenMode::Read).unwrap();
+        Ok(read_head(&*file, path, 1, &OWNER)?.newest)
+    }
+
+    #[test]
+    fn what_was_settled_is_vouched_for_ever_after() {
+        let disk = MemoryDisk::new();
+        let mut segment = create(&disk, None);
+        sync(&mut segment).unwrap();
+        disk.fail_sync(0);
+        assert!(sync(&mut segment).is_err());
+        let file = disk.open(&segment.path, OpenMode::Write).unwrap();
+        let head = read_head(&*file, &segment.path, 1, &OWNER).unwrap();
+        let mut scan = Scan::new(&*file, &segment.path, &head);
+        while scan.next().unwrap().is_some() {}
+        let tail = scan.finish().unwrap().tail;
+        assert_eq!((tail.marker.number, tail.marker.end), (2, tail.end));
+        tail.settle(&*file, &segment.path).unwrap();
+        disk.lose();
+        assert_eq!(newest(&disk, &segment.path).unwrap(), tail.marker);
+    }
+
+    #[test]
+    fn a_spare_is_as_long_as_the_first_marker_says() {
+        let (disk, spare) = (MemoryDisk::new(), PathBuf::from("0000000000000001.spare"));
+        let file = disk.open(&spare, OpenMode::Create).unwrap();
+        file.write_at(0, &[0; 9000]).unwrap();
+        disk.fail_sync(0);
+        assert!(file.sync().is_err());
+        let mut segment = create(&disk, Some(spare));
+        sync(&mut segment).unwrap();
+        disk.lose();
+        assert_eq!(newest(&disk, &segment.path).unwrap().length, 9000);
+    }
 
     #[test]
     fn names_are_sixteen_digits() {

@@ -110,7 +110,11 @@ pub(crate) fn read_conf(reader: &mut Reader) -> Result<ConfState, Malformed> {
         (0..count).map(|_| Ok(NodeId::new(reader.u64("member id")?))).collect()
     };
     let (voters, learners, voters_outgoing, learners_next) = (list()?, list()?, list()?, list()?);
-    let auto_leave = reader.u8("auto leave")? != 0;
+    let auto_leave = match reader.u8("auto leave")? {
+        0 => false,
+        1 => true,
+        _ => return Err(Malformed { what: "auto leave" }),
+    };
     Ok(ConfState { voters, learners, voters_outgoing, learners_next, auto_leave })
 }
 

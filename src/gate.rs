@@ -11,6 +11,7 @@ use crate::core::machine::Outcome;
 use crate::core::mvcc::Reader;
 use crate::error::Result;
 use crate::ids::{ClusterId, NodeId, Term};
+use crate::sync::oneshot;
 
 /// Where an answer goes. Dropping it without an answer tells the waiter that the node is gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;

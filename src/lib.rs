@@ -111,6 +111,9 @@ mod core;
 mod driver;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod ids;
 mod keys;
@@ -121,6 +124,7 @@ mod service;
 pub mod sim;
 mod storage;
 mod store;
+mod sync;
 mod time;
 mod transport;
 mod vfs;

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::core::replica::io::Persist;
 use crate::error::{Error, Result};
 use crate::ids::Index;
 use crate::planted::{Bug, planted};
 use crate::storage::{DirLock, Snapshots, Stage, Wal, WalStats};
+use crate::sync::Mutex;
 
 /// The snapshot being received: the snapshot's end fills it, the log's end adopts it.
 pub(super) type Staging = Arc<Mutex<Option<Stage>>>;
@@ -51,7 +50,7 @@ impl LogEnd {
     /// getting the next one ready.
     pub(crate) fn housekeep(&mut self, release: Option<Index>) -> Result<()> {
         if let Some(upto) = release {
-            let more = if planted(Bug::ReleaseTooMuch) { 100 } else { 0 };
+            let more = if planted(Bug::ReleaseTooMuch) { 100_000 } else { 0 };
             self.wal.release(Index::new(upto.get().saturating_add(more)))?;
         }
         self.wal.prepare()

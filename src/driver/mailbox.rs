@@ -6,9 +6,6 @@
 //! threads report is never refused: there is no more of it than they have work in hand.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-
-use parking_lot::Mutex;
 
 use crate::core::replica::envelope::Envelope;
 use crate::core::replica::io::Input;
@@ -16,6 +13,8 @@ use crate::core::replica::io::Input;
 use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Request;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// So many calls after the last that found somebody waiting, a node still counts as busy: with few
 /// callers on few threads, the one that drives often finds nobody.

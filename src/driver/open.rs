@@ -34,6 +34,9 @@ pub(crate) struct Opened {
     pub(crate) snapshots: Snapshots,
     /// How long a sync may take before the node acts on it.
     pub(crate) patience: Duration,
+    /// A batch that a crash interrupted was cut off.
+    #[cfg(feature = "sim")]
+    pub(crate) truncated: bool,
     /// Held as well by the log's end: free when the last of them is gone.
     pub(crate) lock: Arc<DirLock>,
 }
@@ -93,6 +96,8 @@ pub(crate) fn open(
         worker: Worker::new(cluster, snapshots.clone(), staging),
         snapshots,
         patience: config.election_timeout / 2,
+        #[cfg(feature = "sim")]
+        truncated: found.truncated.is_some(),
         lock,
     })
 }

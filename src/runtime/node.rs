@@ -1,6 +1,5 @@
 //! The owner of a running member.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,10 +12,12 @@ use crate::gate::{Gate, Request, Then};
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
 use crate::store::Store;
+use crate::sync::atomic::Ordering;
+use crate::sync::oneshot;
 use crate::time::Instant;
 use crate::transport::Transport;
 
-use super::open;
+use super::open::{self, Opened};
 use super::shared::Shared;
 use super::status::{StateHash, Status};
 use super::threads::Threads;
@@ -75,8 +76,12 @@ impl Node {
     /// [`is_corrupt`](Error::is_corrupt) for what is in it; [`is_io`](Error::is_io) when the
     /// operating system refuses.
     pub fn open(config: Config, transport: impl Transport) -> Result<Self> {
-        let opened = open::open(config, Box::new(transport))?;
-        let open::Opened { shared, name, parker, snapshotter, patience, lock } = opened;
+        Self::run(open::open(config, Box::new(transport))?)
+    }
+
+    /// Gives a member its threads.
+    pub(super) fn run(opened: Opened) -> Result<Self> {
+        let Opened { shared, name, parker, snapshotter, patience, lock } = opened;
         let mut node = Self { shared, name, threads: Some(Threads::new(lock)) };
         if let Some(threads) = &mut node.threads {
             // On failure the drop ends those that were started.

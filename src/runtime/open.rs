@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_utils::sync::Parker;
-
 use crate::config::Config;
 use crate::driver;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Incarnation;
 use crate::storage::DirLock;
+use crate::sync::Parker;
 use crate::transport::Transport;
 
 use super::clock::Clock;

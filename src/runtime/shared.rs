@@ -1,13 +1,10 @@
 //! What a node's threads and its callers' threads share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_utils::sync::Unparker;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
@@ -18,6 +15,8 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{Index, NodeId, Term};
 use crate::storage::Snapshots;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, OnceLock, Unparker, thread};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer, Transport};
 
@@ -160,7 +159,6 @@ impl Shared {
         }
         // Others keep it filled faster than this thread can empty it, and this thread has other
         // things to do.
-        self.node_thread.unpark();
     }
 
     /// How long the node thread may sleep; nothing when there is something to do. Whoever drives
@@ -224,13 +222,20 @@ impl Shared {
     /// moment does it instead when its turn is over: waiting for it here could be waiting for a
     /// thread that waits for this one, through two nodes that deliver to each other.
     pub(super) fn abandon(&self) {
-        Mailbox::barrier();
-        let Some(mut driver) = self.driver.try_lock() else { return };
-        let left = driver.abandon(&self.mailbox);
-        drop(driver);
-        self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
-        for (waiter, taken) in left {
-            waiter.fail(self.ending(), taken);
+        loop {
+            Mailbox::barrier();
+            let Some(mut driver) = self.driver.try_lock() else { return };
+            let left = driver.abandon(&self.mailbox);
+            drop(driver);
+            self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
+            for (waiter, taken) in left {
+                waiter.fail(self.ending(), taken);
+            }
+            // Who was let in before the mailbox closed, and found the driver held here, left it to
+            // this thread; so did who closed the mailbox.
+            if !self.mailbox.is_filled() {
+                return;
+            }
         }
     }
 
@@ -355,7 +360,7 @@ impl Gate for Shared {
                     if synced_at.is_none_or(|at| self.clock.now().since(at) >= LINGER) {
                         break;
                     }
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
                 Ok(Err(error)) => return self.halt(error),
                 Err(panic) => return self.halt(panicked("writing the log", &*panic)),

@@ -1,13 +1,11 @@
 //! The snapshot thread: does what concerns whole states, one job after the other.
 
-use std::sync::atomic::Ordering;
-
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use parking_lot::Mutex;
-
 use crate::core::replica::io::Output;
 use crate::driver::Worker;
 use crate::error::{Error, Kind, Result};
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
+use crate::sync::channel::{self, Receiver, Sender, TrySendError};
 
 use super::shared::Shared;
 
@@ -22,7 +20,7 @@ pub(super) struct Jobs {
 
 impl Jobs {
     pub(super) fn new() -> (Self, Receiver<Output>) {
-        let (queue, jobs) = crossbeam_channel::bounded(MAX_JOBS);
+        let (queue, jobs) = channel::bounded(MAX_JOBS);
         (Self { queue: Mutex::new(Some(queue)) }, jobs)
     }
 

@@ -1,9 +1,8 @@
 //! What a node says of itself.
 
-use std::sync::atomic::Ordering;
-
 use crate::core::replica::{Replica, consensus};
 use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
+use crate::sync::atomic::Ordering;
 
 use super::shared::Shared;
 

@@ -2,15 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use crossbeam_utils::sync::Parker;
 
 use crate::error::{Error, Kind, Result};
 use crate::storage::DirLock;
+use crate::sync::Parker;
+use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
+use crate::sync::thread::{self, JoinHandle};
 
 use super::shared::{Shared, panicked};
 use super::snapshotter::Snapshotter;
@@ -29,7 +27,7 @@ pub(super) struct Threads {
 
 impl Threads {
     pub(super) fn new(lock: Arc<DirLock>) -> Self {
-        let (running, ended) = crossbeam_channel::bounded(0);
+        let (running, ended) = channel::bounded(0);
         Self { handles: Vec::with_capacity(3), running, ended, lock }
     }
 
@@ -56,7 +54,7 @@ impl Threads {
         run: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
         let (shared, held) = (Arc::clone(shared), (self.running.clone(), Arc::clone(&self.lock)));
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
                 shared.halt(panicked(name, &*panic));
             }
@@ -94,7 +92,7 @@ impl Threads {
 /// The node thread: keeps time, and drives what nobody else does.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
-    while !shared.closing.load(Ordering::Acquire) && shared.halted.get().is_none() {
+    while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
         if let Some(span) = shared.may_sleep() {

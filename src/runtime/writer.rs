@@ -10,13 +10,12 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::core::replica::io::{Input, Persist};
 use crate::driver::LogEnd;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Index;
 use crate::storage::WalStats;
+use crate::sync::{Condvar, Mutex};
 use crate::time::Instant;
 
 use super::shared::Shared;
@@ -126,15 +125,9 @@ impl Log {
             state.busy = Some(shared.clock.now());
             state.release.take()
         };
-        let mut stats = None;
-        if let Some(end) = self.end.lock().as_mut() {
-            end.housekeep(release)?;
-            stats = Some(end.stats());
-        }
-        let mut state = self.state.lock();
-        state.busy = None;
-        state.stats = stats.unwrap_or(state.stats);
-        Ok(())
+        let done = self.with_end(|end| end.housekeep(release));
+        self.let_go(&done);
+        done.map(drop)
     }
 
     /// One batch, if there is one and nobody else has it. Says whether there was.
@@ -151,13 +144,34 @@ impl Log {
             state.busy = Some(shared.clock.now());
             std::mem::take(&mut state.queue)
         };
-        let written = self.write(&batch);
+        let written = self.with_end(|end| end.write(&batch));
+        self.let_go(&written);
+        if written?.is_none() {
+            // The node was closed since: those who wait have been told.
+            return Ok(false);
+        }
+        if let Some(last) = batch.last() {
+            shared.mailbox.report(Input::Persisted(last.ticket));
+        }
+        Ok(true)
+    }
+
+    /// Does something to the log, unless it is closed.
+    fn with_end(&self, act: impl FnOnce(&mut LogEnd) -> Result<()>) -> Result<Option<WalStats>> {
+        let mut end = self.end.lock();
+        let Some(end) = end.as_mut() else { return Ok(None) };
+        act(end)?;
+        Ok(Some(end.stats()))
+    }
+
+    /// Whoever had the log is done with it.
+    fn let_go(&self, done: &Result<Option<WalStats>>) {
         let (more, orphaned) = {
             let mut state = self.state.lock();
             // After a failure the log stays busy for ever: nothing is written behind it.
-            if let Ok(stats) = &written {
+            if let Ok(stats) = done {
                 state.busy = None;
-                state.stats = *stats;
+                state.stats = stats.unwrap_or(state.stats);
             }
             (state.stopped || state.release.is_some(), state.orphaned)
         };
@@ -167,20 +181,6 @@ impl Log {
         if more {
             self.work.notify_one();
         }
-        written?;
-        if let Some(last) = batch.last() {
-            shared.mailbox.report(Input::Persisted(last.ticket));
-        }
-        Ok(true)
-    }
-
-    fn write(&self, batch: &[Persist]) -> Result<WalStats> {
-        let mut end = self.end.lock();
-        let Some(end) = end.as_mut() else {
-            return Err(Error::new(Kind::Closed, "the log is closed"));
-        };
-        end.write(batch)?;
-        Ok(end.stats())
     }
 }
 

@@ -19,18 +19,18 @@
 //! follower, one round for all reads. A lone caller drives at once.
 
 use bytes::BytesMut;
-use oneshot::{AsyncReceiver, Receiver, RecvError};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::core::machine::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Reply, Request, Then};
 use crate::ids::NodeId;
+use crate::sync::oneshot::{self, AsyncReceiver, Receiver, RecvError};
+use crate::sync::thread::{self, Thread};
 
 /// One kind of request: what is asked, and what becomes of the answer.
 pub(super) trait Ask: Unpin {

@@ -11,7 +11,8 @@ use super::clock::Clock;
 use super::dice::Seed;
 use super::failure::Failure;
 use super::faults::Faults;
-use super::marks::Marks;
+use super::history::History;
+use super::marks::Counts;
 use super::node::{Life, Node};
 use super::shared::Shared;
 use super::trace::Event;
@@ -23,6 +24,7 @@ use crate::core::replica::consensus::Role;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::ids::NodeId;
+use crate::service::TransferLeader;
 use crate::store::Store;
 use crate::time::Instant;
 
@@ -158,7 +160,7 @@ impl fmt::Debug for Builder {
 /// ```
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Cluster {
@@ -194,14 +196,42 @@ impl Cluster {
     /// [`is_closed`](Error::is_closed) while the member is down; [`is_invalid`](Error::is_invalid)
     /// for a name that no member has.
     pub fn store(&self, member: &str) -> Result<Store> {
+        Ok(Store::new(self.gate(member)?))
+    }
+
+    /// Hands leadership to another member. `member` is asked, as
+    /// [`Node::transfer_leader`](crate::Node::transfer_leader) asks a real one: only the leader
+    /// can do it.
+    ///
+    /// ```
+    /// use quorate::sim::{Cluster, Seed};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = Cluster::new(Seed::new(7))?;
+    /// let leader = cluster.wait_for_leader()?;
+    /// let other = if leader == "a" { "b" } else { "a" };
+    /// cluster.transfer_leader(&leader, other)?.wait()?;
+    /// assert_eq!(cluster.leader().as_deref(), Some(other));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), for either name.
+    pub fn transfer_leader(&self, member: &str, to: &str) -> Result<TransferLeader> {
+        let to = self.id(to)?;
+        Ok(TransferLeader::new(&self.gate(member)?, to))
+    }
+
+    fn gate(&self, member: &str) -> Result<Arc<dyn Gate>> {
         let place = self.place(member)?;
         let world = self.shared.world.lock();
         let running = world.nodes.get(place).and_then(Node::running);
         let Some(running) = running else {
             return Err(Error::new(Kind::Closed, format!("{member} is down")));
         };
-        let gate: Arc<dyn Gate> = Arc::clone(&running.port) as Arc<dyn Gate>;
-        Ok(Store::new(gate))
+        Ok(Arc::clone(&running.port) as Arc<dyn Gate>)
     }
 
     /// Who leads, in the highest term; nobody if no member that is up leads.
@@ -512,9 +542,9 @@ impl Cluster {
         self.shared.world.lock().recorder = Some(Arc::clone(recorder));
     }
 
-    /// Counts a rare path.
-    pub(super) fn mark(&self, path: &'static str) {
-        self.shared.world.lock().marks.hit(path);
+    /// No judge could tell in time whether the history is linearizable.
+    pub(super) fn undecided(&self) {
+        self.shared.world.lock().marks.undecided();
     }
 
     /// No pause and no stall is left.
@@ -528,10 +558,12 @@ impl Cluster {
         self.shared.world.lock().has_quorum()
     }
 
-    /// What has been seen: marks, how many events, and their text if it was kept.
-    pub(super) fn seen(&self) -> (Marks, u64, Vec<String>) {
+    /// What has been seen, by members and by clients: marks, how many events, and their text if
+    /// it was kept.
+    pub(super) fn seen(&self, history: &History) -> (Counts, u64, Vec<String>) {
         let mut world = self.shared.world.lock();
-        (world.marks.clone(), world.trace.count(), world.trace.take_lines())
+        world.marks.told(history);
+        (world.marks.counts().clone(), world.trace.count(), world.trace.take_lines())
     }
 
     /// Every version that each member that is up holds, and the revision below which they are

@@ -1,10 +1,13 @@
 //! What happens to a member: it opens, decides, writes, works, halts and dies.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dice::Dice;
 use super::disk::Plan;
-use super::node::{Hands, Life, Queues, Running};
+use super::marks::{Mark, broken_snapshots};
+use super::node::{Hands, Life, Node, Queues, Running};
 use super::port::Port;
 use super::seen::Seen;
 use super::trace::Event;
@@ -24,6 +27,25 @@ const RESTART: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 /// Operations of a disk within which a crash may come while something is written.
 const CRASH_WITHIN: u64 = 12;
 
+/// What a process was at when it was killed. So many operations of its disk still happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum During {
+    #[cfg_attr(not(test), expect(dead_code, reason = "left to scripts: chance draws a number"))]
+    Nothing,
+    Batch(u64),
+    Job(u64),
+}
+
+/// Whether the machine stops too.
+pub(super) enum Power {
+    Stays,
+    /// And everything that was not synced is gone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "left to scripts: chance draws a part"))]
+    Lost,
+    /// And what was not synced stays or not, as drawn.
+    Drawn(Dice),
+}
+
 impl World {
     /// The process starts.
     pub(super) fn open(&mut self, place: usize) {
@@ -34,6 +56,7 @@ impl World {
             return;
         }
         node.begin_life();
+        let broken = broken_snapshots(&node.disk, &node.config);
         let opened = match driver::open(&node.config, now, || Ok(incarnation)) {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
@@ -43,6 +66,9 @@ impl World {
         let identity = (opened.address, opened.limits);
         let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));
         let status = opened.driver.replica.status();
+        let mut now_broken = broken_snapshots(&node.disk, &node.config).into_iter();
+        let older = now_broken.any(|it| !broken.contains(&it) && it > status.snapshot);
+        let torn = opened.truncated;
         node.state = Life::Up(Box::new(Running {
             port,
             driver: opened.driver,
@@ -51,10 +77,16 @@ impl World {
             patience: opened.patience,
             queues: Queues::default(),
             writing: None,
+            since: 0,
             overdue: false,
             working: false,
             _lock: opened.lock,
         }));
+        for (reached, mark) in [(torn, Mark::TornTail), (older, Mark::OlderSnapshot)] {
+            if reached {
+                self.marks.hit(mark);
+            }
+        }
         self.trace.know(place, opened.address);
         if let Some(recorder) = &self.recorder {
             recorder.lock().restarted(opened.address.node);
@@ -72,7 +104,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         if error.is_corrupt() && node.rotten {
             node.state = Life::Refused;
-            self.marks.hit("a damaged disk is refused");
+            self.marks.hit(Mark::DamageRefused);
         } else if error.is_io() && node.excused {
             self.open_later(place);
         } else {
@@ -82,6 +114,9 @@ impl World {
     }
 
     fn open_later(&mut self, place: usize) {
+        if self.by_hand {
+            return;
+        }
         let after = self.dice.span(RESTART.0, RESTART.1);
         self.open_after(place, after);
     }
@@ -124,27 +159,32 @@ impl World {
     // ---- the log
 
     fn start_writing(&mut self, place: usize) {
-        let pace = self.dice.span(SYNC.0, SYNC.1);
+        let pace = self.pace(SYNC.0, SYNC.1);
         let now = self.now;
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, begins) = (node.life, now.max(node.stalled_until));
         let takes = pace.saturating_add(node.slow);
-        let clock = node.clock;
         let Some(running) = node.running_mut() else { return };
         let queues = &mut running.queues;
         if running.writing.is_some() || (queues.writes.is_empty() && queues.release.is_none()) {
             return;
         }
         running.writing = Some(std::mem::take(&mut queues.writes));
+        running.since = now;
         if planted(Bug::AckBeforeSync)
             && let Some(last) = running.writing.iter().flatten().last()
         {
             running.port.mailbox.report(Input::Persisted(last.ticket));
         }
-        let late = clock.when(clock.at(now).after(running.patience));
         let done = begins.saturating_add(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+        self.written_at(place, life, done);
+    }
+
+    /// The disk will be done with its batch then; if that is too late, the core hears before.
+    fn written_at(&mut self, place: usize, life: u64, done: u64) {
+        let late = self.nodes.get(place).and_then(Node::late_at).unwrap_or(done);
         if late < done {
-            self.plan_at(late, Next::Overdue { node: place, life });
+            self.plan_at(late.max(self.now), Next::Overdue { node: place, life });
         }
         self.plan_at(done, Next::Written { node: place, life });
     }
@@ -154,13 +194,15 @@ impl World {
         if !self.is_life(place, life) {
             return;
         }
-        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
-            return;
-        };
-        if running.writing.is_some() && !running.overdue {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        // The batch that this was planned for may be done, and another one under way.
+        let is_late = node.late_at().is_some_and(|late| late <= now);
+        let Some(running) = node.running_mut() else { return };
+        if is_late && !running.overdue {
             running.overdue = true;
             running.port.mailbox.report(Input::DiskOverdue(true));
-            self.marks.hit("a sync takes too long");
+            self.marks.overdue(place, true);
             self.turn_soon(place);
         }
     }
@@ -174,9 +216,16 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         let again = node.paused_until.max(node.stalled_until);
         if now < again {
-            return self.plan_at(again, Next::Written { node: place, life });
+            return self.written_at(place, life, again);
         }
-        let Some(running) = node.running_mut() else { return };
+        self.write(place);
+    }
+
+    /// The disk does what it was asked for.
+    pub(super) fn write(&mut self, place: usize) {
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
         let Some(mut batch) = running.writing.take() else { return };
         if planted(Bug::ForgetVote) {
             let states = batch.iter_mut().filter_map(|persist| persist.hard_state.as_mut());
@@ -194,6 +243,7 @@ impl World {
         }
         if std::mem::take(&mut running.overdue) {
             running.port.mailbox.report(Input::DiskOverdue(false));
+            self.marks.overdue(place, false);
         }
         if running.queues.writes.is_empty() {
             let release = running.queues.release.take();
@@ -201,6 +251,7 @@ impl World {
                 return self.halt(place, error);
             }
         }
+        self.marks.log(place, running.log.stats());
         self.start_writing(place);
         self.turn_soon(place);
     }
@@ -215,7 +266,7 @@ impl World {
     // ---- whole states
 
     fn start_working(&mut self, place: usize) {
-        let pace = self.dice.span(SYNC.0, SYNC.1 * 10);
+        let pace = self.pace(SYNC.0, SYNC.1 * 10);
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, slow) = (node.life, node.slow);
         let Some(running) = node.running_mut() else { return };
@@ -236,7 +287,14 @@ impl World {
         if now < again {
             return self.plan_at(again, Next::Worked { node: place, life });
         }
-        let Some(running) = node.running_mut() else { return };
+        self.work(place);
+    }
+
+    /// The oldest job is done.
+    pub(super) fn work(&mut self, place: usize) {
+        let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
+            return;
+        };
         running.working = false;
         let Some(job) = running.queues.jobs.pop_front() else { return };
         match running.worker.work(job, || false) {
@@ -271,7 +329,10 @@ impl World {
             let name = node.name.clone();
             return self.fail(format!("{name} halts, and nothing was wrong with its disk: {text}"));
         }
-        self.marks.hit("a member halts");
+        self.marks.hit(Mark::Halt);
+        if is_full(&error) {
+            self.marks.halted_full(place);
+        }
         let Life::Up(mut running) = std::mem::replace(&mut node.state, Life::Down) else { return };
         node.begin_life();
         running.port.end(Some(Arc::new(error)));
@@ -285,7 +346,13 @@ impl World {
 
     /// The process is killed; with `power`, the machine stops.
     pub(super) fn crash(&mut self, place: usize, power: bool) {
-        let half = (self.dice.chance(500_000), self.dice.below(CRASH_WITHIN));
+        let (batch, within) = (self.dice.chance(500_000), self.dice.below(CRASH_WITHIN));
+        let during = if batch { During::Batch(within) } else { During::Job(within) };
+        let power = if power { Power::Drawn(self.dice.fork()) } else { Power::Stays };
+        self.stop(place, during, power);
+    }
+
+    pub(super) fn stop(&mut self, place: usize, during: During, power: Power) {
         let Some(node) = self.nodes.get_mut(place) else { return };
         if matches!(node.state, Life::Refused) {
             return;
@@ -294,35 +361,46 @@ impl World {
         let state = std::mem::replace(&mut node.state, Life::Down);
         let mut reached = None;
         if let Life::Up(mut running) = state {
-            node.disk.plan(Plan::StopAt(half.1));
-            if let Some(batch) = running.writing.take().filter(|_| half.0)
-                && running.log.write(&batch).is_ok()
-            {
-                reached = Some(batch);
-            } else if running.working
-                && let Some(job) = running.queues.jobs.pop_front()
-            {
-                // What it says reaches nobody.
-                drop(running.worker.work(job, || false));
+            match during {
+                During::Nothing => {}
+                During::Batch(within) => {
+                    node.disk.plan(Plan::StopAt(within));
+                    let batch = running.writing.take();
+                    reached = batch.filter(|batch| running.log.write(batch).is_ok());
+                }
+                During::Job(within) => {
+                    node.disk.plan(Plan::StopAt(within));
+                    let job = running.queues.jobs.pop_front().filter(|_| running.working);
+                    // What it says reaches nobody.
+                    drop(job.map(|job| running.worker.work(job, || false)));
+                }
             }
             node.disk.plan(Plan::Nothing);
             running.port.end(None);
             // Handles keep the mailbox: what waits in it must not wait for ever.
             drop(running.driver.abandon(&running.port.mailbox));
         }
-        if power {
-            node.disk.crash(&mut self.dice);
-        } else {
-            node.disk.kill();
+        let off = !matches!(power, Power::Stays);
+        match power {
+            Power::Stays => node.disk.kill(),
+            Power::Lost => node.disk.lose(),
+            Power::Drawn(mut dice) => node.disk.crash(&mut dice),
         }
         if let Some(batch) = reached {
             self.durable(place, &batch);
         }
-        self.add(Event::Crashed { node: place, power });
+        self.add(Event::Crashed { node: place, power: off });
         self.ended(place);
     }
 
     fn ended(&mut self, place: usize) {
         self.show(place, |node, _| Some(Seen::Ended { node }));
     }
+}
+
+/// There was no room on the disk.
+fn is_full(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull)
 }

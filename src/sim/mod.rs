@@ -8,6 +8,8 @@ pub(crate) mod dice;
 pub(crate) mod disk;
 mod failure;
 mod faults;
+#[cfg(test)]
+mod hand;
 mod history;
 mod life;
 mod marks;
@@ -18,6 +20,8 @@ mod node;
 mod planted;
 mod port;
 mod run;
+#[cfg(test)]
+mod script;
 mod seen;
 mod shared;
 mod tasks;
@@ -31,4 +35,5 @@ pub use dice::Seed;
 pub use disk::MemoryDisk;
 pub use failure::Failure;
 pub use faults::{Fault, Faults, Profile};
+pub use marks::Mark;
 pub use run::{Report, Run};

@@ -13,6 +13,8 @@ struct Link {
     cuts: u32,
     /// Added to every delay.
     slow: Duration,
+    /// What is sent waits until it is delivered by hand.
+    held: bool,
 }
 
 /// What becomes of an envelope: when its copies arrive, from now.
@@ -21,6 +23,8 @@ pub(super) enum Fate {
     Lost,
     Once(Duration),
     Twice(Duration, Duration),
+    /// Never, unless by hand.
+    Held,
 }
 
 /// All links. Members by their place.
@@ -66,6 +70,9 @@ impl Network {
         if link.cuts > 0 || self.dice.chance(self.loss) {
             return Fate::Lost;
         }
+        if link.held {
+            return Fate::Held;
+        }
         let first = self.draw(link);
         if self.dice.chance(self.duplicates) {
             return Fate::Twice(first, self.draw(link));
@@ -104,9 +111,19 @@ impl Network {
         }
     }
 
-    /// All links are as they were in the beginning.
+    /// From now on what is sent from one to the other waits, or does so no more.
+    #[cfg(test)]
+    pub(super) fn hold(&mut self, from: usize, to: usize, held: bool) {
+        if let Some(link) = self.link(from, to) {
+            link.held = held;
+        }
+    }
+
+    /// All links are as they were in the beginning; one that is held still is.
     pub(super) fn heal(&mut self) {
-        self.links.fill(Link::default());
+        for link in &mut self.links {
+            *link = Link { held: link.held, ..Link::default() };
+        }
     }
 }
 

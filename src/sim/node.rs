@@ -60,6 +60,8 @@ pub(super) struct Running {
     pub(super) queues: Queues,
     /// The batch that the disk has.
     pub(super) writing: Option<Vec<Persist>>,
+    /// When it got it.
+    pub(super) since: u64,
     /// The core was told that the disk takes too long.
     pub(super) overdue: bool,
     /// A job is being done.
@@ -95,6 +97,12 @@ impl Node {
             Life::Up(running) => Some(running),
             Life::Down | Life::Refused => None,
         }
+    }
+
+    /// When the batch that the disk has takes too long.
+    pub(super) fn late_at(&self) -> Option<u64> {
+        let running = self.running().filter(|running| running.writing.is_some())?;
+        Some(self.clock.when(self.clock.at(running.since).after(running.patience)))
     }
 
     pub(super) fn replica(&self) -> Option<&Replica> {

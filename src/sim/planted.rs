@@ -54,20 +54,20 @@ cases! {
     promising_before_the_sync: PromiseBeforeSync, Crash, 300, 100, ["durability", "logs"];
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
-    forgetting_the_vote: ForgetVote, Crash, 200, 100, ["logs"];
+    forgetting_the_vote: ForgetVote, Crash, 200, 100, ["logs", "durability"];
     reusing_a_read_context: ReuseReadContext, Network, 500, 500, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 50, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
     joining_a_late_round: JoinLateRound, Network, 500, 500, ["INV-1"];
-    applying_twice: ApplyTwice, Network, 300, 100, ["INV-1", "once", "INV-6"];
+    applying_twice: ApplyTwice, Network, 300, 100, ["INV-1", "INV-2", "INV-6"];
     accepting_old_boots: AcceptOldBoots, Swarm, 500, 500, ["INV-6", "SEL-12"];
     forgetting_sessions: ForgetSessions, Network, 300, 200, ["state", "INV-1", "INV-6"];
-    calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "SEL-12"];
-    cutting_damage: CutDamage, Rot, 300, 200, ["durability"];
+    calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "INV-2", "SEL-12"];
+    cutting_damage: CutDamage, Rot, 300, 200, ["durability", "logs"];
     losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];
     releasing_too_much: ReleaseTooMuch, Crash, 500, 200, ["durability", "refuses"];
     keeping_everything: KeepEverything, Calm, 1_000, 50, ["bounds"];
-    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1"];
+    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1", "LIN-15"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
     applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1"];
 }

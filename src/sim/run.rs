@@ -13,6 +13,7 @@ use super::dice::{Dice, Seed};
 use super::failure::Failure;
 use super::faults::{Fault, Profile};
 use super::history::{Answer, History, Op};
+use super::marks::Mark;
 use super::workload::{Recorder, Workload, perform};
 use crate::config::Config;
 use crate::error::WriteOutcome;
@@ -71,10 +72,12 @@ pub struct Report {
     pub events: u64,
     /// Ticks until everything worked again, when faults had ended.
     pub live_after: u64,
+    /// Whether it took too long to find out if the history is linearizable: then nobody knows.
+    pub undecided: bool,
     /// How often which fault came.
     pub faults: BTreeMap<Fault, u64>,
     /// How often which rare path was reached.
-    pub paths: BTreeMap<&'static str, u64>,
+    pub paths: BTreeMap<Mark, u64>,
     /// One number for all that happened: equal for equal runs.
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
@@ -197,7 +200,7 @@ impl Run {
                 Some(_) => {}
             }
         }
-        let (marks, events, trace) = cluster.seen();
+        let (counts, events, trace) = cluster.seen(&history);
         let span = cluster.clock().now();
         Report {
             seed: self.seed,
@@ -209,8 +212,9 @@ impl Run {
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,
             live_after,
-            faults: marks.faults,
-            paths: marks.paths,
+            undecided: counts.undecided,
+            faults: counts.faults,
+            paths: counts.paths,
             trace_hash: cluster.trace_hash(),
             trace,
         }
@@ -264,7 +268,7 @@ fn judge(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
     let history = recorder.lock();
     match check::judge(&history) {
         // It could not be told, and that is not a failure of the cluster.
-        Err(violation) if violation.is_undecided() => cluster.mark("a history is undecided"),
+        Err(violation) if violation.is_undecided() => cluster.undecided(),
         Err(violation) => cluster.fail(violation.to_string()),
         Ok(_) => {}
     }

@@ -27,6 +27,9 @@ pub(crate) trait Judge: Send {
     /// The disk of this member was damaged on purpose: what was on it may be gone.
     fn damaged(&mut self, _node: NodeId) {}
 
+    /// The disk of this member was replaced by an empty one on purpose.
+    fn replaced(&mut self, _node: NodeId) {}
+
     /// Looks at what is left when faults have ended and everything has come to rest. The members
     /// that are up, in order.
     fn end(&mut self, members: &[(NodeId, &Replica)]) -> Result<(), String>;

@@ -15,18 +15,64 @@ const KEPT: usize = 256;
 /// One event. Members by their place.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Sent { from: usize, to: usize, envelope: Bytes, arrives: Option<u64> },
-    Arrived { from: usize, to: usize, envelope: Bytes },
-    Turned { node: usize, term: u64, applied: u64 },
-    Synced { node: usize, last: u64 },
-    Snapshot { node: usize, index: u64 },
-    Opened { node: usize, applied: u64, last: u64 },
-    Refused { node: usize, why: String },
-    Halted { node: usize, why: String },
-    Crashed { node: usize, power: bool },
-    Began { fault: Fault, what: String },
-    Ended { fault: Fault, what: String },
-    Said { text: String },
+    Sent {
+        from: usize,
+        to: usize,
+        envelope: Bytes,
+        arrives: Option<u64>,
+    },
+    /// It waits until it is delivered by hand.
+    Held {
+        from: usize,
+        to: usize,
+        envelope: Bytes,
+    },
+    Arrived {
+        from: usize,
+        to: usize,
+        envelope: Bytes,
+    },
+    Turned {
+        node: usize,
+        term: u64,
+        applied: u64,
+    },
+    Synced {
+        node: usize,
+        last: u64,
+    },
+    Snapshot {
+        node: usize,
+        index: u64,
+    },
+    Opened {
+        node: usize,
+        applied: u64,
+        last: u64,
+    },
+    Refused {
+        node: usize,
+        why: String,
+    },
+    Halted {
+        node: usize,
+        why: String,
+    },
+    Crashed {
+        node: usize,
+        power: bool,
+    },
+    Began {
+        fault: Fault,
+        what: String,
+    },
+    Ended {
+        fault: Fault,
+        what: String,
+    },
+    Said {
+        text: String,
+    },
 }
 
 /// The events of a simulation.
@@ -77,7 +123,7 @@ impl Trace {
         self.fold(at);
         self.digest(&event);
         if let Some(lines) = &mut self.lines {
-            lines.push(Line { names: &self.names, at, event: &event }.to_string());
+            lines.push(Line { names: Names(&self.names), at, event: &event }.to_string());
         }
         if self.last.len() == KEPT {
             self.last.pop_front();
@@ -85,11 +131,38 @@ impl Trace {
         self.last.push_back((at, event));
     }
 
+    /// All events if they were kept, else the last, as lines.
+    pub(super) fn story(&self) -> Vec<String> {
+        self.lines.clone().unwrap_or_else(|| self.tail(usize::MAX))
+    }
+
     /// The last events, as lines.
     pub(super) fn tail(&self, count: usize) -> Vec<String> {
         let skip = self.last.len().saturating_sub(count);
         let lines = self.last.iter().skip(skip);
-        lines.map(|(at, event)| Line { names: &self.names, at: *at, event }.to_string()).collect()
+        lines
+            .map(|(at, event)| Line { names: Names(&self.names), at: *at, event }.to_string())
+            .collect()
+    }
+
+    /// The events that came after the first `count`, as far as they are kept.
+    #[cfg(test)]
+    pub(super) fn after(&self, count: u64) -> impl Iterator<Item = &Event> {
+        let new = usize::try_from(self.count - count).unwrap_or(usize::MAX);
+        self.last.iter().skip(self.last.len().saturating_sub(new)).map(|(_, event)| event)
+    }
+
+    /// An event in words, without its time.
+    #[cfg(test)]
+    pub(super) fn text(&self, event: &Event) -> String {
+        let line = Line { names: Names(&self.names), at: 0, event }.to_string();
+        line.trim_start().split_once(' ').map(|(_, text)| text.to_owned()).unwrap_or_default()
+    }
+
+    /// What an envelope says.
+    #[cfg(test)]
+    pub(super) fn read(&self, from: usize, to: usize, envelope: &Bytes) -> String {
+        Names(&self.names).envelope(from, to, envelope)
     }
 
     fn fold(&mut self, value: u64) {
@@ -105,6 +178,7 @@ impl Trace {
             Event::Arrived { from, to, envelope } => {
                 [2, pair(*from, *to), envelope.len() as u64, 0]
             }
+            Event::Held { from, to, envelope } => [13, pair(*from, *to), bytes(envelope), 0],
             Event::Turned { node, term, applied } => [3, pair(*node, 0), *term, *applied],
             Event::Synced { node, last } => [4, pair(*node, 0), *last, 0],
             Event::Snapshot { node, index } => [5, pair(*node, 0), *index, 0],
@@ -128,19 +202,23 @@ fn pair(from: usize, to: usize) -> u64 {
 
 /// An event with what is needed to print it.
 struct Line<'a> {
-    names: &'a [(String, Address)],
+    names: Names<'a>,
     at: u64,
     event: &'a Event,
 }
 
-impl Line<'_> {
+/// Who is who.
+#[derive(Clone, Copy)]
+struct Names<'a>(&'a [(String, Address)]);
+
+impl Names<'_> {
     fn name(&self, node: usize) -> &str {
-        self.names.get(node).map_or("?", |(name, _)| name)
+        self.0.get(node).map_or("?", |(name, _)| name)
     }
 
     fn envelope(&self, from: usize, to: usize, envelope: &Bytes) -> String {
-        let id = self.names.get(from).map_or(NodeId::default(), |(_, address)| address.node);
-        let opened = self.names.get(to).and_then(|(_, address)| {
+        let id = self.0.get(from).map_or(NodeId::default(), |(_, address)| address.node);
+        let opened = self.0.get(to).and_then(|(_, address)| {
             Envelope::open(address, id, envelope.clone()).ok()?.body().ok()
         });
         match opened {
@@ -155,30 +233,40 @@ impl fmt::Display for Line<'_> {
         write!(f, "{:>4}.{:06} ", self.at / 1_000_000_000, self.at / 1_000 % 1_000_000)?;
         match self.event {
             Event::Sent { from, to, envelope, arrives } => {
-                let text = self.envelope(*from, *to, envelope);
-                write!(f, "{} → {} {text}", self.name(*from), self.name(*to))?;
+                let text = self.names.envelope(*from, *to, envelope);
+                write!(f, "{} → {} {text}", self.names.name(*from), self.names.name(*to))?;
                 if arrives.is_none() { f.write_str(" (lost)") } else { Ok(()) }
             }
+            Event::Held { from, to, envelope } => {
+                let text = self.names.envelope(*from, *to, envelope);
+                write!(f, "{} → {} {text} (held)", self.names.name(*from), self.names.name(*to))
+            }
             Event::Arrived { from, to, envelope } => {
-                let text = self.envelope(*from, *to, envelope);
-                write!(f, "{} ← {} {text}", self.name(*to), self.name(*from))
+                let text = self.names.envelope(*from, *to, envelope);
+                write!(f, "{} ← {} {text}", self.names.name(*to), self.names.name(*from))
             }
             Event::Turned { node, term, applied } => {
-                write!(f, "{} decides: term {term}, applied {applied}", self.name(*node))
+                write!(f, "{} decides: term {term}, applied {applied}", self.names.name(*node))
             }
             Event::Synced { node, last } => {
-                write!(f, "{} is durable up to {last}", self.name(*node))
+                write!(f, "{} is durable up to {last}", self.names.name(*node))
             }
             Event::Snapshot { node, index } => {
-                write!(f, "{} has a snapshot at {index}", self.name(*node))
+                write!(f, "{} has a snapshot at {index}", self.names.name(*node))
             }
             Event::Opened { node, applied, last } => {
-                write!(f, "{} opens: state of {applied}, log to {last}", self.name(*node))
+                write!(f, "{} opens: state of {applied}, log to {last}", self.names.name(*node))
             }
-            Event::Refused { node, why } => write!(f, "{} does not open: {why}", self.name(*node)),
-            Event::Halted { node, why } => write!(f, "{} halts: {why}", self.name(*node)),
-            Event::Crashed { node, power: false } => write!(f, "{} is killed", self.name(*node)),
-            Event::Crashed { node, power: true } => write!(f, "{} loses power", self.name(*node)),
+            Event::Refused { node, why } => {
+                write!(f, "{} does not open: {why}", self.names.name(*node))
+            }
+            Event::Halted { node, why } => write!(f, "{} halts: {why}", self.names.name(*node)),
+            Event::Crashed { node, power: false } => {
+                write!(f, "{} is killed", self.names.name(*node))
+            }
+            Event::Crashed { node, power: true } => {
+                write!(f, "{} loses power", self.names.name(*node))
+            }
             Event::Began { fault, what } => write!(f, "{fault}: {what}"),
             Event::Ended { fault, what } => write!(f, "{fault} ends: {what}"),
             Event::Said { text } => f.write_str(text),
@@ -190,12 +278,19 @@ fn describe(body: &Body) -> String {
     match body {
         Body::Raft(message) => message.to_string(),
         Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-        Body::Read { request } => format!("may I read? ({request:x})"),
-        Body::ReadAnswer { request, index } => format!("read from {index} ({request:x})"),
+        Body::Read { request } => format!("may I read? (question {})", question(*request)),
+        Body::ReadAnswer { request, index } => {
+            format!("read from {index} (question {})", question(*request))
+        }
         Body::Offer { file, .. } => {
             format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
         }
         Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
         Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
     }
+}
+
+/// The boot that asked, and its number there.
+fn question(request: u64) -> String {
+    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
 }

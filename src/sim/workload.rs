@@ -43,6 +43,8 @@ struct Mix {
     past: u32,
     deletes: u32,
     compactions: u32,
+    /// Before a call somebody wants another leader.
+    handovers: u32,
 }
 
 /// Hot keys.
@@ -68,6 +70,7 @@ impl Workload {
             past: part(30),
             deletes: part(40),
             compactions: part(3),
+            handovers: part(2),
         };
         Self {
             clients,
@@ -122,6 +125,9 @@ impl Client {
                 let pause = self.dice.span(Duration::ZERO, self.workload.pause);
                 clock.sleep(pause).await;
             }
+            if self.dice.chance(self.workload.mix.handovers) {
+                self.hand_over(&names).await;
+            }
             let Some(name) = self.dice.pick(&names) else { return };
             // A member that is down answers nobody.
             let Ok(store) = self.cluster.store(name) else { continue };
@@ -131,6 +137,15 @@ impl Client {
             self.newest = answer.revision().unwrap_or_default().max(self.newest);
             let now = self.cluster.instant();
             self.recorder.lock().answer(id, now, answer);
+        }
+    }
+
+    /// Somebody else shall lead. Whether that works is not this client's concern.
+    async fn hand_over(&mut self, names: &[String]) {
+        let (leader, to) = (self.cluster.leader(), self.dice.pick(names));
+        let (Some(leader), Some(to)) = (leader, to) else { return };
+        if let Ok(transfer) = self.cluster.transfer_leader(&leader, to) {
+            drop(transfer.timeout(self.workload.timeout).await);
         }
     }
 

@@ -24,7 +24,7 @@ use super::trace::{Event, Trace};
 use super::workload::Recorder;
 use crate::config::Config;
 use crate::core::replica::consensus::Role;
-use crate::core::replica::envelope::{Address, Envelope};
+use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
 use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
@@ -83,6 +83,10 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// Faults come.
     pub(super) unruly: bool,
+    /// Nothing takes time by itself: a script says when time passes.
+    pub(super) by_hand: bool,
+    /// Envelopes on links that are held, by sender and receiver, oldest first.
+    pub(super) held: Vec<(usize, usize, Bytes)>,
     pub(super) trace: Trace,
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
@@ -127,15 +131,17 @@ impl World {
             queue: BinaryHeap::new(),
             network: Network::new(nodes.len(), &faults, dice.fork()),
             trace: Trace::new(names.collect()),
-            nodes,
             dice,
             faults,
             unruly: false,
-            marks: Marks::default(),
+            marks: Marks::new(nodes.iter().map(|node| node.id)),
+            by_hand: false,
+            held: Vec::new(),
             judges: Vec::new(),
             failure: None,
             recorder: None,
             own: Weak::new(),
+            nodes,
         })
     }
 
@@ -165,7 +171,7 @@ impl World {
     pub(super) fn fail(&mut self, what: String) {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
-            let events = self.trace.tail(usize::MAX);
+            let events = self.trace.story();
             self.failure = Some(Failure { seed: self.seed, at, what, events });
         }
     }
@@ -213,7 +219,21 @@ impl World {
         }
     }
 
+    /// The disk of a member was replaced by an empty one on purpose.
+    #[cfg(test)]
+    pub(super) fn tell_replaced(&mut self, place: usize) {
+        let Some(node) = self.nodes.get(place).map(|node| node.id) else { return };
+        for judge in &mut self.judges {
+            judge.replaced(node);
+        }
+    }
+
     // ---- time
+
+    /// How long something takes: at least the first, and less than the second.
+    pub(super) fn pace(&mut self, from: Duration, to: Duration) -> Duration {
+        if self.by_hand { Duration::ZERO } else { self.dice.span(from, to) }
+    }
 
     pub(super) fn plan(&mut self, after: Duration, next: Next) {
         let span = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
@@ -299,11 +319,18 @@ impl World {
     // ---- the network
 
     pub(super) fn send(&mut self, from: usize, to: NodeId, envelope: Bytes) {
+        if let Some(body) = rarity(&envelope) {
+            self.marks.said(from, to, &body);
+        }
         let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return };
         let (first, second) = match self.network.fate(from, to) {
             Fate::Lost => (None, None),
             Fate::Once(delay) => (Some(delay), None),
             Fate::Twice(first, second) => (Some(first), Some(second)),
+            Fate::Held => {
+                self.add(Event::Held { from, to, envelope: envelope.clone() });
+                return self.held.push((from, to, envelope));
+            }
         };
         let arrives = first.map(|delay| {
             self.now.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
@@ -317,7 +344,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, from: usize, to: usize, envelope: Bytes) {
+    pub(super) fn arrive(&mut self, from: usize, to: usize, envelope: Bytes) {
         let Some(sender) = self.nodes.get(from).map(|node| node.id) else { return };
         let Some(running) = self.nodes.get(to).and_then(Node::running) else { return };
         let port = Arc::clone(&running.port);
@@ -339,7 +366,7 @@ impl World {
 
     /// A member decides what waits for it, in a moment: more may come until then.
     pub(super) fn turn_soon(&mut self, place: usize) {
-        let gap = self.dice.span(Duration::ZERO, Duration::from_micros(10));
+        let gap = self.pace(Duration::ZERO, Duration::from_micros(10));
         let at = self.now + u64::try_from(gap.as_nanos()).unwrap_or_default();
         self.turn_at(place, at);
     }

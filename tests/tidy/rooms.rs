@@ -7,7 +7,7 @@ use super::{complains, holds};
 /// The rooms, and which others each may use. Tests beside the code are free: they may build on
 /// anything below or above to show what a room does.
 const ROOMS: &[(&str, &[&str])] = &[
-    // error, ids, time, config, codec, entry, keys, transport, vfs
+    // error, ids, time, config, codec, entry, keys, sync, transport, vfs
     ("base", &[]),
     // `mod.rs` of core/ names its rooms and does nothing
     ("core", &["mvcc", "machine", "watch", "replica"]),
@@ -34,7 +34,7 @@ const RUNTIME: &[&str] = &[
 
 /// Base by its files; the rest by folder.
 const BASE: &[&str] =
-    &["error", "ids", "time", "config", "codec", "entry", "keys", "planted", "transport", "vfs"];
+    &["error", "ids", "time", "config", "codec", "entry", "keys", "planted", "sync", "transport", "vfs"];
 
 /// Single steps across a wall, by file and by what is named.
 const CROSSINGS: &[(&str, &str, &str)] = &[];
@@ -67,9 +67,28 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
         "time is an input: the runtime reads the clock once for a batch",
     ),
     (
-        &["std::thread", "thread::spawn", "thread::Builder"],
-        &["src/runtime/", "src/service/pending.rs"],
+        &["std::thread", "sync::thread", "thread::spawn", "thread::Builder"],
+        &["src/runtime/", "src/service/pending.rs", "src/sync.rs"],
         "the runtime names and joins every thread; a blocking call may park its caller",
+    ),
+    (
+        &[
+            "parking_lot",
+            "crossbeam_channel",
+            "crossbeam_utils",
+            "std::sync::atomic",
+            "use oneshot",
+        ],
+        &[
+            "src/sync.rs",
+            // Where no thread meets another while it holds one of these.
+            "src/core/",
+            "src/storage/",
+            "src/sim/",
+            "src/runtime/local.rs",
+            "src/runtime/local/",
+        ],
+        "threads meet at what src/sync.rs names, so that checks/shuttle can watch them do it",
     ),
     (&["std::net"], &[], "the host moves the bytes"),
     (&["std::process", "std::env"], &[], "the process is the host's"),
@@ -123,7 +142,8 @@ fn through_root(tree: &Tree, path: &[String]) -> Option<&'static str> {
 fn directions(tree: &Tree, crossings: &[(&str, &str, &str)]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut crossed = vec![false; crossings.len()];
-    for file in tree.rust().filter(|file| file.path.starts_with("src/")) {
+    let shipped = tree.rust().filter(|file| !file.is_all_test());
+    for file in shipped.filter(|file| file.path.starts_with("src/")) {
         let home = module_of(&file.path);
         let Some(room) = room_of(&home) else {
             if !home.is_empty() {

@@ -3,6 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
+/// Folders that git ignores: what tools have made.
+const BUILT: &[&str] = &["target", "fuzz/target", "fuzz/artifacts", "fuzz/coverage"];
+
+/// What stands in front of an item that is in no user's program.
+const TEST_MARKS: &[&str] = &["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
+
 /// One file. `text`, `code` and `shipped` have the same length, line by line.
 pub(crate) struct File {
     /// From the root of the repository, with `/`.
@@ -19,6 +25,11 @@ pub(crate) struct File {
 impl File {
     pub(crate) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
+    }
+
+    /// Whether all of it is for tests.
+    pub(crate) fn is_all_test(&self) -> bool {
+        self.tests.contains(&(0..self.text.len()))
     }
 
     /// Whether what stands at this byte, comments too, is part of a test.
@@ -93,7 +104,7 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<(String, String)>) {
         let path = format!("{prefix}{name}");
         if entry.file_type().unwrap().is_dir() {
             let ours = !name.starts_with('.') || name == ".ci";
-            if ours && path != "target" && path != "fuzz/target" {
+            if ours && !BUILT.contains(&path.as_str()) {
                 walk(&entry.path(), &format!("{path}/"), found);
             }
         } else if name == ".git" {
@@ -121,12 +132,14 @@ fn test_modules(file: &File) -> Vec<String> {
     let mut modules = Vec::new();
     let mut wanted = false;
     for line in file.code.lines().map(str::trim) {
-        let module = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
+        let public = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) "));
+        let module = public.unwrap_or(line).strip_prefix("mod ");
+        let module = module.and_then(|rest| rest.strip_suffix(';'));
         match module {
             Some(name) if wanted => modules.push(format!("{folder}/{name}")),
             _ => {}
         }
-        wanted = line == "#[cfg(test)]" || (wanted && line.starts_with("#["));
+        wanted = TEST_MARKS.contains(&line) || (wanted && line.starts_with("#["));
     }
     modules
 }
@@ -224,14 +237,15 @@ pub(crate) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Every item under `#[cfg(test)]`.
+/// Every item under one of the marks.
 fn tests_in(code: &str) -> Vec<Range<usize>> {
-    const MARK: &str = "#[cfg(test)]";
     let mut tests = Vec::new();
-    let mut from = 0;
-    while let Some(at) = code[from..].find(MARK).map(|at| from + at) {
-        from = item_end(code, at + MARK.len());
-        tests.push(at..from);
+    for mark in TEST_MARKS {
+        let mut from = 0;
+        while let Some(at) = code[from..].find(mark).map(|at| from + at) {
+            from = item_end(code, at + mark.len());
+            tests.push(at..from);
+        }
     }
     tests
 }
@@ -298,10 +312,12 @@ fn test_items_and_test_modules_are_not_shipped() {
         ("src/lib.rs", "mod a;\n#[cfg(test)]\nmod b { fn x() {} }\nfn kept() {}\n"),
         ("src/a.rs", "#[cfg(test)]\nmod tests;\nfn kept() {}\n"),
         ("src/a/tests.rs", "fn y() {}\n"),
+        ("src/c.rs", "#[cfg(any(test, fuzzing))]\n#[doc(hidden)]\npub mod d;\nfn kept() {}\n"),
+        ("src/c/d.rs", "fn z() {}\n"),
         ("tests/z.rs", "fn z() {}\n"),
     ]);
     let shipped: Vec<_> = tree.0.iter().map(|file| file.shipped.contains("fn")).collect();
-    assert_eq!(shipped, [true, false, true, false]);
+    assert_eq!(shipped, [true, false, true, false, true, false]);
     assert!(!tree.get("src/lib.rs").unwrap().shipped.contains("mod b"));
     let root = tree.get("src/lib.rs").unwrap();
     assert!(root.is_test(root.text.find("mod b").unwrap()));

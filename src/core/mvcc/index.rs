@@ -371,7 +371,7 @@ impl Index {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Index {
     /// Asserts what the fields promise. Returns how many leaves there are.
     pub(super) fn verify(&self) -> usize {

@@ -270,7 +270,8 @@ impl Leaf {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::indexing_slicing, reason = "pairs have two elements")]
 impl Leaf {
     /// Asserts what the fields promise, for a leaf between these fences.
     pub(super) fn verify(&self, fence: &[u8], next: Option<&[u8]>) {

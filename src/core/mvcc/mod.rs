@@ -100,6 +100,9 @@ mod restore;
 mod script;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "says by a panic what differs")]
+pub(crate) mod twin;
 mod write;
 
 use std::sync::Arc;

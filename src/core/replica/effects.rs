@@ -81,7 +81,11 @@ impl Replica {
                     return Err(Error::new(Kind::Halted, text));
                 }
                 None => {
+                    #[cfg(feature = "sim")]
+                    let before = self.machine.mvcc().revision();
                     let applied = self.machine.apply(&entry)?;
+                    #[cfg(feature = "sim")]
+                    self.tally.applied(before, &applied.outcome);
                     let Some(origin) = applied.origin else { continue };
                     self.out.extend(self.proposals.applied(&origin, applied.outcome));
                 }
@@ -165,7 +169,8 @@ impl Replica {
         let due = (since >= self.settings.snapshot_count && self.log_bytes >= worth)
             || self.log_bytes >= self.settings.snapshot_log_bytes
             || self.wanted;
-        if !due || since == 0 {
+        // One of the same state is worth writing only in place of one that is bad.
+        if !due || (since == 0 && !self.wanted) {
             return;
         }
         self.taking = Some(std::mem::take(&mut self.log_bytes));

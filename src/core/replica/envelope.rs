@@ -173,6 +173,27 @@ impl Envelope {
     }
 }
 
+/// What a sealed envelope says, if that is something that is rarely said: for the marks of a
+/// simulation, which sees every envelope.
+#[cfg(feature = "sim")]
+pub(crate) fn rarity(sealed: &Bytes) -> Option<Body> {
+    let kind = *sealed.get(1)?;
+    let rare = match kind {
+        KIND_RAFT => Message::is_rare(*sealed.get(HEADER_BYTES)?),
+        KIND_CHUNK_ACK => true,
+        _ => false,
+    };
+    let (from, to_incarnation) = (NodeId::default(), Incarnation::default());
+    let envelope = || Envelope {
+        from,
+        from_incarnation: to_incarnation,
+        to_incarnation,
+        kind,
+        body: sealed.slice(HEADER_BYTES..),
+    };
+    if rare { envelope().body().ok() } else { None }
+}
+
 fn refused(why: impl Display) -> Error {
     Error::invalid(format!("envelope refused: {why}"))
 }

@@ -47,6 +47,8 @@ mod settings;
 pub(crate) mod sizes;
 mod snapshots;
 mod status;
+#[cfg(feature = "sim")]
+pub(crate) mod tally;
 mod timekeeper;
 
 #[cfg(test)]
@@ -112,6 +114,8 @@ pub(crate) struct Replica {
     dropped: Dropped,
     /// Since when the disk has not answered.
     overdue_since: Option<Instant>,
+    #[cfg(feature = "sim")]
+    tally: tally::Tally,
     /// Inputs were handled since the last settling.
     dirty: bool,
     effects: VecDeque<Effect>,
@@ -170,6 +174,8 @@ impl Replica {
             stepped_snapshot: false,
             dropped: Dropped::default(),
             overdue_since: None,
+            #[cfg(feature = "sim")]
+            tally: tally::Tally::default(),
             dirty: true,
             effects: VecDeque::new(),
             steps: Vec::new(),
@@ -376,8 +382,9 @@ impl Replica {
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
-                // A snapshot that was refused is bad here: take another.
-                self.wanted |= stage == ChunkStage::Refused;
+                // A snapshot that was refused is bad here: take another, unless there is one.
+                let file = self.snapshots.file(from, transfer);
+                self.wanted |= stage == ChunkStage::Refused && file == self.saved.as_ref();
                 self.snapshots.acked((from, transfer), (have, stage), now, &mut self.steps);
             }
         }
@@ -492,8 +499,10 @@ impl Replica {
         if self.standing.role == Role::Leader {
             if planted(Bug::ReadWithoutRound) {
                 self.reads.begun(0, self.now);
-                let (applied, _) = self.machine.applied();
-                drop(self.reads.confirmed(0, applied));
+                let (index, _) = self.machine.applied();
+                for (peer, request) in self.reads.confirmed(0, index) {
+                    self.say(peer, &Body::ReadAnswer { request, index });
+                }
             } else if let Some(round) = self.consensus.start_read() {
                 self.reads.begun(round, self.now);
             }

@@ -24,6 +24,8 @@ use bytes::{Bytes, BytesMut};
 use super::io::{Answer, Output, Token};
 #[cfg(feature = "sim")]
 use super::sizes::Size;
+#[cfg(feature = "sim")]
+use super::tally::Again;
 use crate::core::machine::{Command, MAX_WINDOW, Origin, Outcome, decode, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
@@ -72,11 +74,21 @@ pub(crate) struct Proposals {
     /// Where the next look for unoffered writes begins: everything in front of it was offered to
     /// the present leader.
     cursor: usize,
+    #[cfg(feature = "sim")]
+    again: Again,
 }
 
 impl Proposals {
     pub(crate) fn new(me: Me) -> Self {
-        Self { me, base: 1, window: VecDeque::new(), earliest: None, cursor: 0 }
+        Self {
+            me,
+            base: 1,
+            window: VecDeque::new(),
+            earliest: None,
+            cursor: 0,
+            #[cfg(feature = "sim")]
+            again: Again::default(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,6 +99,12 @@ impl Proposals {
     #[cfg(feature = "sim")]
     pub(crate) fn sizes(&self, out: &mut Vec<Size>) {
         out.push(Size::new("writes under way", self.window.len(), MAX_WINDOW));
+    }
+
+    /// How often writes were offered again.
+    #[cfg(feature = "sim")]
+    pub(crate) fn again(&self) -> Again {
+        self.again
     }
 
     /// Takes a write: stamps it and keeps it until its fate is known. Refuses it when the oldest
@@ -135,6 +153,12 @@ impl Proposals {
                     bytes += pending.payload.len();
                     if !batch.is_empty() && bytes > max_bytes {
                         break;
+                    }
+                    #[cfg(feature = "sim")]
+                    match pending.offer {
+                        _ if pending.sent == 0 => {}
+                        Some(old) if old.term == Term::default() => self.again.silent += 1,
+                        _ => self.again.changed += 1,
                     }
                     pending.offer = Some(Offer { leader, term, at: now });
                     pending.sent = pending.sent.saturating_add(1);

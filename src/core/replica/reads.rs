@@ -16,6 +16,8 @@ use std::time::Duration;
 use super::io::{Answer, Output, Token};
 #[cfg(feature = "sim")]
 use super::sizes::Size;
+#[cfg(feature = "sim")]
+use super::tally::Again;
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId};
 use crate::planted::{Bug, planted};
@@ -67,6 +69,8 @@ pub(crate) struct Reads {
     earliest: Option<Instant>,
     /// Questions asked so far: each has its own number.
     questions: u64,
+    #[cfg(feature = "sim")]
+    again: Again,
 }
 
 impl Reads {
@@ -123,6 +127,10 @@ impl Reads {
     /// Role, term or leader changed: what was under way will not be answered.
     pub(crate) fn void(&mut self) {
         let Some(asked) = self.asked.take() else { return };
+        #[cfg(feature = "sim")]
+        {
+            self.again.changed += u64::from(!asked.waiters.is_empty());
+        }
         for waiter in asked.waiters {
             // Who has asked again since is waiting already.
             let again = matches!(waiter, Waiter::Peer { id, .. } if self.is_waiting(id));
@@ -146,7 +154,17 @@ impl Reads {
     pub(crate) fn ask_again(&mut self, now: Instant, patience: Duration) -> Option<u64> {
         let asked = self.asked.as_mut().filter(|asked| now.since(asked.at) >= patience)?;
         asked.at = now;
+        #[cfg(feature = "sim")]
+        {
+            self.again.silent += 1;
+        }
         Some(asked.id)
+    }
+
+    /// How often a round or a question was begun again.
+    #[cfg(feature = "sim")]
+    pub(crate) fn again(&self) -> Again {
+        self.again
     }
 
     /// Answers the reads that `applied` makes safe.

@@ -169,6 +169,12 @@ impl Snapshots {
         step
     }
 
+    /// What a running transfer sends.
+    pub(crate) fn file(&self, to: NodeId, transfer: u64) -> Option<&SnapshotFile> {
+        let sending = self.sending.get(&to).filter(|sending| sending.transfer == transfer);
+        sending.map(|sending| &sending.file)
+    }
+
     /// The receiver says how far it is.
     pub(crate) fn acked(
         &mut self,

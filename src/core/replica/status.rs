@@ -55,6 +55,18 @@ impl Replica {
         }
     }
 
+    /// The end of what is durable here, as far as this member was told.
+    #[cfg(test)]
+    pub(crate) fn persisted(&self) -> Index {
+        self.consensus.status().persisted
+    }
+
+    /// In how many ticks it would vote for another than the leader that it follows.
+    #[cfg(test)]
+    pub(crate) fn loyal_ticks(&self) -> usize {
+        self.consensus.loyal_ticks()
+    }
+
     /// The term that responses carry (`SEL-7`).
     pub(crate) fn term(&self) -> Term {
         self.standing.term

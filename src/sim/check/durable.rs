@@ -392,6 +392,10 @@ impl Judge for DurableJudge {
         }
     }
 
+    fn replaced(&mut self, node: NodeId) {
+        self.removed(node);
+    }
+
     /// What is synced was looked at when it counted.
     fn end(&mut self, _members: &[(NodeId, &Replica)]) -> Verdict {
         Ok(())

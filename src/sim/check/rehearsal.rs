@@ -39,7 +39,7 @@ fn judges_do_not_cry_wolf() {
     // They must have had something to look at.
     let per_seed = |count: u64| count / SEEDS;
     assert!(per_seed(all.applied) > 50, "{all:?}");
-    assert!(per_seed(all.crashes) > 8 && per_seed(all.elections) > 6, "{all:?}");
+    assert!(per_seed(all.crashes) > 8 && per_seed(all.elections) >= 4, "{all:?}");
     assert!(all.installs > SEEDS / 4 && all.half_written > SEEDS / 4, "{all:?}");
     assert!(all.replaced > SEEDS / 2, "{all:?}");
 }

@@ -94,6 +94,10 @@ pub(crate) struct WalStats {
     pub(crate) bytes: u64,
     /// Batches made durable since the log was opened.
     pub(crate) syncs: u64,
+    /// Segments that were full since then.
+    pub(crate) cuts: u64,
+    /// Those of them behind which a file that was given back is written again.
+    pub(crate) reused: u64,
 }
 
 /// The writing end of the log. Exactly one.
@@ -109,6 +113,8 @@ pub(crate) struct Wal {
     /// With what was put since.
     pending: State,
     syncs: u64,
+    cuts: u64,
+    reused: u64,
     /// Set by the first failure, for ever.
     failed: Option<String>,
 }
@@ -152,7 +158,18 @@ impl Wal {
 
     fn new(place: Place, sealed: VecDeque<Sealed>, current: Segment, state: State) -> Self {
         let (spares, pending) = (Vec::new(), state.clone());
-        Self { place, sealed, current, spares, synced: state, pending, syncs: 0, failed: None }
+        Self {
+            place,
+            sealed,
+            current,
+            spares,
+            synced: state,
+            pending,
+            syncs: 0,
+            cuts: 0,
+            reused: 0,
+            failed: None,
+        }
     }
 
     /// Puts entries, then a hard state. Nothing is durable before `sync`.
@@ -233,6 +250,8 @@ impl Wal {
             segments: (self.sealed.len() as u64).saturating_add(1),
             bytes: sealed.saturating_add(self.current.bytes()),
             syncs: self.syncs,
+            cuts: self.cuts,
+            reused: self.reused,
         }
     }
 
@@ -255,7 +274,10 @@ impl Wal {
             return Ok(());
         }
         let next = (self.current.sequence.saturating_add(1), self.current.chain);
-        let next = begin(&self.place, &self.synced, next, self.spares.pop())?;
+        let spare = self.spares.pop();
+        self.cuts = self.cuts.saturating_add(1);
+        self.reused = self.reused.saturating_add(u64::from(spare.is_some()));
+        let next = begin(&self.place, &self.synced, next, spare)?;
         let full = std::mem::replace(&mut self.current, next);
         self.sealed.push_back(seal(full, self.synced.last)?);
         Ok(())

@@ -8,7 +8,8 @@
 //!   segment and an empty one behind it;
 //! - entries without a gap. One whose index was already read replaces the tail from there
 //!   (`DUR-10`); terms never fall. It may replace entries of segments that were given back;
-//! - a new mark drops everything before it.
+//! - a segment begins by repeating the mark and the hard state that hold;
+//! - a new mark is further on, and drops everything before it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -117,8 +118,11 @@ pub(in crate::storage) fn recover(
         let head = segment::read_head(&*file, &path, sequence, owner)?;
         check_link(segments.last(), &head, &path, &log)?;
         let mut scan = Scan::new(&*file, &path, &head);
+        let mut repeated = if segments.is_empty() { REPEATED } else { 0 };
         while let Some((offset, record)) = scan.next()? {
-            log.take(record, head.header.before).map_err(|cause| damaged(&path, offset, cause))?;
+            let known = log.check_repeated(&record, &mut repeated);
+            let taken = known.and_then(|()| log.take(record, head.header.before));
+            taken.map_err(|cause| damaged(&path, offset, cause))?;
         }
         let end = scan.finish()?;
         let last = position.saturating_add(1) == sequences.len();
@@ -175,6 +179,9 @@ fn check_link(before: Option<&Read>, head: &Head, path: &Path, log: &Log) -> Res
     Ok(())
 }
 
+/// The mark and the hard state.
+const REPEATED: u32 = 2;
+
 /// The log so far.
 #[derive(Default)]
 struct Log {
@@ -202,6 +209,19 @@ impl Log {
         HardState { term, vote: NodeId::default(), ..self.hard_state }
     }
 
+    /// The first records of a segment say nothing new: of the first one that is left, nobody knows
+    /// what was before it.
+    fn check_repeated(&self, record: &Record, repeated: &mut u32) -> Result<(), String> {
+        let same = match (*repeated, record) {
+            (0, Record::Mark(base)) => self.base.as_ref() == Some(base),
+            (1, Record::HardState(state)) => self.hard_state() == *state,
+            (0 | 1, _) => false,
+            _ => return Ok(()),
+        };
+        *repeated = repeated.saturating_add(1);
+        if same { Ok(()) } else { Err("it does not begin with what holds".to_owned()) }
+    }
+
     /// Adds a record of a segment that begins behind `before`; an error says what it breaks.
     fn take(&mut self, record: Record, before: (Index, Term)) -> Result<(), String> {
         match record {
@@ -211,7 +231,11 @@ impl Log {
                 if self.base.as_ref() == Some(&base) {
                     return Ok(());
                 }
-                let first = self.base.is_none();
+                let held = self.base.as_ref().map(|held| held.mark.index);
+                if let Some(held) = held.filter(|held| base.mark.index <= *held) {
+                    return Err(format!("a mark at {} behind the one at {held}", base.mark.index));
+                }
+                let first = held.is_none();
                 self.entries.clear();
                 self.floor = (base.mark.index, base.mark.term);
                 if first && before.0 > base.mark.index {
@@ -275,8 +299,8 @@ impl Log {
         })?;
         let mut next_sequence =
             segments.last().map_or(1, |last| last.head.header.sequence.saturating_add(1));
-        if segments.last().is_some_and(Read::is_empty) {
-            segments.pop();
+        let empty = segments.pop_if(|last| last.is_empty());
+        if empty.is_some() {
             next_sequence = next_sequence.saturating_sub(1);
         }
         let last = segments.pop();
@@ -285,7 +309,9 @@ impl Log {
             return Err(damaged(&unsealed.path, unsealed.end.tail.end, cause));
         }
         let previous = last.as_ref().map_or(0, |last| last.end.link);
-        let torn = last.as_ref().and_then(|last| last.end.torn.clone());
+        // The first batch of a segment may be torn too, and leaves an empty one.
+        let cut = |read: &Read| read.end.torn.clone();
+        let torn = last.as_ref().and_then(cut).or_else(|| empty.as_ref().and_then(cut));
         Ok(Recovered {
             base,
             floor: self.floor,
@@ -356,6 +382,33 @@ mod tests {
         take(&mut log, at(41, 5)).unwrap();
         let raised = HardState { term: Term::new(5), vote: NodeId::default(), commit };
         assert_eq!(log.hard_state(), raised);
+    }
+
+    /// Found by the fuzz target `wal_scan`: a mark behind the one that held was taken, in a segment
+    /// that was replaced as empty; and then the segments did not fit each other.
+    #[test]
+    fn a_mark_leads_on_and_a_segment_begins_with_what_holds() {
+        let mut log = log();
+        let mark_at = |index, term| {
+            let ((index, term), conf) = (at(index, term), ConfState::default());
+            Record::Mark(Base { mark: SnapshotMark { index, term, conf }, genesis: false })
+        };
+        let (old, new) = (mark_at(40, 2), mark_at(70, 3));
+        for mark in [old.clone(), new.clone(), new.clone()] {
+            log.take(mark, BEFORE).unwrap();
+        }
+        let refused = log.take(old.clone(), BEFORE).unwrap_err();
+        assert_eq!(refused, "a mark at 40 behind the one at 70");
+        let hard_state = Record::HardState(log.hard_state());
+        let begins = |records: [&Record; 3]| {
+            let mut repeated = 0;
+            records.into_iter().try_for_each(|record| log.check_repeated(record, &mut repeated))
+        };
+        assert_eq!(begins([&new, &hard_state, &old]), Ok(()));
+        begins([&old, &hard_state, &new]).unwrap_err();
+        begins([&hard_state, &new, &new]).unwrap_err();
+        let voted = HardState { vote: crate::ids::NodeId::new(1), ..log.hard_state };
+        begins([&new, &Record::HardState(voted), &new]).unwrap_err();
     }
 
     #[test]

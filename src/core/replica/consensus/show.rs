@@ -4,12 +4,12 @@ use std::fmt;
 
 use raft::eraftpb::MessageType;
 
-use super::wire::Message;
+use super::wire::{CONTEXT_BYTES, Message};
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let m = &self.0;
-        let round = if m.context.is_empty() { "" } else { ", read round" };
+        let round = round(&m.context).map_or_else(String::new, |n| format!(", read round {n}"));
         match m.msg_type {
             MessageType::MsgAppend => {
                 write!(f, "append after {}/{}", m.index, m.log_term)?;
@@ -21,6 +21,8 @@ impl fmt::Display for Message {
             MessageType::MsgAppendResponse if m.reject => {
                 write!(f, "append refused at {}, try {}", m.index, m.reject_hint)
             }
+            // What a member says to a leader of an earlier term.
+            MessageType::MsgAppendResponse if m.index == 0 => f.write_str("your term is over"),
             MessageType::MsgAppendResponse => write!(f, "durable up to {}", m.index),
             MessageType::MsgRequestPreVote => {
                 write!(f, "would you vote? log ends at {}/{}", m.index, m.log_term)
@@ -38,4 +40,10 @@ impl fmt::Display for Message {
         }?;
         write!(f, " (term {})", m.term)
     }
+}
+
+/// Which of its rounds a leader asks about: the last number in a context (`reads.rs`).
+fn round(context: &[u8]) -> Option<u64> {
+    let number = context.get(CONTEXT_BYTES - 8..CONTEXT_BYTES)?;
+    Some(u64::from_le_bytes(number.try_into().ok()?))
 }

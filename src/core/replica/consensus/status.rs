@@ -95,6 +95,13 @@ impl Consensus {
         raft.state == StateRole::Leader && self.is_alone() && raft.commit_to_current_term()
     }
 
+    /// In how many ticks it would vote for another than the leader that it follows.
+    #[cfg(test)]
+    pub(crate) fn loyal_ticks(&self) -> usize {
+        let raft = &self.core.raft;
+        if raft.leader_id == 0 { 0 } else { self.election_ticks.saturating_sub(raft.election_elapsed) }
+    }
+
     /// What [`super::Effect::Role`] reports, without the cost of a whole [`Status`].
     pub(crate) fn role(&self) -> (Role, Term, Option<NodeId>) {
         let raft = &self.core.raft;

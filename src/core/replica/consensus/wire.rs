@@ -96,6 +96,24 @@ impl Message {
         self.0.msg_type == MessageType::MsgSnapshot
     }
 
+    /// Whether messages with this first byte are rare: not those that flow while all is well.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_rare(first: u8) -> bool {
+        KINDS.iter().skip(4).any(|(code, _)| *code == first)
+    }
+
+    /// Whether it says no to somebody who would stand for election.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_refused_pre_vote(&self) -> bool {
+        self.0.msg_type == MessageType::MsgRequestPreVoteResponse && self.0.reject
+    }
+
+    /// Whether it hands leadership over.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_handover(&self) -> bool {
+        self.0.msg_type == MessageType::MsgTimeoutNow
+    }
+
     /// About how many bytes it takes: spares a buffer most of its growing.
     pub(crate) fn size_hint(&self) -> usize {
         let entries = self.0.entries.iter().map(|entry| entry.data.len() + ENTRY_BYTES);

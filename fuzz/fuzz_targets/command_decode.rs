@@ -1,0 +1,4 @@
+//! Commands of the log.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| quorate::fuzzing::command_decode(data));

@@ -1,0 +1,219 @@
+//! Commands as they lie in the log, and what a machine makes of them.
+//!
+//! What is promised:
+//! - A payload is refused by the name of what is wrong, or it is a command that encodes to as many
+//!   bytes and is read back as the same: nothing in it was skipped.
+//! - A machine applies every command that can be read, and refuses every other as corrupt, as
+//!   `deliver` relies on. It never panics.
+//! - A machine that went through an image at any moment, and one that did not, have the same state
+//!   and the same hash in the end (`INV-11`).
+
+use bytes::Bytes;
+
+use super::deliver::{VOTERS, genesis};
+use super::input::Input;
+use crate::core::machine::{Command, Machine, Origin, decode, stamp};
+use crate::entry::{ConfState, Entry, EntryKind};
+use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
+use crate::keys::KeyRange;
+
+/// Entries, by the byte that asks for them.
+pub(super) mod entry {
+    pub(in super::super) const RAW: u8 = 0;
+    pub(in super::super) const PUT: u8 = 1;
+    pub(in super::super) const DELETE: u8 = 2;
+    pub(in super::super) const COMPACT: u8 = 3;
+    pub(in super::super) const ANNOUNCE: u8 = 4;
+    pub(in super::super) const EMPTY: u8 = 5;
+    pub(in super::super) const CONFIGURE: u8 = 6;
+    pub(in super::super) const RESTORE: u8 = 7;
+    pub(super) const COUNT: u8 = 8;
+}
+
+/// Entries that one case applies: sessions hold one outcome each, and an image holds them all.
+const ENTRIES: usize = 100;
+const IMAGES: usize = 6;
+
+/// Runs a case: entries in a row.
+pub fn command_decode(data: &[u8]) {
+    // All of it as one payload first, so that a file of a log's entry is a case.
+    check(&Bytes::copy_from_slice(data));
+    let mut input = Input::new(data);
+    let mut pair =
+        Pair { machine: Machine::new(genesis()), twin: Machine::new(genesis()), images: IMAGES };
+    for _ in 0..ENTRIES {
+        if input.is_empty() || !pair.step(&mut input) {
+            break;
+        }
+    }
+    pair.compare();
+}
+
+/// Decodes, and if that goes well encodes again. Whether it went well.
+fn check(payload: &Bytes) -> bool {
+    let (origin, command) = match decode(payload.clone()) {
+        Ok(decoded) => decoded,
+        Err(malformed) => {
+            assert!(!malformed.what.is_empty());
+            return false;
+        }
+    };
+    let mut again = command.encode();
+    stamp(&mut again, &origin);
+    assert_eq!(again.len(), payload.len(), "{command:?}");
+    assert_eq!(decode(again.freeze()), Ok((origin, command)));
+    true
+}
+
+/// Applies the commands of a case that can be read, and notes their entries.
+pub(super) fn apply(machine: &mut Machine, input: &mut Input<'_>, entries: &mut Vec<Entry>) {
+    for _ in 0..ENTRIES {
+        if input.is_empty() {
+            break;
+        }
+        let kind = input.byte() % entry::COUNT;
+        let data = match kind {
+            entry::PUT..=entry::ANNOUNCE => command(input, kind),
+            _ => Bytes::new(),
+        };
+        let (index, term) = machine.applied();
+        let entry = Entry { index: index.next(), term, kind: EntryKind::Normal, data };
+        if let Err(error) = machine.apply(&entry) {
+            assert!(error.is_corrupt(), "{error:?}");
+            break;
+        }
+        entries.push(entry);
+    }
+}
+
+/// The machine that comes of the commands of a case.
+pub(super) fn machine(input: &mut Input<'_>) -> Machine {
+    let mut machine = Machine::new(genesis());
+    apply(&mut machine, input, &mut Vec::new());
+    machine
+}
+
+/// The payload of an entry with a command, as it lies in the log.
+#[cfg(test)]
+pub(super) fn payload(case: &[u8]) -> Bytes {
+    let mut input = Input::new(case);
+    let kind = input.byte();
+    command(&mut input, kind)
+}
+
+/// Two machines that are given the same. The first goes through images on the way.
+struct Pair {
+    machine: Machine,
+    twin: Machine,
+    /// So many more may be taken.
+    images: usize,
+}
+
+impl Pair {
+    /// False once the machine cannot go on.
+    fn step(&mut self, input: &mut Input<'_>) -> bool {
+        let kind = input.byte() % entry::COUNT;
+        match kind {
+            entry::RAW => {
+                let payload = Bytes::copy_from_slice(input.bytes());
+                self.apply(payload)
+            }
+            entry::EMPTY => self.apply(Bytes::new()),
+            entry::CONFIGURE => {
+                self.configure(input.byte(), input.byte(), input.byte());
+                true
+            }
+            entry::RESTORE => {
+                if let Some(left) = self.images.checked_sub(1) {
+                    self.images = left;
+                    self.restore();
+                }
+                true
+            }
+            _ => self.apply(command(input, kind)),
+        }
+    }
+
+    fn next(&self, data: Bytes, kind: EntryKind) -> Entry {
+        let (index, term) = self.twin.applied();
+        Entry { index: index.next(), term, kind, data }
+    }
+
+    fn apply(&mut self, data: Bytes) -> bool {
+        let readable = data.is_empty() || check(&data);
+        let entry = self.next(data, EntryKind::Normal);
+        for machine in [&mut self.machine, &mut self.twin] {
+            match machine.apply(&entry) {
+                Ok(_) => assert!(readable),
+                Err(error) => {
+                    assert!(!readable && error.is_corrupt(), "{error:?}");
+                    assert!(error.to_string().contains(&entry.index.to_string()), "{error}");
+                }
+            }
+        }
+        readable
+    }
+
+    /// Consensus makes configurations that fit: somebody votes, and nobody is two things.
+    fn configure(&mut self, voters: u8, learners: u8, outgoing: u8) {
+        let ids =
+            |set: u8| (0..8).filter(move |id| set & 1 << id != 0).map(|id| NodeId::new(id + 1));
+        let voters = voters | 1;
+        let conf = ConfState {
+            voters: ids(voters).collect(),
+            learners: ids(learners & !voters & !outgoing).collect(),
+            voters_outgoing: ids(outgoing).collect(),
+            ..ConfState::default()
+        };
+        let entry = self.next(Bytes::new(), EntryKind::ConfChange);
+        self.machine.apply_conf(&entry, conf.clone()).unwrap();
+        self.twin.apply_conf(&entry, conf).unwrap();
+    }
+
+    fn restore(&mut self) {
+        let image = self.machine.pin();
+        let restored = Machine::restore(image.sections().map(Ok), image.mark()).unwrap();
+        assert_eq!(restored.pin().hash(), image.hash());
+        self.machine = restored;
+    }
+
+    fn compare(mut self) {
+        self.restore();
+        assert_eq!(self.machine.applied(), self.twin.applied());
+        assert_eq!(self.machine.pin().hash(), self.twin.pin().hash(), "INV-11");
+    }
+}
+
+/// A stamped command.
+fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
+    let who = input.byte();
+    let node = VOTERS.get(usize::from(who % 4)).copied().unwrap_or(NodeId::new(6));
+    let incarnation = Incarnation::new(100 + u64::from(who >> 2 & 1));
+    let watermark = input.number();
+    let sequence = watermark.saturating_add(input.number());
+    let origin = Origin { node, incarnation, boot: u64::from(who >> 3 & 3), sequence, watermark };
+    let prev = who & 0x80 != 0;
+    let command = match kind {
+        entry::PUT => {
+            let key = [b"k", input.bytes()].concat().into();
+            let value = Bytes::copy_from_slice(input.bytes());
+            let lease = LeaseId::new(if who & 0x60 == 0x60 { input.number() } else { 0 });
+            Command::Put { key, value, lease, prev }
+        }
+        entry::DELETE => {
+            let (key, end) = (input.bytes(), input.bytes());
+            let key = Bytes::from([b"k", key].concat());
+            Command::Delete { range: KeyRange::from_selector(key, end.to_vec().into()), prev }
+        }
+        entry::COMPACT => Command::Compact { revision: Revision::new(input.number()) },
+        _ => Command::Announce {
+            node: NodeId::new(1 + u64::from(input.byte() % 5)),
+            incarnation: Incarnation::new(input.number()),
+        },
+    };
+    let mut payload = command.encode();
+    stamp(&mut payload, &origin);
+    let payload = payload.freeze();
+    assert!(check(&payload), "{command:?}");
+    payload
+}

@@ -1,0 +1,335 @@
+//! What each corpus begins with: cases made of what the real code writes and says.
+//!
+//! The files are compared with what the code would make today, so "real" stays true. After a
+//! change that is meant to change them:
+//!
+//! ```sh
+//! UPDATE_GOLDENFILES=1 cargo test --lib fuzzing::corpus
+//! ```
+//!
+//! Other files may lie beside them: cases that have found something.
+#![expect(clippy::disallowed_methods, reason = "reads and writes the repository's own files")]
+
+use std::collections::BTreeMap;
+
+use super::bounded::{corpus, folder};
+use super::command::{self, entry};
+use super::damage;
+use super::deliver::{self, LED, SLOW, VOTERS, address, framed, step};
+
+use super::mvcc::op;
+use super::snapshot::{self, edit};
+use super::wal::{self, deed, record, wound};
+use crate::core::machine::decode;
+
+type Cases = BTreeMap<String, Vec<u8>>;
+type Target = (&'static str, fn() -> Cases);
+
+/// A target's name, and what makes its first cases.
+const TARGETS: [Target; 7] = [
+    ("envelope", envelopes),
+    ("deliver", deliveries),
+    ("wal_scan", logs),
+    ("snapshot_read", snapshots),
+    ("command_decode", commands),
+    ("config", configs),
+    ("mvcc_model", operations),
+];
+
+/// The largest file that is kept: more slows the fuzzer down and says nothing new.
+const MAX_BYTES: usize = 40 << 10;
+
+#[test]
+fn first_cases_are_what_the_code_makes_today() {
+    let update = std::env::var_os("UPDATE_GOLDENFILES").is_some();
+    for (target, make) in TARGETS {
+        let folder = folder(target);
+        if update {
+            std::fs::create_dir_all(&folder).unwrap();
+        }
+        for (name, bytes) in make() {
+            assert!(bytes.len() <= MAX_BYTES, "{target}/{name}: {} bytes", bytes.len());
+            let path = folder.join(&name);
+            if update {
+                std::fs::write(path, bytes).unwrap();
+            } else {
+                let kept = std::fs::read(&path).unwrap_or_default();
+                assert!(kept == bytes, "{} is not what the code makes", path.display());
+            }
+        }
+        let sizes: Vec<_> = corpus(target).iter().map(|(_, bytes)| bytes.len()).collect();
+        let total: usize = sizes.iter().sum();
+        assert!(
+            sizes.len() <= 40 && total <= 200 << 10,
+            "{target}: {} files, {total}",
+            sizes.len()
+        );
+    }
+}
+
+fn named<const N: usize>(cases: [(&str, Vec<u8>); N]) -> Cases {
+    cases.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
+
+/// Steps in a row.
+fn steps(switches: u8, steps: &[&[u8]]) -> Vec<u8> {
+    [&[switches], steps.concat().as_slice()].concat()
+}
+
+fn deliveries() -> Cases {
+    use step::{
+        CHANGE, CUT, DELIVER, ELECT, FORGE, LOSE, OVERDUE, PERSIST, READ, REPEAT, SETTLE, TICK,
+        TICK_ALL, TRANSFER, UNREACHABLE, WORK, WRITE,
+    };
+    let calls = [
+        [WRITE, 0, 1, 9, WRITE, 1, 2, 200, READ, 2, SETTLE].as_slice(),
+        &[WRITE, 2, 0x90, READ, 0, WRITE, 1, 0x18, 2, TICK_ALL, SETTLE, TICK_ALL, SETTLE],
+    ]
+    .concat();
+    let many: Vec<u8> = (0..12).flat_map(|n| [WRITE, 0, n, 40 + n, SETTLE]).collect();
+    let tick: &[u8] = &[TICK_ALL, SETTLE];
+    // One is cut off until the others have given back what it lacks.
+    let behind = [&[CUT, 2], many.as_slice(), &[CUT, 2], &tick.repeat(6)].concat();
+    let slowly = [&[CUT, 2], many.as_slice(), &[WORK, 0, CUT, 2], &tick.repeat(6)].concat();
+    let work = [TICK_ALL, SETTLE, WORK, 0, WORK, 2, DELIVER, 0, WORK, 2, WORK, 0].repeat(6);
+    let pieces = [
+        [WRITE, 0, 3, 50, PERSIST, 0, 1, DELIVER, 1, PERSIST, 1, 1, REPEAT, 0, LOSE, 0].as_slice(),
+        &[DELIVER, 0, DELIVER, 0, PERSIST, 2, 4, OVERDUE, 1, 1, DELIVER, 0, OVERDUE, 1, 0],
+        &[UNREACHABLE, 0, 1, TICK, 0, TICK, 1, DELIVER, 2, DELIVER, 1, DELIVER, 0],
+    ]
+    .concat();
+    let moves = [ELECT, 1, TRANSFER, 1, 2, SETTLE, TICK_ALL, SETTLE, ELECT, 0, READ, 0, SETTLE];
+    let changed: Vec<u8> =
+        (0..9).flat_map(|n| [TICK_ALL, CHANGE, n, 1 + 8 * n, 1, DELIVER, n]).collect();
+    // To whom, from whom, of which kind, and numbers near those that hold.
+    let forge = |kind: u8, rest: &[u8]| [&[FORGE, 1, 2, kind], rest, &[SETTLE]].concat();
+    let message = |kind: u8, rest: &[u8]| forge(1, &[&[kind, 0x28], rest].concat());
+    named([
+        ("calls", steps(LED, &[&calls])),
+        ("elections", steps(0, &[&moves, &calls])),
+        ("behind", steps(LED, &[&behind, &calls])),
+        ("behind-slowly", steps(LED | SLOW, &[&slowly, &work])),
+        ("piece-by-piece", steps(LED, &[&pieces, &pieces])),
+        ("changed", steps(LED, &[&calls, &changed])),
+        ("forged-append", steps(LED, &[&message(1, &[0x48, 0x28, 0x48, 1, 0x29, 2, 1, 0, b'x'])])),
+        ("forged-heartbeat", steps(LED, &[&message(3, &[0x48, 0])])),
+        ("forged-change", steps(LED, &[&message(1, &[0x48, 0x28, 0x49, 1, 0x28, 3, 1, 0, 3])])),
+        ("forged-vote", steps(LED, &[&message(5, &[0x48, 0x28, 0x68, 0x28, 1])])),
+        ("forged-answer", steps(LED, &[&[FORGE, 0, 1, 1, 2, 0x28, 0x49, 0x28, 0x68, 0x48, 1]])),
+        ("forged-timeout", steps(LED, &[&[FORGE, 1, 0, 1, 10, 0x28, SETTLE]])),
+        ("forged-forward", steps(LED, &[&[FORGE, 0, 1, 2, 3, 2, 4, 9, 1, 0, 1, 0, 0, 0, SETTLE]])),
+        (
+            "forged-offer",
+            steps(LED, &[&forge(5, &[0xa9, 0x4f, 0x28, 7, 8, 0, 0, 0, 9, 3, 1, 0x28])]),
+        ),
+        ("forged-read", steps(LED, &[&[FORGE, 0, 4, 3, 1, 0xa9, 0, 0, 0, SETTLE]])),
+        ("forged-chunk", steps(LED, &[&[FORGE, 1, 0, 6, 2, 0xa9, 0, 1, 3, 0, 1, 2, 3, SETTLE]])),
+        ("forged-ack", steps(LED, &[&behind, &[FORGE, 0, 2, 7, 2, 0xa9, 8, 0, 1, 0, 2, SETTLE]])),
+    ])
+}
+
+/// One envelope of each sort that replicas say to each other in the cases above.
+fn envelopes() -> Cases {
+    let mut sorts = BTreeMap::new();
+    for (_, case) in deliveries() {
+        for (kind, body) in deliver::heard(&case) {
+            let first = body.first().copied().unwrap_or_default();
+            sorts.entry((kind, first)).or_insert(body);
+        }
+    }
+    let (from, to) = (address(VOTERS[1]), address(VOTERS[0]));
+    let frames = sorts.into_iter().map(|((kind, first), body)| {
+        let envelope = framed(kind, &from, (to.node, to.incarnation), &body);
+        (format!("{kind}-{first}"), envelope.to_vec())
+    });
+    frames.collect()
+}
+
+/// Bytes behind their length.
+fn long(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat()
+}
+
+/// An entry with a put: who, watermark, how far above it, key, value.
+fn put(who: u8, sequence: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
+    [&[entry::PUT, who, 1, sequence], long(key).as_slice(), &long(value)].concat()
+}
+
+fn delete(who: u8, sequence: u8, key: &[u8], end: &[u8]) -> Vec<u8> {
+    [&[entry::DELETE, who, 1, sequence], long(key).as_slice(), &long(end)].concat()
+}
+
+/// Entries that leave something of everything in a machine.
+fn entries() -> [Vec<u8>; 2] {
+    let first = [
+        vec![entry::EMPTY, entry::ANNOUNCE, 0, 1, 0, 0, 100],
+        put(0, 1, b"a", b"one"),
+        put(1, 0, b"b", b"two"),
+        put(0x80, 2, b"a", b"three"),
+        delete(1, 1, b"b", b""),
+    ];
+    let second = [
+        put(0, 3, b"c", &[7; 300]),
+        vec![entry::COMPACT, 2, 1, 0, 4],
+        // Once more, and from an older boot.
+        put(0, 3, b"c", &[7; 300]),
+        put(0x10, 9, b"d", b"boot 2"),
+        put(0x08, 10, b"d", b"boot 1"),
+        put(0x60, 11, b"e", b"no such lease"),
+        delete(0x90, 12, b"", b"\0"),
+    ];
+    [first.concat(), second.concat()]
+}
+
+fn commands() -> Cases {
+    let [first, second] = entries();
+    let configured = [
+        first.as_slice(),
+        &[entry::CONFIGURE, 0b11, 0b1000, 0b111, entry::RESTORE],
+        &second,
+        &[entry::CONFIGURE, 0b11, 0b1000, 0, entry::RESTORE],
+        &put(2, 1, b"f", b"of nobody"),
+    ];
+    let far = [put(0, 1, b"a", b""), vec![entry::COMPACT, 0, 1, 0xf8, 0xfe, 0xff, 9]];
+    let edges = [
+        vec![entry::COMPACT, 0, 0xfb, 0, 0xfb, 0, 0xfb, 0],
+        vec![entry::ANNOUNCE, 1, 0xf9, 62, 0, 4, 0xfb, 0],
+        put(1, 1, b"", b""),
+    ];
+    let mut cases = named([
+        ("plain", [first.as_slice(), &second].concat()),
+        ("configured", configured.concat()),
+        ("far-ahead", far.concat()),
+        ("edges", edges.concat()),
+    ]);
+    // As they lie in the log: the payload alone, and as an entry.
+    for (kind, name) in [(entry::PUT, "put"), (entry::COMPACT, "compact")] {
+        let step = [&[kind, 0x80, 1, 2], long(b"key").as_slice(), &long(b"value")].concat();
+        let payload = command::payload(&step);
+        assert!(decode(payload.clone()).is_ok());
+        cases.insert(format!("payload-{name}"), payload.to_vec());
+        cases.insert(format!("raw-{name}"), [&[entry::RAW], long(&payload).as_slice()].concat());
+    }
+    cases
+}
+
+fn snapshots() -> Cases {
+    let [first, second] = entries();
+    let all = [first.as_slice(), &second].concat();
+    let received = |entries: &[u8]| [&[snapshot::RECEIVED], &*snapshot::file(entries)].concat();
+    let on_disk = |rest: &[u8]| {
+        [&[snapshot::ON_DISK], long(&first).as_slice(), &long(&second), rest].concat()
+    };
+    let sections =
+        |rest: &[u8]| [&[snapshot::SECTIONS], long(&all).as_slice(), rest, &long(&second)].concat();
+    named([
+        ("received", received(&all)),
+        ("received-small", received(&first)),
+        ("on-disk-newest", on_disk(&[0, 0, 0, damage::FLIP, 40, 0, 3])),
+        ("on-disk-cut", on_disk(&[1, 0, 0, damage::CUT, 100, 0])),
+        (
+            "on-disk-both",
+            on_disk(&[1, 1, 0, damage::ADD, 60, 0, 1, 0, damage::FILL, 9, 0, 9, 0, 0]),
+        ),
+        ("on-disk-longer", on_disk(&[0, 0, 0, damage::EXTEND, 0, 0, 3, 0, 1, 2, 3])),
+        ("sections-head", sections(&[0, 0, edit::ADD, 13, 0, 1])),
+        ("sections-lost", sections(&[0, 2, edit::LOSE])),
+        ("sections-repeated", sections(&[0, 3, edit::REPEAT])),
+        ("sections-records", sections(&[1, 3, edit::ADD, 20, 0, 1, 3, edit::ADD, 60, 0, 255])),
+        ("sections-session", sections(&[0, 2, edit::DAMAGE, damage::ADD, 30, 0, 1])),
+        ("sections-member", sections(&[0, 1, edit::DAMAGE, damage::WRITE, 14, 0, 2, 0, 1, 1])),
+    ])
+}
+
+fn configs() -> Cases {
+    let file = r#"{"name": "b", "data_dir": "d", "wal_dir": "w", "cluster_token": "t",
+        "initial_cluster": {"b": "x:1", "a": "x:2"}, "initial_state": "existing",
+        "heartbeat_interval": "50ms", "election_timeout": "2s", "request_timeout": "1 m",
+        "snapshot_count": 7, "snapshot_log_bytes": "1GiB", "snapshot_catchup_entries": 8,
+        "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB",
+        "max_message_bytes": "2 MiB", "max_pending_requests": 9,
+        "max_pending_bytes": "32MiB", "max_inflight_appends": 10}"#;
+    let small = r#"{"name": "a", "data_dir": "d", "initial_cluster": {"a": "x"}}"#;
+    let twice = r#"{"name": "a", "data_dir": "d", "initial_cluster": {"a": "x", "a": "y"}}"#;
+    named([
+        ("file", file.into()),
+        ("file-small", small.into()),
+        ("file-name-twice", twice.into()),
+        ("members", vec![3, 2, 0, 1, 1, 2, 5, 64, 4, 1]),
+        ("member-missing", vec![0, 3, 3, 4, 0, 1, 1, 2, 2, 0, 3]),
+        ("places", vec![1, 2, 2, 80, 2, 1, 0, 70]),
+        ("times", vec![6, 0, 20, 7, 0, 100, 8, 1, 1, 6, 1, 0xf9, 25, 7, 2, 50]),
+        ("sizes", vec![15, 0xf9, 20, 14, 0xf9, 19, 17, 0xf9, 26, 13, 0xf9, 16, 10, 0xf9, 30]),
+        ("counts", vec![9, 1, 11, 0, 12, 1, 16, 1, 18, 1, 19, 0xfb, 0]),
+        ("edges", vec![9, 0xfb, 0, 10, 0xfb, 0, 13, 0xf9, 30, 15, 0xf9, 26, 17, 0xf9, 31]),
+    ])
+}
+
+fn operations() -> Cases {
+    let op = |op: u8, from: u16, to: u16, number: u8| {
+        let ([a, b], [c, d]) = (from.to_le_bytes(), to.to_le_bytes());
+        vec![op, a, b, c, d, number]
+    };
+    let many = op(op::PUT_MANY, 3, 700, 255);
+    let puts: Vec<u8> = (0..8).flat_map(|n| op(op::PUT + 6 * n.min(9), 5, 9, 1)).collect();
+    let life = [op(op::PUT, 4, 4, 1), op(op::DELETE, 4, 9, 2), op(op::PUT, 4, 5, 3)].concat();
+    let wide = [many.clone(), op(op::DELETE, 100, 600, 0), op(op::COMPACT, 1, 899, 10)].concat();
+    let pinned = [op(op::PIN, 0, 899, 3), life.clone(), op(op::COMPACT + 30, 2, 8, 5)].concat();
+    named([
+        ("life", life.clone()),
+        ("puts", [puts.as_slice(), &op(op::COMPACT, 0, 9, 5), &life].concat()),
+        ("wide", [wide.as_slice(), &many, &op(op::PIN, 0, 0, 0), &wide].concat()),
+        ("pinned", [pinned.as_slice(), &puts, &pinned].concat()),
+        ("restored", [life.as_slice(), &op(5, 7, 9, 40), &puts, &op(5 + 12, 0, 0, 2)].concat()),
+        (
+            "emptied",
+            [many.as_slice(), &op(op::DELETE, 899, 0, 0), &op(op::COMPACT, 0, 0, 10)].concat(),
+        ),
+    ])
+}
+
+fn logs() -> Cases {
+    use deed::{APPEND, RELEASE, REMEMBER, REOPEN, REPLACE, SNAPSHOT, VOTE};
+    use record::{ENTRY, HARD_STATE, MARK, NEXT, SEAL};
+    use wound::{BLANK, DAMAGE, FORGE, MISPLACE, OLD, REMOVE};
+    let short = [APPEND, 1, 30, 40, 1, APPEND, 0, 5, 0].as_slice();
+    let long = [
+        [APPEND, 3, 100, 0xff, 100, 7, 1, VOTE, 2, REMEMBER, APPEND, 2, 90, 80, 70, 0].as_slice(),
+        &[REPLACE, 1, 1, 110, 60, 1, APPEND, 0, 20, 1, SNAPSHOT, APPEND, 1, 120, 120, 1],
+        &[REOPEN, APPEND, 0, 40, 1, RELEASE, APPEND, 2, 100, 100, 100, 1, SNAPSHOT, RELEASE],
+        &[REOPEN, APPEND, 0, 9, 0, APPEND, 0, 9, 1],
+    ]
+    .concat();
+    let harmed =
+        |deeds: &[u8], rest: &[u8]| [&[wal::HARMED], self::long(deeds).as_slice(), rest].concat();
+    let crafted = |rest: &[u8]| [&[wal::CRAFTED], rest].concat();
+    let entries = [[ENTRY, 0, 3].repeat(4), vec![HARD_STATE, 0, 9, SEAL, 0, NEXT]].concat();
+    let replaced = [ENTRY, 0, 90, ENTRY, 0, 90, ENTRY, 0x21, 80, ENTRY, 0, 1];
+    let mut cases = named([
+        ("whole", harmed(&long, &[0, DAMAGE, 0, damage::ADD, 0, 0, 0])),
+        ("flipped-record", harmed(short, &[0, DAMAGE, 0, damage::FLIP, 0x20, 0x10, 3])),
+        ("flipped-marker", harmed(&long, &[0, DAMAGE, 2, damage::FLIP, 0, 2, 0])),
+        ("cut", harmed(&long, &[0, DAMAGE, 2, damage::CUT, 0, 0x12])),
+        ("blank-tail", harmed(short, &[0, BLANK, 0, 9, 0])),
+        (
+            "blank-tail-and-marker",
+            harmed(short, &[1, BLANK, 0, 9, 0, DAMAGE, 0, damage::FLIP, 0, 2, 0]),
+        ),
+        ("old-sector", harmed(&long, &[0, OLD, 0, 10])),
+        ("misplaced-marker", harmed(short, &[0, MISPLACE, 0, 8, 1])),
+        ("removed-last", harmed(&long, &[0, REMOVE, 2])),
+        ("removed-identity", harmed(&long, &[0, REMOVE, 3])),
+        ("forged-header", harmed(&long, &[0, FORGE, 1, 0, damage::ADD, 56, 0, 1])),
+        ("forged-marker", harmed(short, &[0, FORGE, 0, 1, damage::ADD, 8, 0, 64])),
+        ("crafted-entries", crafted(&[&[0], entries.as_slice(), &[0], &entries].concat())),
+        ("crafted-replaced", crafted(&[&[0], replaced.as_slice()].concat())),
+        ("crafted-mark", crafted(&[0, ENTRY, 0, 9, MARK, 2, 40, 3, ENTRY, 0, 9, HARD_STATE, 0, 1])),
+        ("crafted-bare", crafted(&[2, MARK, 8, ENTRY, 2, 0xfb, 0, 1, 3])),
+        ("crafted-behind", crafted(&[1, 40, 2, ENTRY, 2, 30, 3, 9, ENTRY, 0, 9])),
+        ("crafted-marker", crafted(&[4, ENTRY, 0, 3, NEXT, 5, 0xf8, 0, 16, 0xf8, 0, 17, 0, 9, 9])),
+    ]);
+    for (at, file) in wal::files(&long).into_iter().take(2).enumerate() {
+        cases.insert(format!("file-{at}"), [&[wal::RAW], file.as_slice()].concat());
+    }
+    cases
+}

@@ -65,13 +65,16 @@ fn quotes(tree: &Tree) -> Vec<String> {
     complaints
 }
 
-/// Every `some_name` and `Some::path` in a page's text stands somewhere in a file that is no page.
+/// Every `some_name` and `Some::path` in a page's text stands somewhere in a file that is no page,
+/// or is a script.
 fn names(tree: &Tree) -> Vec<String> {
     let is_page = |path: &str| path.ends_with(".md");
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let sources = tree.0.iter().filter(|file| !is_page(&file.path));
-    let known: BTreeSet<&str> =
+    let mut known: BTreeSet<&str> =
         sources.flat_map(|file| file.text.split(|c: char| !word(c))).collect();
+    let scripts = tree.0.iter().filter(|file| file.path.starts_with("tests/scripts/"));
+    known.extend(scripts.filter_map(|file| file.path.rsplit('/').next()));
     let mut complaints = Vec::new();
     for page in tree.0.iter().filter(|file| is_page(&file.path)) {
         if FREE.iter().any(|free| page.path.starts_with(free)) {
@@ -122,10 +125,12 @@ fn a_wrong_quote_is_seen() {
 #[test]
 fn a_name_of_nothing_is_seen() {
     let code = ("src/a.rs", "fn some_name() {} struct Some;");
-    let bad = |path, text| names(&Tree::of(&[code, (path, text)]));
+    let script = ("tests/scripts/a/some_script", "put a 1\n");
+    let bad = |path, text| names(&Tree::of(&[code, script, (path, text)]));
     complains(&bad("docs/a.md", "x\n`other_name`"), "a.md:2: nothing is called other_name");
     complains(&bad("docs/a.md", "`some_name` and `Some::other()`"), "nothing is called other");
     holds(&bad("docs/a.md", "`some_name()`, `Some::some_name`, `word`, `_ms`, `a-b_c`"));
+    holds(&bad("docs/a.md", "`some_script`"));
     holds(&bad("docs/a.md", "```text\n`other_name`\n```\n"));
     holds(&bad("docs/decisions/1.md", "`other::name`"));
 }

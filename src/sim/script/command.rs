@@ -35,11 +35,6 @@ pub(super) enum Command {
         /// Entries after which a snapshot is taken.
         #[arg(key)]
         snapshot_count: Option<u64>,
-        /// Entries that stay in memory behind a snapshot.
-        #[arg(key)]
-        catchup: Option<u64>,
-        #[arg(key)]
-        max_snapshots: Option<usize>,
         #[arg(key)]
         max_message_bytes: Option<usize>,
     },
@@ -312,13 +307,12 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn new(
-        from: &Option<Place>,
-        to: &Option<Place>,
-        kind: &Option<Kind>,
+        (from, to): (Option<&Place>, Option<&Place>),
+        kind: Option<Kind>,
         term: Option<u64>,
         count: Option<usize>,
     ) -> Self {
-        Self { from: from.clone(), to: to.clone(), kind: *kind, term, count }
+        Self { from: from.cloned(), to: to.cloned(), kind, term, count }
     }
 
     /// Whether the text of an envelope fits.

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::Done;
 use super::command::{Command, Filter, Kind, Place};
 use super::show;
-use crate::core::replica::consensus::{Role, Ticket};
 use crate::core::replica::Replica;
+use crate::core::replica::consensus::{Role, Ticket};
 use crate::sim::cluster::{Builder, Cluster};
 use crate::sim::dice::{Dice, Seed};
 use crate::sim::disk::{MemoryDisk, Plan};
@@ -31,6 +31,9 @@ const STEPS: usize = 100_000;
 
 /// How long a mended cluster may take to agree.
 const SETTLE: Duration = Duration::from_secs(60);
+
+/// From whom, to whom, and what.
+type Held = (usize, usize, Bytes);
 
 /// A script's world.
 #[derive(Default)]
@@ -110,20 +113,17 @@ impl Play {
     }
 
     pub(super) fn found(&mut self, command: &Command) -> Done {
-        let Command::Cluster { n, seed, snapshot_count, catchup, max_snapshots, max_message_bytes } =
-            command
-        else {
+        let Command::Cluster { n, seed, snapshot_count, max_message_bytes } = command else {
             return Err("not a cluster".into());
         };
-        let (count, catchup) = (snapshot_count.unwrap_or(1_000_000), catchup.unwrap_or(0));
-        let snapshots = max_snapshots.unwrap_or(3);
+        let count = snapshot_count.unwrap_or(1_000_000);
         let message = max_message_bytes.unwrap_or(1 << 20);
         let cluster = Builder::new(Seed::new(seed.unwrap_or(1)))
             .members(n.unwrap_or(3))
             .faults(Faults::none().delay(Duration::ZERO..Duration::ZERO))
             .config(move |config| {
-                let config = config.snapshot_count(count).snapshot_catchup_entries(catchup);
-                let config = config.max_snapshots(snapshots).max_message_bytes(message);
+                let config = config.snapshot_count(count).snapshot_catchup_entries(0);
+                let config = config.max_snapshots(3).max_message_bytes(message);
                 let request = (message - 4096).min(960 << 10);
                 config.max_request_bytes(request).segment_bytes(1 << 16)
             })
@@ -146,7 +146,7 @@ impl Play {
                 world.next_at().is_some_and(|at| at <= world.now)
             };
             if !due && shared.tasks.is_idle() {
-                return Ok(());
+                return self.look();
             }
             self.step()?;
         }
@@ -265,7 +265,7 @@ impl Play {
         loop {
             let mut count = 0;
             for kind in Kind::votes() {
-                let filter = Filter::new(&None, &None, &Some(kind), None, None);
+                let filter = Filter::new((None, None), Some(kind), None, None);
                 count += self.deliver(&filter, false)?;
             }
             if count == 0 {
@@ -356,10 +356,7 @@ impl Play {
     }
 
     /// Takes what fits out of the network.
-    pub(super) fn take(
-        &mut self,
-        filter: &Filter,
-    ) -> Result<Vec<(usize, usize, Bytes)>, Box<dyn Error>> {
+    pub(super) fn take(&mut self, filter: &Filter) -> Result<Vec<Held>, Box<dyn Error>> {
         let links = self.links(filter.from.as_ref(), filter.to.as_ref())?;
         let mut world = self.world()?.lock();
         let World { held, trace, .. } = &mut *world;
@@ -480,7 +477,7 @@ impl Play {
             if let Some(byte) = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at)) {
                 *byte ^= 0x10;
             }
-        });
+        })?;
         let text = format!("{name} rots in {}", path.display());
         world.tell_damaged(place);
         drop(world);

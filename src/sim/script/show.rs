@@ -204,7 +204,8 @@ fn log(node: &Node) -> String {
     let persisted = replica.persisted().get();
     let mut text = format!("{}:", node.name);
     let (base, term) = look.base;
-    let _ = if base.get() == 1 { write!(text, " {term}") } else { write!(text, " ..{base}/{term}") };
+    let founding = base.get() == 1;
+    let _ = if founding { write!(text, " {term}") } else { write!(text, " ..{base}/{term}") };
     for entry in look.entries {
         let (index, term) = (entry.index.get(), entry.term);
         if index == look.commit.get() + 1 {

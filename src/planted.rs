@@ -58,7 +58,7 @@ pub(crate) const fn planted(_: Bug) -> bool {
 /// The value that [`Bug::ApplyByMood`] writes: now and then another than it was told to.
 pub(crate) fn mood(value: &[u8]) -> Vec<u8> {
     #[cfg(test)]
-    if MOOD.replace(MOOD.get() + 1) % 50 == 0 {
+    if MOOD.replace(MOOD.get() + 1).is_multiple_of(50) {
         return [value, b"!"].concat();
     }
     value.to_vec()

@@ -82,8 +82,7 @@ fn a_run_is_the_same_in_another_process() {
     let output = other.output().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     let seen = output.lines().filter_map(|line| line.find("trace ").and_then(|at| line.get(at..)));
-    let seen = seen.fold(String::new(), |text, line| text + line + "\n");
-    assert_eq!(seen, traces());
+    assert_eq!(seen.collect::<Vec<_>>(), traces().lines().collect::<Vec<_>>());
 }
 
 /// The other process of the test above; alone it shows nothing.

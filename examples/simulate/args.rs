@@ -134,7 +134,8 @@ fn unknown(name: &str) -> String {
     for name in names {
         let _ = write!(text, "{name}, ");
     }
-    text + "--trace, --keep-going, --strict, --json, --help"
+    text.push_str("--trace, --keep-going, --strict, --json, --help");
+    text
 }
 
 /// What the value of an option has to look like.

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ impl Work<'_> {
     }
 
     fn under_way<T>(&self, change: impl FnOnce(&mut BTreeMap<Job, Instant>) -> T) -> T {
-        change(&mut self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        change(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The one that takes longest, if that is worth a word.

@@ -16,6 +16,8 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::cast_precision_loss,
+    clippy::exit,
     clippy::print_stderr,
     reason = "a program, not the library: it has threads, a clock and a terminal"
 )]
@@ -65,9 +67,9 @@ fn run(wanted: &Band) -> ExitCode {
                 let story = format!("{story}\n\n");
                 // Whoever wants JSON wants nothing else there.
                 if wanted.json {
-                    eprint!("{story}")
+                    eprint!("{story}");
                 } else {
-                    say(&story)
+                    say(&story);
                 }
                 summary.broke(job, what);
             }

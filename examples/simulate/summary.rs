@@ -105,7 +105,8 @@ impl Summary {
             let _ =
                 writeln!(text, "WARNING: {missed} rare path(s) were not reached in {runs} runs");
         }
-        text + &self.speed()
+        text.push_str(&self.speed());
+        text
     }
 
     fn counts(&self) -> String {

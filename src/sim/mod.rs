@@ -55,12 +55,12 @@
 //!   Your own judges add to that with [`Cluster::fail`]; a task that panics is a failure too.
 //! - **What a disk loses is what a real one may**: see [`MemoryDisk`].
 //!
-//! [`Run`] is what this crate does to itself: clients, faults and settings from one seed, and judges
-//! of everything that the clients were told. `examples/simulate.rs` does many of them.
+//! [`Run`] is what this crate does to itself: clients, faults and settings from one seed, and
+//! judges of everything that the clients were told. `examples/simulate/` does many of them.
 //!
 //! ```text
 //!   run.rs        one run: drawn, let go, brought to peace, judged       workload.rs   its clients
-//!   cluster.rs    what a user holds; tasks.rs, clock.rs, shared.rs let programs run in it
+//!   cluster.rs    what a user holds, made by builder.rs; programs run in it: tasks.rs, clock.rs
 //!   world.rs      the queue, and whom it concerns
 //!     life.rs     a member opens, turns, writes, ends                    node.rs, port.rs
 //!     nemesis.rs  what goes wrong, from faults.rs                        network.rs, disk.rs
@@ -77,6 +77,7 @@
 //! (`checks/shuttle`), and whole nodes with real threads and disks are run by `tests/api.rs` and
 //! `tests/kill.rs`. Processor time: a turn takes none. `docs/testing.md` has the whole list.
 
+mod builder;
 mod check;
 mod clock;
 mod cluster;
@@ -105,8 +106,9 @@ mod trace;
 mod workload;
 mod world;
 
+pub use builder::Builder;
 pub use clock::{Clock, Sleep};
-pub use cluster::{Builder, Cluster};
+pub use cluster::Cluster;
 pub use dice::Seed;
 pub use disk::MemoryDisk;
 pub use failure::Failure;

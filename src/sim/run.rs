@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::builder::Builder;
 use super::check;
 use super::check::once::{Content, Stored};
-use super::cluster::{Builder, Cluster};
+use super::cluster::Cluster;
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
 use super::faults::{Fault, Faults, Profile};

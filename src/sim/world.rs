@@ -198,7 +198,8 @@ impl World {
     /// What a member holds around its replica grows slowly, if it does: a look now and then.
     pub(super) fn show_host(&mut self, place: usize) {
         self.turns = self.turns.wrapping_add(1);
-        let Some(node) = self.nodes.get(place).filter(|_| self.turns % HOST_ONE_IN == 0) else {
+        let Some(node) = self.nodes.get(place).filter(|_| self.turns.is_multiple_of(HOST_ONE_IN))
+        else {
             return;
         };
         let Some(running) = node.running() else { return };

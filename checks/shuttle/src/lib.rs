@@ -37,6 +37,8 @@ mod gate;
 mod ids;
 #[path = "../../../src/keys.rs"]
 mod keys;
+#[path = "../../../src/planted.rs"]
+mod planted;
 #[path = "../../../src/service/mod.rs"]
 mod service;
 #[path = "../../../src/storage/mod.rs"]
@@ -48,15 +50,14 @@ mod sync;
 mod time;
 #[path = "../../../src/transport.rs"]
 mod transport;
-#[path = "../../../src/vfs.rs"]
-mod vfs;
 
 /// A file that is named by its path takes its children from its own folder; in here it is not.
 #[path = "../../../src"]
 mod rest {
     pub(crate) mod config;
+    pub(crate) mod vfs;
 }
-use rest::config;
+use rest::{config, vfs};
 
 #[path = "../../../src/runtime"]
 mod runtime {

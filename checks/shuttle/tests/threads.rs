@@ -19,40 +19,12 @@ fn run(scenario: fn()) {
     if let Ok(file) = var("SHUTTLE_REPLAY") {
         return under(ReplayScheduler::new_from_file(file).expect("a schedule"), scenario);
     }
-    if var("SURVEY").is_ok() { return survey(scenario); }
-    let schedules = var("SHUTTLE_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
+    let given = var("SHUTTLE_SCHEDULES").map(|text| text.parse().expect("a number"));
+    let schedules = given.unwrap_or(SCHEDULES);
     // At each step any thread that can go on.
     under(RandomScheduler::new_from_seed(SEED, schedules), scenario);
     // One thread for as long as it can go on, but for a few steps.
     under(PctScheduler::new_from_seed(SEED, DEPTH, schedules), scenario);
-}
-
-fn survey(scenario: fn()) {
-    static N: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    thread_local! { static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) }; }
-    let name = std::thread::current().name().unwrap().to_owned();
-    let max = 1000;
-    let mut line = format!("SURVEY {name}:");
-    let mut bad = false;
-    for kind in 1..4 {
-        COUNT.set(0);
-        let t = std::time::Instant::now();
-        let r = std::panic::catch_unwind(|| {
-            let f = move || { COUNT.set(COUNT.get() + 1); scenario() };
-            let mut c = config(); c.failure_persistence = FailurePersistence::None;
-            c.max_time = Some(std::time::Duration::from_millis(1200));
-            match kind {
-                0 => Runner::new(RandomScheduler::new_from_seed(SEED, max), c).run(f),
-                1 => Runner::new(PctScheduler::new_from_seed(SEED, 3, max), c).run(f),
-                2 => Runner::new(PctScheduler::new_from_seed(SEED, 4, max), c).run(f),
-                _ => Runner::new(PctScheduler::new_from_seed(SEED, 7, max), c).run(f),
-            }
-        });
-        bad |= r.is_err();
-        line += &match r { Ok(n) => format!(" {n}({:.1}ms)", t.elapsed().as_secs_f64()*1000.0/n as f64), Err(_) => format!(" FAIL@{}", COUNT.get()) };
-    }
-    let _n = N.lock();
-    println!("{line}{}", if bad {"  <<<"} else {""});
 }
 
 fn under(scheduler: impl Scheduler + 'static, scenario: fn()) {

@@ -9,18 +9,16 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 const SEED: u64 = 7;
 
-/// Schedules of each kind.
-const SCHEDULES: usize = 1_000;
-
 /// So often a schedule of the second kind lets another thread go first than the one it prefers.
 const DEPTH: usize = 3;
 
-fn run(scenario: fn()) {
+/// Runs a scenario under so many schedules of each kind.
+fn run(scenario: fn(), schedules: usize) {
     if let Ok(file) = var("SHUTTLE_REPLAY") {
         return under(ReplayScheduler::new_from_file(file).expect("a schedule"), scenario);
     }
     let given = var("SHUTTLE_SCHEDULES").map(|text| text.parse().expect("a number"));
-    let schedules = given.unwrap_or(SCHEDULES);
+    let schedules = given.unwrap_or(schedules);
     // At each step any thread that can go on.
     under(RandomScheduler::new_from_seed(SEED, schedules), scenario);
     // One thread for as long as it can go on, but for a few steps.
@@ -42,28 +40,28 @@ fn config() -> Config {
     config
 }
 
-/// A test for each scenario of a room.
+/// A test for each scenario of a room, and under how many schedules: a short life has time for more.
 macro_rules! room {
-    ($room:ident: $($scenario:ident),+ $(,)?) => {
+    ($room:ident, $schedules:literal: $($scenario:ident),+ $(,)?) => {
         mod $room {
             $(
                 #[test]
                 fn $scenario() {
-                    super::run(quorate_shuttle::scenario::$room::$scenario);
+                    super::run(quorate_shuttle::scenario::$room::$scenario, $schedules);
                 }
             )+
         }
     };
 }
 
-room!(mailbox:
+room!(mailbox, 5_000:
     no_post_is_left,
     no_write_is_left,
     who_ends_it_or_who_drives_tells_all,
     a_turn_that_fails_tells_all,
 );
 
-room!(reply:
+room!(reply, 1_000:
     it_finds_who_waits,
     who_gathers_and_goes_is_driven,
     who_polled_first_may_wait,
@@ -71,25 +69,26 @@ room!(reply:
     room_is_given_back,
 );
 
-room!(log:
+room!(log, 1_000:
     what_is_acknowledged_is_there,
     what_may_go_goes,
     nothing_is_written_behind_a_failure,
 );
 
-room!(park:
+room!(park, 1_000:
     a_deadline_wakes_it,
     who_has_driven_long_leaves_the_rest,
 );
 
-room!(close:
+room!(close, 1_000:
     everybody_is_told,
     a_held_write_gives_it_up_later,
     held_housekeeping_gives_it_up_later,
+    who_is_last_closes_the_log,
     it_halts_meanwhile,
 );
 
-room!(pair:
+room!(pair, 1_000:
     both_serve,
     the_leader_closes,
     both_close,

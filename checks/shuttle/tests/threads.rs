@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "takes its orders from the environment")]
 
 use std::env::var;
+use std::path::Path;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
@@ -15,6 +16,8 @@ const DEPTH: usize = 3;
 /// Runs a scenario under so many schedules of each kind.
 fn run(scenario: fn(), schedules: usize) {
     if let Ok(file) = var("SHUTTLE_REPLAY") {
+        // Tests run in the folder of their package, and a person stands at the root.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
         return under(ReplayScheduler::new_from_file(file).expect("a schedule"), scenario);
     }
     let given = var("SHUTTLE_SCHEDULES").map(|text| text.parse().expect("a number"));
@@ -40,7 +43,8 @@ fn config() -> Config {
     config
 }
 
-/// A test for each scenario of a room, and under how many schedules: a short life has time for more.
+/// A test for each scenario of a room, and how many schedules of each kind it runs under: where a
+/// life is short there is time for more.
 macro_rules! room {
     ($room:ident, $schedules:literal: $($scenario:ident),+ $(,)?) => {
         mod $room {

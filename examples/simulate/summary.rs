@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::time::{Duration, Instant};
 
-use quorate::sim::{Fault, Mark, Profile, Report};
+use quorate::sim::{Fault, Mark, Report};
 use serde_json::json;
 
 use crate::args::Band;

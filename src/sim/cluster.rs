@@ -54,13 +54,20 @@ pub struct Builder {
     seed: Seed,
     members: usize,
     faults: Faults,
+    replay: Option<String>,
     config: Box<dyn Fn(Config) -> Config>,
 }
 
 impl Builder {
     /// Three members without faults.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, members: MEMBERS, faults: Faults::none(), config: Box::new(|config| config) }
+        Self {
+            seed,
+            members: MEMBERS,
+            faults: Faults::none(),
+            replay: None,
+            config: Box::new(|config| config),
+        }
     }
 
     /// How many members, 1 to 16. They are called `a`, `b`, `c` and so on.
@@ -72,6 +79,12 @@ impl Builder {
     /// What goes wrong from the beginning.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// The command that runs this seed again. A [`Failure`] prints it last.
+    pub fn replay(mut self, command: impl Into<String>) -> Self {
+        self.replay = Some(command.into());
         self
     }
 
@@ -88,7 +101,7 @@ impl Builder {
     /// [`is_config`](Error::is_config) for a number of members out of bounds and for settings that
     /// break a rule.
     pub fn build(self) -> Result<Cluster> {
-        let Self { seed, members, faults, config } = self;
+        let Self { seed, members, faults, replay, config } = self;
         if !(1..=MAX_MEMBERS).contains(&members) {
             let text = format!("{members} members: a simulation has 1 to {MAX_MEMBERS}");
             return Err(Error::config(text));
@@ -105,6 +118,7 @@ impl Builder {
             configs.push(own);
         }
         let mut world = World::new(seed, configs, faults.clone())?;
+        world.replay = replay;
         for judge in super::check::protocol() {
             world.judged_by(judge);
         }

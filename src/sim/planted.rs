@@ -24,9 +24,8 @@ impl Case {
     fn is_caught(&self) {
         let Self { bug, profile, calls, within, caught_by } = self;
         let plant = Plant::new(*bug);
-        let failure = (0..*within).find_map(|seed| {
-            Run::new(Seed::new(seed)).profile(*profile).calls(*calls).run().err()
-        });
+        let failure = (0..*within)
+            .find_map(|seed| Run::new(Seed::new(seed)).profile(*profile).calls(*calls).run().err());
         drop(plant);
         let Some(failure) = failure else {
             panic!("{bug:?} was not caught within {within} seeds");
@@ -51,15 +50,15 @@ macro_rules! cases {
 
 cases! {
     acknowledging_before_the_sync: AckBeforeSync, Crash, 200, 20, ["durability", "logs"];
-    promising_before_the_sync: PromiseBeforeSync, Crash, 300, 100, ["durability", "logs"];
+    promising_before_the_sync: PromiseBeforeSync, Crash, 300, 50, ["durability", "logs"];
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
-    forgetting_the_vote: ForgetVote, Crash, 200, 100, ["logs", "durability"];
+    forgetting_the_vote: ForgetVote, Crash, 200, 50, ["logs", "durability"];
     reusing_a_read_context: ReuseReadContext, Network, 500, 500, ["INV-1"];
-    reading_without_a_round: ReadWithoutRound, Network, 300, 50, ["INV-1"];
+    reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
-    joining_a_late_round: JoinLateRound, Network, 500, 500, ["INV-1"];
-    applying_twice: ApplyTwice, Network, 300, 100, ["INV-1", "INV-2", "INV-6"];
+    joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1"];
+    applying_twice: ApplyTwice, Network, 300, 50, ["INV-1", "INV-2", "INV-6"];
     accepting_old_boots: AcceptOldBoots, Swarm, 500, 500, ["INV-6", "SEL-12"];
     forgetting_sessions: ForgetSessions, Network, 300, 200, ["state", "INV-1", "INV-6"];
     calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "INV-2", "SEL-12"];

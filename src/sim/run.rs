@@ -48,6 +48,7 @@ pub struct Run {
     calls: u64,
     ticks: Option<u64>,
     trace: bool,
+    history: bool,
 }
 
 /// What a run has seen.
@@ -82,12 +83,21 @@ pub struct Report {
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
     pub trace: Vec<String>,
+    /// What clients called and were told, if it was asked for.
+    pub history: String,
 }
 
 impl Run {
     /// A run with some of every fault.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, profile: Profile::default(), calls: CALLS, ticks: None, trace: false }
+        Self {
+            seed,
+            profile: Profile::default(),
+            calls: CALLS,
+            ticks: None,
+            trace: false,
+            history: false,
+        }
     }
 
     /// Which faults come.
@@ -114,12 +124,45 @@ impl Run {
         self
     }
 
+    /// Keep what clients call and are told, in [`Report::history`] or [`Failure::history`]: as
+    /// EDN, an event a line, in the form that Jepsen's checkers read.
+    pub fn history(mut self) -> Self {
+        self.history = true;
+        self
+    }
+
+    /// The command that shows this run again, event by event.
+    pub fn command(&self) -> String {
+        let Self { seed, profile, .. } = self;
+        let calls = if self.calls == CALLS { None } else { Some(self.calls) };
+        let option =
+            |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
+        let (calls, ticks) = (option("--calls", calls), option("--ticks", self.ticks));
+        format!(
+            "cargo run --release --features sim --example simulate -- \
+             --replay {seed} --profile {profile}{calls}{ticks} --trace"
+        )
+    }
+
     /// Runs it.
     ///
     /// # Errors
     ///
     /// A promise was broken.
     pub fn run(&self) -> Result<Report, Failure> {
+        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
+        let ran = self.run_recorded(&recorder);
+        if !self.history {
+            return ran;
+        }
+        let history = recorder.lock().edn();
+        match ran {
+            Ok(report) => Ok(Report { history, ..report }),
+            Err(failure) => Err(Failure { history, ..failure }),
+        }
+    }
+
+    fn run_recorded(&self, recorder: &Recorder) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
         let setting = Setting::drawn(&mut dice);
         let tick = setting.heartbeat / 2;
@@ -132,56 +175,20 @@ impl Run {
             .members(setting.members)
             .config(move |config| own.apply(config))
             .faults(self.profile.faults(self.seed))
+            .replay(self.command())
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
         if self.trace {
             cluster.read_all();
         }
-        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
-        cluster.record(&recorder);
-        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
+        cluster.record(recorder);
+        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         cluster.run_for(span)?;
-        let live_after = self.phase_of_peace(&cluster, &setting)?;
-        ask_about_gaps(&cluster, &recorder)?;
+        let live_after = phase_of_peace(&cluster, &setting)?;
+        ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
-        judge(&cluster, &recorder)?;
-        Ok(self.report(&cluster, &setting, &recorder, live_after))
-    }
-
-    /// Faults end. Soon every member that is up answers, and every client has been answered.
-    fn phase_of_peace(&self, cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
-        cluster.calm();
-        cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
-        if !cluster.has_quorum() {
-            // Disks rotted everywhere: members refuse to open, which is right.
-            cluster.run_for(setting.election * LIVE_WITHIN)?;
-            return Ok(0);
-        }
-        let begun = cluster.clock().now();
-        let bound = setting.election * LIVE_WITHIN;
-        for name in cluster.names() {
-            if cluster.refuses(&name).unwrap_or_default() {
-                continue;
-            }
-            cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
-            let Ok(store) = cluster.store(&name) else {
-                cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
-                break;
-            };
-            let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
-            let limit = limit.max(Duration::from_millis(1));
-            let read = store.get("k0000").timeout(limit);
-            if let Err(error) = cluster.block_on(read)? {
-                cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
-                break;
-            }
-        }
-        let took = cluster.clock().now().saturating_sub(begun);
-        let all = |cluster: &Cluster| cluster.tasks() == 0;
-        if !cluster.run_until(Duration::from_secs(3_600), all)? {
-            cluster.fail("a client was not answered within an hour");
-        }
-        cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
+        judge(&cluster, recorder)?;
+        Ok(self.report(&cluster, &setting, recorder, live_after))
     }
 
     fn report(
@@ -217,8 +224,45 @@ impl Run {
             paths: counts.paths,
             trace_hash: cluster.trace_hash(),
             trace,
+            history: String::new(),
         }
     }
+}
+
+/// Faults end. Soon every member that is up answers, and every client has been answered.
+fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
+    cluster.calm();
+    cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
+    if !cluster.has_quorum() {
+        // Disks rotted everywhere: members refuse to open, which is right.
+        cluster.run_for(setting.election * LIVE_WITHIN)?;
+        return Ok(0);
+    }
+    let begun = cluster.clock().now();
+    let bound = setting.election * LIVE_WITHIN;
+    for name in cluster.names() {
+        if cluster.refuses(&name).unwrap_or_default() {
+            continue;
+        }
+        cluster.run_until(bound, |cluster| cluster.is_up(&name).unwrap_or_default())?;
+        let Ok(store) = cluster.store(&name) else {
+            cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
+            break;
+        };
+        let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
+        let limit = limit.max(Duration::from_millis(1));
+        let read = store.get("k0000").timeout(limit);
+        if let Err(error) = cluster.block_on(read)? {
+            cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
+            break;
+        }
+    }
+    let took = cluster.clock().now().saturating_sub(begun);
+    let all = |cluster: &Cluster| cluster.tasks() == 0;
+    if !cluster.run_until(Duration::from_secs(3_600), all)? {
+        cluster.fail("a client was not answered within an hour");
+    }
+    cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
 }
 
 fn ticks(span: Duration, tick: Duration) -> u64 {

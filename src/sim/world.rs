@@ -23,12 +23,16 @@ use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::workload::Recorder;
 use crate::config::Config;
+use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
 use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
 use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
 use crate::time::Instant;
+
+/// One turn of so many is followed by a look at what a member holds around its replica.
+const HOST_ONE_IN: u32 = 16;
 
 /// Something that will happen, to a member by its place and in this life of it.
 pub(super) enum Next {
@@ -76,6 +80,7 @@ pub(super) struct World {
     /// True time, in nanoseconds.
     pub(super) now: u64,
     planned: u64,
+    turns: u32,
     queue: BinaryHeap<Reverse<Planned>>,
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
@@ -91,6 +96,8 @@ pub(super) struct World {
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
     failure: Option<Failure>,
+    /// The command that shows a failure again.
+    pub(super) replay: Option<String>,
     /// Where it is noted that a member starts again.
     pub(super) recorder: Option<Recorder>,
     /// What gates look back through.
@@ -128,6 +135,7 @@ impl World {
             seed,
             now: 0,
             planned: 0,
+            turns: 0,
             queue: BinaryHeap::new(),
             network: Network::new(nodes.len(), &faults, dice.fork()),
             trace: Trace::new(names.collect()),
@@ -139,6 +147,7 @@ impl World {
             held: Vec::new(),
             judges: Vec::new(),
             failure: None,
+            replay: None,
             recorder: None,
             own: Weak::new(),
             nodes,
@@ -172,7 +181,9 @@ impl World {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
             let events = self.trace.story();
-            self.failure = Some(Failure { seed: self.seed, at, what, events });
+            let replay = self.replay.clone();
+            let history = String::new();
+            self.failure = Some(Failure { seed: self.seed, at, what, events, replay, history });
         }
     }
 
@@ -181,6 +192,19 @@ impl World {
         let Some(seen) = see(node.id, node) else { return };
         self.marks.see(self.now, &seen);
         let judged = look(&mut self.judges, &seen);
+        self.judged(place, judged);
+    }
+
+    /// What a member holds around its replica grows slowly, if it does: a look now and then.
+    pub(super) fn show_host(&mut self, place: usize) {
+        self.turns = self.turns.wrapping_add(1);
+        let Some(node) = self.nodes.get(place).filter(|_| self.turns % HOST_ONE_IN == 0) else {
+            return;
+        };
+        let Some(running) = node.running() else { return };
+        let (driver, mailbox) = (&running.driver, &running.port.mailbox);
+        let looks = |judge: &mut Box<dyn Judge>| judge.host(node.id, driver, mailbox).err();
+        let judged = self.judges.iter_mut().find_map(looks);
         self.judged(place, judged);
     }
 
@@ -290,8 +314,7 @@ impl World {
 
     /// All members that are up have applied the same and one of them leads, or too few can be up.
     pub(super) fn is_settled(&self) -> bool {
-        let up: Vec<_> =
-            self.nodes.iter().filter_map(Node::replica).map(|it| it.status()).collect();
+        let up: Vec<_> = self.nodes.iter().filter_map(Node::replica).map(Replica::status).collect();
         let down = self.nodes.iter().any(|node| matches!(node.state, Life::Down));
         let Some(first) = up.first() else { return !down };
         let led = up.iter().any(|it| it.role == Role::Leader);
@@ -349,17 +372,8 @@ impl World {
         let Some(running) = self.nodes.get(to).and_then(Node::running) else { return };
         let port = Arc::clone(&running.port);
         self.add(Event::Arrived { from, to, envelope: envelope.clone() });
-        self.deliver(&port, sender, envelope);
+        deliver(&port, sender, envelope);
         self.turn_soon(to);
-    }
-
-    /// As a transport would.
-    fn deliver(&mut self, port: &Port, from: NodeId, envelope: Bytes) {
-        let size = envelope.len();
-        // What is not for it, or for another life of it, is dropped.
-        if let Ok(envelope) = Envelope::open(&port.address, from, envelope) {
-            port.mailbox.receive(envelope, size);
-        }
     }
 
     // ---- turns
@@ -392,6 +406,14 @@ impl World {
             return self.turn_at(place, at);
         }
         self.turn(place);
+    }
+}
+
+/// As a transport would. What is not for this member, or for another life of it, is dropped.
+fn deliver(port: &Port, from: NodeId, envelope: Bytes) {
+    let size = envelope.len();
+    if let Ok(envelope) = Envelope::open(&port.address, from, envelope) {
+        port.mailbox.receive(envelope, size);
     }
 }
 

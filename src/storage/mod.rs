@@ -233,6 +233,7 @@ impl Directory {
         let mut log = wal::recover(vfs, wal_dir, &owner)?;
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;
         let spares = self.clean()?;
+        log.settle(vfs)?;
         let snapshots = self.snapshots(&owner);
         let snapshot = snapshots.load(|key| fit(&log, key), log.genesis().is_none())?;
         let mark = self.start(&log, snapshot.as_ref())?;

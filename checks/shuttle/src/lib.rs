@@ -13,6 +13,8 @@
 //! place; `tests/threads.rs` runs it under thousands of schedules.
 //!
 //! `docs/testing.md` says what is covered, what is not, and how a failure is replayed.
+// It has no tests of its own, and the product's are not for these threads.
+#![cfg(not(test))]
 #![allow(dead_code, reason = "the product's own package says what is dead")]
 #![allow(unused_imports, reason = "as above: what it exports, nobody imports here")]
 #![allow(

@@ -129,7 +129,7 @@ impl Wal {
         Ok(Self::new(place, VecDeque::new(), current, state))
     }
 
-    /// Goes on behind a recovered log, in a new segment.
+    /// Goes on behind a recovered log that was settled, in a new segment.
     pub(super) fn resume(
         place: Place,
         recovered: &mut Recovered,
@@ -140,22 +140,16 @@ impl Wal {
             hard_state: recovered.hard_state,
             last: recovered.last,
         };
-        let open = match recovered.open.take() {
-            Some((path, tail)) => {
-                let file = place.vfs.open(&path, OpenMode::Write).map_err(at("open", &path))?;
-                let open = Segment::resume(file, path, &tail)?;
-                // What was read may be in the system's cache only: the process was killed, not
-                // the machine. It must be durable before anything is said on the strength of it.
-                open.sync_file()?;
-                Some(open)
-            }
-            None => None,
-        };
         let next = (recovered.next_sequence, recovered.previous);
         let current = begin(&place, &state, next, spares.pop())?;
         let mut sealed = VecDeque::from(std::mem::take(&mut recovered.sealed));
-        if let Some(open) = open {
-            sealed.push_back(seal(open, state.last)?);
+        if let Some((path, end)) = recovered.end.take() {
+            sealed.push_back(if end.sealed {
+                Sealed::new(path, &end.tail)
+            } else {
+                let file = place.vfs.open(&path, OpenMode::Write).map_err(at("open", &path))?;
+                seal(Segment::resume(file, path, &end.tail)?, state.last)?
+            });
         }
         let mut wal = Self::new(place, sealed, current, state);
         wal.spares = spares;

@@ -546,6 +546,14 @@ impl Cluster {
         Instant::from_nanos(self.shared.world.lock().now())
     }
 
+    /// A fault comes now, and lasts so long.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn strike(&self, fault: super::Fault, member: &str, lasts: Duration) -> Result<()> {
+        let place = self.place(member)?;
+        self.shared.world.lock().strike(fault, place, lasts);
+        Ok(())
+    }
+
     /// Keeps the whole trace as text.
     pub(super) fn read_all(&self) {
         self.shared.world.lock().trace.read_all();

@@ -74,6 +74,11 @@ impl World {
         self.plan_next(fault);
         let lasts = self.faults.lasts(fault, &mut self.dice);
         let place = self.dice.place(self.nodes.len());
+        self.strike(fault, place, lasts);
+    }
+
+    /// A fault comes now, to this member if it is one that comes to a member.
+    pub(super) fn strike(&mut self, fault: Fault, place: usize, lasts: Duration) {
         let what = match fault {
             Fault::Partition => self.split(lasts),
             Fault::OneWay => self.cut_one_way(place, lasts),

@@ -11,7 +11,7 @@ use super::check::once::{Content, Stored};
 use super::cluster::{Builder, Cluster};
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
-use super::faults::{Fault, Profile};
+use super::faults::{Fault, Faults, Profile};
 use super::history::{Answer, History, Op};
 use super::marks::Mark;
 use super::workload::{Recorder, Workload, perform};
@@ -45,6 +45,9 @@ const LIVE_WITHIN: u32 = 20;
 pub struct Run {
     seed: Seed,
     profile: Profile,
+    /// Instead of those of the profile.
+    faults: Option<Faults>,
+    members: Option<usize>,
     calls: u64,
     ticks: Option<u64>,
     trace: bool,
@@ -93,6 +96,8 @@ impl Run {
         Self {
             seed,
             profile: Profile::default(),
+            faults: None,
+            members: None,
             calls: CALLS,
             ticks: None,
             trace: false,
@@ -103,6 +108,18 @@ impl Run {
     /// Which faults come.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// These faults come, and none of a profile.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// How many members the cluster has, 1 to 16. Drawn by default.
+    pub fn members(mut self, count: usize) -> Self {
+        self.members = Some(count);
         self
     }
 
@@ -131,9 +148,13 @@ impl Run {
         self
     }
 
-    /// The command that shows this run again, event by event.
+    /// The command that shows this run again, event by event. It has no words for faults and
+    /// members that were chosen: such a run needs its own program.
     pub fn command(&self) -> String {
         let Self { seed, profile, .. } = self;
+        if self.faults.is_some() || self.members.is_some() {
+            return format!("the same program, with Seed::new({seed})");
+        }
         let calls = if self.calls == CALLS { None } else { Some(self.calls) };
         let option =
             |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
@@ -150,8 +171,17 @@ impl Run {
     ///
     /// A promise was broken.
     pub fn run(&self) -> Result<Report, Failure> {
+        self.run_through(|cluster, _, span| cluster.run_for(span))
+    }
+
+    /// Runs it, with a first phase of one's own: it is given what a tick takes, and the time that
+    /// the clients have been told they have.
+    pub(crate) fn run_through(
+        &self,
+        unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
         let recorder: Recorder = Arc::new(Mutex::new(History::new()));
-        let ran = self.run_recorded(&recorder);
+        let ran = self.run_recorded(&recorder, unrest);
         if !self.history {
             return ran;
         }
@@ -162,9 +192,14 @@ impl Run {
         }
     }
 
-    fn run_recorded(&self, recorder: &Recorder) -> Result<Report, Failure> {
+    fn run_recorded(
+        &self,
+        recorder: &Recorder,
+        unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
-        let setting = Setting::drawn(&mut dice);
+        let mut setting = Setting::drawn(&mut dice);
+        setting.members = self.members.unwrap_or(setting.members);
         let tick = setting.heartbeat / 2;
         let span = match self.ticks {
             Some(ticks) => tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
@@ -174,7 +209,7 @@ impl Run {
         let cluster = Builder::new(self.seed)
             .members(setting.members)
             .config(move |config| own.apply(config))
-            .faults(self.profile.faults(self.seed))
+            .faults(self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed)))
             .replay(self.command())
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
@@ -183,7 +218,7 @@ impl Run {
         }
         cluster.record(recorder);
         Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
-        cluster.run_for(span)?;
+        unrest(&cluster, tick, span)?;
         let live_after = phase_of_peace(&cluster, &setting)?;
         ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;

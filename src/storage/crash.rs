@@ -96,7 +96,7 @@ struct Harness {
 
 impl Harness {
     fn new(seed: u64) -> Self {
-        let max_snapshots = if seed % 2 == 0 { 2 } else { 1 };
+        let max_snapshots = if seed.is_multiple_of(2) { 2 } else { 1 };
         Self {
             memory: MemoryDisk::new(),
             options: Options { max_snapshots, ..options(Path::new("data")) },

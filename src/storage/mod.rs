@@ -29,6 +29,7 @@
 //! | a snapshot file changes | the next older one, if the log reaches back to it (`DUR-18`) |
 //! | a file is removed | an error that names it (`BST-5`) |
 //! | a sync fails | the log refuses everything from then on (`DUR-21`) |
+//! | and the process starts again | what was synced; of the batch in doubt, a durable prefix |
 //!
 //! # Invariants
 //!

@@ -25,6 +25,10 @@
 //! else. What is left in them cannot be mistaken for records: each life of a file has its own
 //! seed for the checksum chain and its own tag on the sectors.
 //!
+//! What is found may be in the system's cache only, and if a sync failed no later one covers it:
+//! only what is written again. So an open *settles* the end of the log before anybody relies on it:
+//! it writes again what no earlier sync vouches for, and syncs that.
+//!
 //! Every open begins a segment of its own. So whatever a crash left behind the end of the log
 //! lies behind a seal, and can never line up with records written later.
 //!

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::planted::{Bug, Plant};
 use crate::sim::Seed;
 use crate::sim::dice::Dice;
 
@@ -119,6 +120,11 @@ fn deliver() {
 }
 
 #[test]
+fn cluster() {
+    run("cluster", super::cluster, 8);
+}
+
+#[test]
 fn snapshot_read() {
     run("snapshot_read", super::snapshot_read, 60);
 }
@@ -141,4 +147,14 @@ fn mvcc_model() {
 #[test]
 fn wal_scan() {
     run("wal_scan", super::wal_scan, 60);
+}
+
+/// The judges watch in there too.
+#[test]
+#[should_panic(expected = "refuses what is as it was written")]
+fn a_cluster_that_never_syncs_is_noticed() {
+    let _plant = Plant::new(Bug::SkipSync);
+    for (_, bytes) in corpus("cluster") {
+        super::cluster(&bytes);
+    }
 }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::bounded::{corpus, folder};
+use super::cluster::{LEADER, step as upset, switch};
 use super::command::{self, entry};
 use super::damage;
 use super::deliver::{self, LED, SLOW, VOTERS, address, framed, step};
@@ -21,12 +22,13 @@ use super::mvcc::op;
 use super::snapshot::{self, edit};
 use super::wal::{self, deed, record, wound};
 use crate::core::machine::decode;
+use crate::sim::Fault;
 
 type Cases = BTreeMap<String, Vec<u8>>;
 type Target = (&'static str, fn() -> Cases);
 
 /// A target's name, and what makes its first cases.
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("envelope", envelopes),
     ("deliver", deliveries),
     ("wal_scan", logs),
@@ -34,6 +36,7 @@ const TARGETS: [Target; 7] = [
     ("command_decode", commands),
     ("config", configs),
     ("mvcc_model", operations),
+    ("cluster", clusters),
 ];
 
 /// The largest file that is kept: more slows the fuzzer down and says nothing new.
@@ -285,6 +288,63 @@ fn operations() -> Cases {
             "emptied",
             [many.as_slice(), &op(op::DELETE, 899, 0, 0), &op(op::COMPACT, 0, 0, 10)].concat(),
         ),
+    ])
+}
+
+fn clusters() -> Cases {
+    use switch::{CLOCKS, TWICE, UNRULY};
+    // A seed, one member less than there are, one call less, one tick less, and what is switched.
+    let like = |seed: u8, members: u8, calls: u8, ticks: u16, rest: &[u8]| {
+        let [low, high] = ticks.to_le_bytes();
+        [&[seed, members, calls, low, high], rest].concat()
+    };
+    let calm = |seed, members, steps: &[&[u8]]| {
+        like(seed, members, 80, 250, &[&[0, 0], steps.concat().as_slice()].concat())
+    };
+    let bouts = |seed: u8, faults: [Fault; 3]| {
+        let each = faults.map(|fault| [upset::of(fault), 12, 20]);
+        like(seed, 2, 120, 300, &[&[0, 3], each.concat().as_slice()].concat())
+    };
+    // What, whom, after how many quarters of a tick, for how many ticks.
+    let now = |fault, whom, wait, lasts| [upset::of(fault), whom, wait, lasts];
+    let led = |fault, wait, lasts| now(fault, LEADER, wait, lasts);
+    let lose = [Fault::Partition, Fault::OneWay, Fault::SlowLink];
+    let end = [Fault::Crash, Fault::PowerLoss, Fault::Blackout];
+    let hang = [Fault::SlowDisk, Fault::StalledDisk, Fault::Pause];
+    let fail = [Fault::FailedRead, Fault::PowerLoss, Fault::Rot];
+    let rot = [Fault::RotAnywhere, Fault::Crash, Fault::Partition];
+    let unruly = [UNRULY | CLOCKS, 60, 60, 60, 100, 60, 90, 1, upset::of(Fault::Pause), 20, 30];
+    let again = [UNRULY | TWICE, 20, 20, 20, 20, 20, 1, upset::of(Fault::PowerLoss), 20, 10];
+    let cut = led(Fault::Partition, 160, 80);
+    let crash = led(Fault::Crash, 120, 30);
+    let power = [now(Fault::PowerLoss, 0, 150, 20), now(Fault::PowerLoss, 1, 30, 20)].concat();
+    let black = now(Fault::Blackout, 0, 200, 20);
+    let stall = [led(Fault::StalledDisk, 160, 60), led(Fault::PowerLoss, 30, 20)].concat();
+    let hand = [upset::TRANSFER, 1, 200, 0, upset::TRANSFER, 2, 60, 0, upset::TRANSFER, 0, 1, 0];
+    let heal = [now(Fault::Partition, 0, 150, 255), [upset::HEAL, 0, 100, 0]].concat();
+    let clock = [led(Fault::ClockJump, 160, 90), led(Fault::Pause, 60, 60)].concat();
+    let behind = [now(Fault::Crash, 2, 100, 200), now(Fault::Crash, 1, 250, 20)].concat();
+    named([
+        ("calm", calm(1, 2, &[])),
+        ("alone", calm(2, 0, &[&power])),
+        ("two", calm(3, 1, &[&crash, &cut])),
+        ("five", calm(4, 4, &[&cut, &crash, &power])),
+        ("leader-cut", calm(5, 2, &[&cut, &cut])),
+        ("leader-crash", calm(6, 2, &[&crash, &crash, &crash])),
+        ("power", calm(7, 2, &[&power, &power])),
+        ("blackout", calm(8, 2, &[&black, &black])),
+        ("stall", calm(9, 2, &[&stall])),
+        ("transfers", calm(10, 2, &[&hand, &hand])),
+        ("healed", calm(11, 2, &[&heal, &heal])),
+        ("clocks", calm(12, 2, &[&clock])),
+        ("behind", calm(13, 2, &[&behind])),
+        ("bouts-links", bouts(14, lose)),
+        ("bouts-ends", bouts(15, end)),
+        ("bouts-hangs", bouts(16, hang)),
+        ("bouts-fails", bouts(17, fail)),
+        ("bouts-rot", bouts(18, rot)),
+        ("unruly", like(19, 2, 140, 390, &unruly)),
+        ("twice", like(20, 3, 90, 200, &again)),
     ])
 }
 

@@ -37,9 +37,10 @@
 )]
 #![cfg_attr(
     not(test),
-    allow(dead_code, reason = "some names are for the corpus, which tests make")
+    allow(dead_code, unused_imports, reason = "some names are for the corpus, which tests make")
 )]
 
+mod cluster;
 mod command;
 mod config;
 mod damage;
@@ -56,6 +57,7 @@ mod bounded;
 #[cfg(test)]
 mod corpus;
 
+pub use cluster::cluster;
 pub use command::command_decode;
 pub use config::config;
 pub use deliver::deliver;

@@ -43,6 +43,16 @@ impl State {
         self.entries.last().map_or((mark.index, mark.term), |entry| (entry.index, entry.term))
     }
 
+    /// The hard state, or what is left of it if the batch was torn between entries of a new term
+    /// and the term.
+    fn recovered(&self) -> HardState {
+        let (_, term) = self.last();
+        if self.hard_state.term >= term {
+            return self.hard_state;
+        }
+        HardState { term, vote: NodeId::default(), ..self.hard_state }
+    }
+
     fn term(&self, index: Index) -> Option<Term> {
         let mark = genesis().mark;
         if index == mark.index {
@@ -168,7 +178,8 @@ impl History {
             states.push(state.clone());
             index = index.next();
         }
-        if input.flag() {
+        // Entries of a term are never handed over before the term is.
+        if input.flag() || term > state.hard_state.term {
             state.hard_state.term = term;
             state.hard_state.commit = self.commit;
             states.push(state);
@@ -236,7 +247,7 @@ impl Written {
             let commit = state.hard_state.commit.min(state.last().0).max(node.mark.index);
             state.term(node.mark.index) == Some(node.mark.term)
                 && rest.eq(node.entries.iter())
-                && node.hard_state == HardState { commit, ..state.hard_state }
+                && node.hard_state == HardState { commit, ..state.recovered() }
         };
         let found = self.states.iter().rposition(explains);
         let Some(found) = found else {

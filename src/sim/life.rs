@@ -154,7 +154,7 @@ impl World {
         self.start_writing(place);
         self.start_working(place);
         self.show_host(place);
-        self.turn_at(place, wake_at.max(self.now + 1));
+        self.wake_turn_at(place, wake_at.max(self.now + 1));
     }
 
     // ---- the log

@@ -38,6 +38,7 @@ const HOST_ONE_IN: u32 = 16;
 pub(super) enum Next {
     Arrive { from: usize, to: usize, envelope: Bytes },
     Turn { node: usize, life: u64 },
+    Alarm { node: usize, life: u64 },
     Written { node: usize, life: u64 },
     Overdue { node: usize, life: u64 },
     Worked { node: usize, life: u64 },
@@ -119,6 +120,8 @@ impl World {
                 life: 0,
                 state: Life::Down,
                 turn_at: None,
+                wake_at: 0,
+                alarm: None,
                 paused_until: 0,
                 stalled_until: 0,
                 slow: Duration::ZERO,
@@ -286,6 +289,7 @@ impl World {
         match planned.next {
             Next::Arrive { from, to, envelope } => self.arrive(from, to, envelope),
             Next::Turn { node, life } => self.turn_of(node, life),
+            Next::Alarm { node, life } => self.alarm(node, life),
             Next::Written { node, life } => self.written(node, life),
             Next::Overdue { node, life } => self.overdue(node, life),
             Next::Worked { node, life } => self.worked(node, life),
@@ -393,6 +397,28 @@ impl World {
             let life = node.life;
             self.plan_at(at, Next::Turn { node: place, life });
         }
+    }
+
+    /// A member has a turn then, if it has none before in which it wants another time.
+    pub(super) fn wake_turn_at(&mut self, place: usize, at: u64) {
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        node.wake_at = at;
+        if node.alarm.is_none_or(|planned| at < planned) {
+            node.alarm = Some(at);
+            let life = node.life;
+            self.plan_at(at, Next::Alarm { node: place, life });
+        }
+    }
+
+    fn alarm(&mut self, place: usize, life: u64) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if node.life != life || node.alarm != Some(now) {
+            return;
+        }
+        node.alarm = None;
+        let at = node.wake_at;
+        if now < at { self.wake_turn_at(place, at) } else { self.turn_at(place, now) }
     }
 
     fn turn_of(&mut self, place: usize, life: u64) {

@@ -57,12 +57,11 @@ pub(crate) const fn planted(_: Bug) -> bool {
 
 /// The value that [`Bug::ApplyByMood`] writes: now and then another than it was told to.
 pub(crate) fn mood(value: &[u8]) -> Vec<u8> {
-    let mut value = value.to_vec();
     #[cfg(test)]
-    if MOOD.replace(MOOD.get() + 1) % 50 == 0 {
-        value.push(b'!');
+    if MOOD.replace(MOOD.get() + 1).is_multiple_of(50) {
+        return [value, b"!"].concat();
     }
-    value
+    value.to_vec()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 pub(crate) use crossbeam_channel as channel;
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
+#[expect(clippy::single_component_path_imports, reason = "named as the others are")]
 pub(crate) use oneshot;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::OnceLock;

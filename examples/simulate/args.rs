@@ -41,6 +41,8 @@ pub(crate) struct Replay {
     pub(crate) size: Size,
     /// Print every event.
     pub(crate) trace: bool,
+    /// The file that gets what clients called and were told.
+    pub(crate) history: Option<String>,
 }
 
 /// How large a run is. What is not said is as the library has it.
@@ -69,6 +71,7 @@ Many seeds:
 One seed:
   --replay SEED    run it again, and say how it went
   --trace          and print everything that happens, a line each
+  --history FILE   and write what clients called and were told, for other checkers (EDN)
 
 How large a run is:
   --calls N        what the clients call, all together (2000)
@@ -98,6 +101,7 @@ struct Found {
     strict: bool,
     json: bool,
     trace: bool,
+    history: Option<String>,
 }
 
 /// Reads the arguments, the program's name not among them.
@@ -126,11 +130,12 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wish,
 
 fn unknown(name: &str) -> String {
     let mut text = format!("{name}: there is no such option; there are ");
-    let names = ["--seeds", "--profile", "--calls", "--ticks", "--replay", "--jobs"];
+    let names = ["--seeds", "--profile", "--calls", "--ticks", "--replay", "--history", "--jobs"];
     for name in names {
         let _ = write!(text, "{name}, ");
     }
-    text + "--trace, --keep-going, --strict, --json, --help"
+    text.push_str("--trace, --keep-going, --strict, --json, --help");
+    text
 }
 
 /// What the value of an option has to look like.
@@ -145,6 +150,7 @@ fn form_of(name: &str) -> Option<String> {
         "--jobs" => number(&format!(" from 1 to {MAX_JOBS}")),
         "--calls" | "--ticks" => number(" of at least 1"),
         "--replay" => number(""),
+        "--history" => Some("a file".to_owned()),
         _ => None,
     }
 }
@@ -180,6 +186,7 @@ impl Found {
             "--calls" => self.size.calls = Some(positive()?),
             "--ticks" => self.size.ticks = Some(positive()?),
             "--replay" => self.replay = Some(number()?),
+            "--history" => self.history = Some(value.to_owned()),
             "--jobs" => {
                 let jobs = usize::try_from(positive()?).ok()?;
                 self.jobs = Some(jobs).filter(|jobs| *jobs <= MAX_JOBS);
@@ -197,6 +204,9 @@ impl Found {
         let Some(seed) = self.replay else {
             if self.trace {
                 return Err("--trace: only with --replay SEED".to_owned());
+            }
+            if self.history.is_some() {
+                return Err("--history: only with --replay SEED".to_owned());
             }
             return Ok(Wish::Band(Band {
                 seeds: self.seeds.unwrap_or(SEEDS),
@@ -222,7 +232,8 @@ impl Found {
         let [profile] = *profiles else {
             return Err("--profile: not all with --replay, which runs one seed once".to_owned());
         };
-        Ok(Wish::Replay(Replay { seed, profile, size: self.size, trace: self.trace }))
+        let (size, trace, history) = (self.size, self.trace, self.history);
+        Ok(Wish::Replay(Replay { seed, profile, size, trace, history }))
     }
 }
 
@@ -249,9 +260,10 @@ mod tests {
         assert_eq!((all.seeds, all.profiles.len()), (5..9, Profile::ALL.len()));
         assert_eq!(all.size, Size { calls: Some(7), ticks: Some(8) });
         assert_eq!((all.jobs, all.keep_going, all.json), (Some(3), true, false));
-        let replay = parsed("--replay 7 --profile disk --trace").unwrap();
+        let replay = parsed("--replay 7 --profile disk --trace --history calls.edn").unwrap();
         let size = Size::default();
-        let expected = Replay { seed: 7, profile: Profile::Disk, size, trace: true };
+        let history = Some("calls.edn".to_owned());
+        let expected = Replay { seed: 7, profile: Profile::Disk, size, trace: true, history };
         assert_eq!(replay, Wish::Replay(expected));
         assert_eq!(parsed("--replay 7 --help"), Ok(Wish::Help));
     }
@@ -272,6 +284,7 @@ mod tests {
             ("--speed 5", "--speed", "--seeds, --profile,"),
             ("7", "7", "no such option"),
             ("--trace", "--trace", "--replay SEED"),
+            ("--history f", "--history", "--replay SEED"),
             ("--replay 7 --seeds 0..1", "--seeds", "not with --replay"),
             ("--replay 7 --profile all", "--profile", "not all with --replay"),
         ] {

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(crate) enum Ended {
     Broke {
         what: String,
         story: String,
+        /// What clients called and were told, if that is wanted.
+        history: String,
     },
 }
 
@@ -106,7 +108,7 @@ impl Work<'_> {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = self.job(number) else { return };
             self.under_way(|running| running.insert(job, Instant::now()));
-            let ended = run_one(job, self.band.size, false);
+            let ended = run_one(&made(job, self.band.size), false);
             self.under_way(|running| running.remove(&job));
             if told.send((number, ended)).is_err() {
                 return;
@@ -115,7 +117,7 @@ impl Work<'_> {
     }
 
     fn under_way<T>(&self, change: impl FnOnce(&mut BTreeMap<Job, Instant>) -> T) -> T {
-        change(&mut self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        change(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The one that takes longest, if that is worth a word.
@@ -132,8 +134,8 @@ impl Work<'_> {
     }
 }
 
-/// One run. What panics, be it a judge, is told as what breaks a promise is.
-pub(crate) fn run_one(job: Job, size: Size, trace: bool) -> Ended {
+/// A run as it was asked for.
+pub(crate) fn made(job: Job, size: Size) -> Run {
     let Job { seed, profile } = job;
     let mut run = Run::new(Seed::new(seed)).profile(profile);
     if let Some(calls) = size.calls {
@@ -142,9 +144,11 @@ pub(crate) fn run_one(job: Job, size: Size, trace: bool) -> Ended {
     if let Some(ticks) = size.ticks {
         run = run.ticks(ticks);
     }
-    if trace {
-        run = run.trace();
-    }
+    run
+}
+
+/// One run. What panics, be it a judge, is told as what breaks a promise is.
+pub(crate) fn run_one(run: &Run, trace: bool) -> Ended {
     match catch_unwind(AssertUnwindSafe(|| run.run())) {
         Ok(Ok(report)) => Ended::Held(Box::new(report)),
         Ok(Err(failure)) => {
@@ -154,11 +158,12 @@ pub(crate) fn run_one(job: Job, size: Size, trace: bool) -> Ended {
                 story += &format!("{event}\n");
             }
             story += &format!("{failure}");
-            Ended::Broke { what: failure.what, story }
+            Ended::Broke { what: failure.what, story, history: failure.history }
         }
         Err(panic) => {
             let what = format!("a panic: {}", text_of(&*panic));
-            Ended::Broke { story: format!("seed {seed} failed: {what}"), what }
+            let story = format!("{what}\nreplay: {}", run.command());
+            Ended::Broke { what, story, history: String::new() }
         }
     }
 }

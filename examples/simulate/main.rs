@@ -16,6 +16,8 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::cast_precision_loss,
+    clippy::exit,
     clippy::print_stderr,
     reason = "a program, not the library: it has threads, a clock and a terminal"
 )]
@@ -25,11 +27,11 @@ mod args;
 mod band;
 mod summary;
 
-use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::{env, fs};
 
-use args::{Band, Replay, Size, Wish};
+use args::{Band, Replay, Wish};
 use band::{Ended, Job};
 use quorate::sim::{Profile, Report};
 use summary::Summary;
@@ -61,13 +63,13 @@ fn run(wanted: &Band) -> ExitCode {
     band::run(wanted, |job, ended| {
         match &ended {
             Ended::Held(report) => summary.held(job, report),
-            Ended::Broke { what, story } => {
-                let story = format!("{story}\nreplay: {}\n\n", again(job, wanted.size));
+            Ended::Broke { what, story, .. } => {
+                let story = format!("{story}\n\n");
                 // Whoever wants JSON wants nothing else there.
                 if wanted.json {
-                    eprint!("{story}")
+                    eprint!("{story}");
                 } else {
-                    say(&story)
+                    say(&story);
                 }
                 summary.broke(job, what);
             }
@@ -82,7 +84,25 @@ fn run(wanted: &Band) -> ExitCode {
 /// One seed, with everything that happens in it.
 fn run_again(replay: &Replay) -> ExitCode {
     let job = Job { seed: replay.seed, profile: replay.profile };
-    match band::run_one(job, replay.size, replay.trace) {
+    let mut run = band::made(job, replay.size);
+    if replay.trace {
+        run = run.trace();
+    }
+    if replay.history.is_some() {
+        run = run.history();
+    }
+    let ended = band::run_one(&run, replay.trace);
+    let history = match &ended {
+        Ended::Held(report) => &report.history,
+        Ended::Broke { history, .. } => history,
+    };
+    if let Some(file) = &replay.history
+        && let Err(error) = fs::write(file, history)
+    {
+        eprintln!("error: {file}: {error}");
+        return ExitCode::from(MISUSED);
+    }
+    match ended {
         Ended::Held(report) => {
             for line in &report.trace {
                 say(&format!("{line}\n"));
@@ -120,18 +140,6 @@ fn told(report: &Report, profile: Profile) -> String {
     text
 }
 
-/// The command that shows a run again.
-fn again(job: Job, size: Size) -> String {
-    let Job { seed, profile } = job;
-    let option =
-        |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
-    let (calls, ticks) = (option("--calls", size.calls), option("--ticks", size.ticks));
-    format!(
-        "cargo run --release --features sim --example simulate -- \
-         --replay {seed} --profile {profile}{calls}{ticks} --trace"
-    )
-}
-
 /// Prints. Whoever has stopped reading (`| head`) has seen enough.
 fn say(text: &str) {
     if io::stdout().lock().write_all(text.as_bytes()).is_err() {
@@ -142,16 +150,17 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Size;
 
     /// The command that is printed is one that is understood, and means that run.
     #[test]
     fn a_failure_names_the_command_that_shows_it_again() {
         let size = Size { calls: Some(50), ticks: None };
         let job = Job { seed: 7, profile: Profile::Disk };
-        let command = again(job, size);
+        let command = band::made(job, size).command();
         let (_, arguments) = command.split_once(" -- ").unwrap();
         let wish = args::parse(arguments.split_whitespace().map(str::to_owned)).unwrap();
-        let replay = Replay { seed: 7, profile: Profile::Disk, size, trace: true };
+        let replay = Replay { seed: 7, profile: Profile::Disk, size, trace: true, history: None };
         assert_eq!(wish, Wish::Replay(replay));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::time::{Duration, Instant};
 
-use quorate::sim::{Fault, Mark, Profile, Report};
+use quorate::sim::{Fault, Mark, Report};
 use serde_json::json;
 
 use crate::args::Band;
@@ -105,7 +105,8 @@ impl Summary {
             let _ =
                 writeln!(text, "WARNING: {missed} rare path(s) were not reached in {runs} runs");
         }
-        text + &self.speed()
+        text.push_str(&self.speed());
+        text
     }
 
     fn counts(&self) -> String {

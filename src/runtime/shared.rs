@@ -159,6 +159,7 @@ impl Shared {
         }
         // Others keep it filled faster than this thread can empty it, and this thread has other
         // things to do.
+        self.node_thread.unpark();
     }
 
     /// How long the node thread may sleep; nothing when there is something to do. Whoever drives

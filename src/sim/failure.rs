@@ -22,6 +22,10 @@ pub struct Failure {
     pub what: String,
     /// The last events, oldest first, a line each.
     pub events: Vec<String>,
+    /// The command that shows it again, if whoever made the simulation named one.
+    pub replay: Option<String>,
+    /// What clients called and were told, if it was to be kept: see [`Run::history`](super::Run).
+    pub history: String,
 }
 
 impl Failure {
@@ -32,7 +36,14 @@ impl Failure {
 
     pub(super) fn unknown(seed: Seed) -> Self {
         let what = "it ended, and nobody said why".to_owned();
-        Self { seed, at: Duration::ZERO, what, events: Vec::new() }
+        Self {
+            seed,
+            at: Duration::ZERO,
+            what,
+            events: Vec::new(),
+            replay: None,
+            history: String::new(),
+        }
     }
 }
 
@@ -43,7 +54,10 @@ impl fmt::Display for Failure {
             writeln!(f, "{event}")?;
         }
         writeln!(f, "seed {} failed after {:?}: {}", self.seed, self.at, self.what)?;
-        write!(f, "the same program with Seed::new({}) fails again", self.seed)
+        match &self.replay {
+            Some(command) => write!(f, "replay: {command}"),
+            None => write!(f, "the same program with Seed::new({}) fails again", self.seed),
+        }
     }
 }
 

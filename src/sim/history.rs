@@ -201,6 +201,7 @@ impl History {
 
 impl CallId {
     /// The place among the calls, from 0.
+    #[cfg(test)]
     pub(crate) fn get(self) -> usize {
         self.0
     }

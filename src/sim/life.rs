@@ -61,7 +61,7 @@ impl World {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
         };
-        let life = (self.own.clone(), place, node.life);
+        let life = (self.own.clone(), place);
         let reader = opened.driver.replica.reader();
         let identity = (opened.address, opened.limits);
         let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));
@@ -153,7 +153,8 @@ impl World {
         answers.give(&port.mailbox);
         self.start_writing(place);
         self.start_working(place);
-        self.turn_at(place, wake_at.max(self.now + 1));
+        self.show_host(place);
+        self.wake_turn_at(place, wake_at.max(self.now + 1));
     }
 
     // ---- the log

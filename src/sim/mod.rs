@@ -1,6 +1,83 @@
 //! A cluster in a bottle: the real replica, log, snapshots and handles, with the threads, clock,
 //! disk and network replaced by one queue of what happens next.
+//!
+//! For tests of programs that stand on this crate, and for the crate's own. Enable it there only:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! quorate = { version = "0.1", features = ["sim"] }
+//! ```
+//!
+//! A [`Cluster`] is made from a [`Seed`]. Its members are the real ones, each on a machine that is
+//! made up; a [`Store`](crate::Store) of it is the real handle. Programs run in it as tasks, wait
+//! by its [`Clock`], and things are broken around them: by hand ([`Cluster::isolate`],
+//! [`Cluster::crash`], [`Cluster::cut_power`]), or by chance, as often as [`Faults`] say.
+//!
+//! ```
+//! use quorate::sim::{Builder, Fault, Faults, Seed};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (often, short) = (Duration::from_secs(2), Duration::from_millis(300));
+//! for seed in 0..3 {
+//!     let faults = Faults::none().loss(20_000).with(Fault::PowerLoss, often, short..often);
+//!     let cluster = Builder::new(Seed::new(seed)).faults(faults).build()?;
+//!     let (store, clock) = (cluster.store("a")?, cluster.clock());
+//!     cluster.spawn(async move {
+//!         // The program under test: here one that counts, and tries again when it fails.
+//!         for count in 0..20 {
+//!             while store.put("count", count.to_string()).await.is_err() {
+//!                 clock.sleep(Duration::from_millis(50)).await;
+//!             }
+//!         }
+//!     });
+//!     cluster.run_until(Duration::from_secs(120), |cluster| cluster.tasks() == 0)?;
+//!     cluster.settle()?;
+//!     let store = cluster.store("b")?;
+//!     let count = cluster.block_on(async move { store.get("count").await })??.kv;
+//!     assert_eq!(count.unwrap().value(), b"19");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `tests/scheduler.rs` of this crate is a whole test of this kind, with a mistake that it finds.
+//!
+//! # What holds
+//!
+//! - **The same seed and the same binary give the same run**, event for event, in any process:
+//!   [`Cluster::trace_hash`] is one number for all of it. That is so for tasks that depend on
+//!   nothing but the simulation: no other clock, no thread, no map in random order.
+//! - **Time costs nothing.** An hour in which nothing happens passes at once.
+//! - **The library is judged all the while**: at most one leader for each term, logs that agree,
+//!   equal states at equal positions, acknowledged writes on the disks of a quorum, queues within
+//!   their bounds. What breaks is a [`Failure`], with the last events and the way back to them.
+//!   Your own judges add to that with [`Cluster::fail`]; a task that panics is a failure too.
+//! - **What a disk loses is what a real one may**: see [`MemoryDisk`].
+//!
+//! [`Run`] is what this crate does to itself: clients, faults and settings from one seed, and
+//! judges of everything that the clients were told. `examples/simulate/` does many of them.
+//!
+//! ```text
+//!   run.rs        one run: drawn, let go, brought to peace, judged       workload.rs   its clients
+//!   cluster.rs    what a user holds, made by builder.rs; programs run in it: tasks.rs, clock.rs
+//!   world.rs      the queue, and whom it concerns
+//!     life.rs     a member opens, turns, writes, ends                    node.rs, port.rs
+//!     nemesis.rs  what goes wrong, from faults.rs                        network.rs, disk.rs
+//!     trace.rs    everything that happened, in words and as a number     marks.rs   rare paths
+//!   history.rs    what clients called and were told
+//!   check/        the judges
+//!   script.rs     clusters driven by hand, from text
+//! ```
+//!
+//! # What is not here
+//!
+//! The threads of [`Node`](crate::Node) (`runtime/`): members are driven in turns, one at a time,
+//! as one thread would. How threads hand over to each other is checked elsewhere
+//! (`checks/shuttle`), and whole nodes with real threads and disks are run by `tests/api.rs` and
+//! `tests/kill.rs`. Processor time: a turn takes none. `docs/testing.md` has the whole list.
 
+mod builder;
 mod check;
 mod clock;
 mod cluster;
@@ -29,8 +106,9 @@ mod trace;
 mod workload;
 mod world;
 
+pub use builder::Builder;
 pub use clock::{Clock, Sleep};
-pub use cluster::{Builder, Cluster};
+pub use cluster::Cluster;
 pub use dice::Seed;
 pub use disk::MemoryDisk;
 pub use failure::Failure;

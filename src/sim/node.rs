@@ -29,6 +29,11 @@ pub(super) struct Node {
     pub(super) state: Life,
     /// When its turn comes, if one is planned.
     pub(super) turn_at: Option<u64>,
+    /// When it wants to be woken, whatever happens before.
+    pub(super) wake_at: u64,
+    /// When the alarm that is planned goes off. It may be too early, and is then set again: one
+    /// for each turn would fill the queue with alarms that nobody needs.
+    pub(super) alarm: Option<u64>,
     /// Nothing of the process runs before.
     pub(super) paused_until: u64,
     /// The disk does not answer before.
@@ -83,6 +88,7 @@ impl Node {
     pub(super) fn begin_life(&mut self) {
         self.life += 1;
         self.turn_at = None;
+        self.alarm = None;
     }
 
     pub(super) fn running(&self) -> Option<&Running> {

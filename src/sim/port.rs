@@ -17,7 +17,6 @@ use crate::ids::Term;
 pub(super) struct Port {
     pub(super) world: Weak<Shared>,
     pub(super) place: usize,
-    pub(super) boot: u64,
     pub(super) address: Address,
     pub(super) limits: Limits,
     pub(super) mailbox: Mailbox,
@@ -30,7 +29,7 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) fn new(
-        (world, place, boot): (Weak<Shared>, usize, u64),
+        (world, place): (Weak<Shared>, usize),
         (address, limits): (Address, Limits),
         mailbox: Mailbox,
         reader: Reader,
@@ -38,7 +37,6 @@ impl Port {
         Self {
             world,
             place,
-            boot,
             address,
             limits,
             mailbox,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::builder::Builder;
 use super::check;
 use super::check::once::{Content, Stored};
-use super::cluster::{Builder, Cluster};
+use super::cluster::Cluster;
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
 use super::faults::{Fault, Faults, Profile};
@@ -51,6 +52,7 @@ pub struct Run {
     calls: u64,
     ticks: Option<u64>,
     trace: bool,
+    history: bool,
 }
 
 /// What a run has seen.
@@ -85,13 +87,23 @@ pub struct Report {
     pub trace_hash: u64,
     /// All that happened, a line each, if it was asked for.
     pub trace: Vec<String>,
+    /// What clients called and were told, if it was asked for.
+    pub history: String,
 }
 
 impl Run {
     /// A run with some of every fault.
     pub fn new(seed: Seed) -> Self {
-        let (profile, faults, members) = (Profile::default(), None, None);
-        Self { seed, profile, faults, members, calls: CALLS, ticks: None, trace: false }
+        Self {
+            seed,
+            profile: Profile::default(),
+            faults: None,
+            members: None,
+            calls: CALLS,
+            ticks: None,
+            trace: false,
+            history: false,
+        }
     }
 
     /// Which faults come.
@@ -130,6 +142,30 @@ impl Run {
         self
     }
 
+    /// Keep what clients call and are told, in [`Report::history`] or [`Failure::history`]: as
+    /// EDN, an event a line, in the form that Jepsen's checkers read.
+    pub fn history(mut self) -> Self {
+        self.history = true;
+        self
+    }
+
+    /// The command that shows this run again, event by event. It has no words for faults and
+    /// members that were chosen: such a run needs its own program.
+    pub fn command(&self) -> String {
+        let Self { seed, profile, .. } = self;
+        if self.faults.is_some() || self.members.is_some() {
+            return format!("the same program, with Seed::new({seed})");
+        }
+        let calls = if self.calls == CALLS { None } else { Some(self.calls) };
+        let option =
+            |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
+        let (calls, ticks) = (option("--calls", calls), option("--ticks", self.ticks));
+        format!(
+            "cargo run --release --features sim --example simulate -- \
+             --replay {seed} --profile {profile}{calls}{ticks} --trace"
+        )
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -145,6 +181,23 @@ impl Run {
         &self,
         unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
     ) -> Result<Report, Failure> {
+        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
+        let ran = self.run_recorded(&recorder, unrest);
+        if !self.history {
+            return ran;
+        }
+        let history = recorder.lock().edn();
+        match ran {
+            Ok(report) => Ok(Report { history, ..report }),
+            Err(failure) => Err(Failure { history, ..failure }),
+        }
+    }
+
+    fn run_recorded(
+        &self,
+        recorder: &Recorder,
+        unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
         let mut dice = Dice::new(self.seed);
         let mut setting = Setting::drawn(&mut dice);
         setting.members = self.members.unwrap_or(setting.members);
@@ -158,60 +211,20 @@ impl Run {
             .members(setting.members)
             .config(move |config| own.apply(config))
             .faults(self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed)))
+            .replay(self.command())
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
         if self.trace {
             cluster.read_all();
         }
-        let recorder: Recorder = Arc::new(Mutex::new(History::new()));
-        cluster.record(&recorder);
-        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, &recorder);
+        cluster.record(recorder);
+        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         unrest(&cluster, tick, span)?;
-        let live_after = self.phase_of_peace(&cluster, &setting)?;
-        ask_about_gaps(&cluster, &recorder)?;
+        let live_after = phase_of_peace(&cluster, &setting)?;
+        ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
-        judge(&cluster, &recorder)?;
-        Ok(self.report(&cluster, &setting, &recorder, live_after))
-    }
-
-    /// Faults end. Soon every member that is up answers, and every client has been answered.
-    fn phase_of_peace(&self, cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
-        cluster.calm();
-        cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
-        let begun = cluster.clock().now();
-        let bound = setting.election * LIVE_WITHIN;
-        let refuses = |name: &str| cluster.refuses(name).unwrap_or_default();
-        let has_opened = |name: &str| cluster.is_up(name).unwrap_or_default() || refuses(name);
-        // Who is down looks at its disk only now.
-        cluster.run_until(bound, |cluster| cluster.names().iter().all(|name| has_opened(name)))?;
-        if !cluster.has_quorum() {
-            // Disks rotted everywhere: members refuse to open, which is right.
-            cluster.run_for(bound)?;
-            return Ok(0);
-        }
-        for name in cluster.names() {
-            cluster.run_until(bound, |_| has_opened(&name))?;
-            if refuses(&name) {
-                continue;
-            }
-            let Ok(store) = cluster.store(&name) else {
-                cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
-                break;
-            };
-            let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
-            let limit = limit.max(Duration::from_millis(1));
-            let read = store.get("k0000").timeout(limit);
-            if let Err(error) = cluster.block_on(read)? {
-                cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
-                break;
-            }
-        }
-        let took = cluster.clock().now().saturating_sub(begun);
-        let all = |cluster: &Cluster| cluster.tasks() == 0;
-        if !cluster.run_until(Duration::from_secs(3_600), all)? {
-            cluster.fail("a client was not answered within an hour");
-        }
-        cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
+        judge(&cluster, recorder)?;
+        Ok(self.report(&cluster, &setting, recorder, live_after))
     }
 
     fn report(
@@ -247,8 +260,49 @@ impl Run {
             paths: counts.paths,
             trace_hash: cluster.trace_hash(),
             trace,
+            history: String::new(),
         }
     }
+}
+
+/// Faults end. Soon every member that is up answers, and every client has been answered.
+fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
+    cluster.calm();
+    cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
+    let begun = cluster.clock().now();
+    let bound = setting.election * LIVE_WITHIN;
+    let refuses = |name: &str| cluster.refuses(name).unwrap_or_default();
+    let has_opened = |name: &str| cluster.is_up(name).unwrap_or_default() || refuses(name);
+    // Who is down looks at its disk only now.
+    cluster.run_until(bound, |cluster| cluster.names().iter().all(|name| has_opened(name)))?;
+    if !cluster.has_quorum() {
+        // Disks rotted everywhere: members refuse to open, which is right.
+        cluster.run_for(bound)?;
+        return Ok(0);
+    }
+    for name in cluster.names() {
+        cluster.run_until(bound, |_| has_opened(&name))?;
+        if refuses(&name) {
+            continue;
+        }
+        let Ok(store) = cluster.store(&name) else {
+            cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
+            break;
+        };
+        let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
+        let limit = limit.max(Duration::from_millis(1));
+        let read = store.get("k0000").timeout(limit);
+        if let Err(error) = cluster.block_on(read)? {
+            cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
+            break;
+        }
+    }
+    let took = cluster.clock().now().saturating_sub(begun);
+    let all = |cluster: &Cluster| cluster.tasks() == 0;
+    if !cluster.run_until(Duration::from_secs(3_600), all)? {
+        cluster.fail("a client was not answered within an hour");
+    }
+    cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
 }
 
 fn ticks(span: Duration, tick: Duration) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::core::replica::Replica;
 use crate::core::replica::io::Persist;
+use crate::driver::{Driver, Mailbox};
 use crate::ids::NodeId;
 
 /// Something that happened to a member, shown in the order in which it happened.
@@ -27,7 +28,13 @@ pub(crate) trait Judge: Send {
     /// The disk of this member was damaged on purpose: what was on it may be gone.
     fn damaged(&mut self, _node: NodeId) {}
 
+    /// Looks at what a member holds outside of its replica, between two turns now and then.
+    fn host(&mut self, _node: NodeId, _driver: &Driver, _mailbox: &Mailbox) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The disk of this member was replaced by an empty one on purpose.
+    #[cfg(test)]
     fn replaced(&mut self, _node: NodeId) {}
 
     /// Looks at what is left when faults have ended and everything has come to rest. The members

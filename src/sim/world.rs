@@ -23,6 +23,7 @@ use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::workload::Recorder;
 use crate::config::Config;
+use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
 use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
@@ -30,10 +31,14 @@ use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
 use crate::time::Instant;
 
+/// One turn of so many is followed by a look at what a member holds around its replica.
+const HOST_ONE_IN: u32 = 16;
+
 /// Something that will happen, to a member by its place and in this life of it.
 pub(super) enum Next {
     Arrive { from: usize, to: usize, envelope: Bytes },
     Turn { node: usize, life: u64 },
+    Alarm { node: usize, life: u64 },
     Written { node: usize, life: u64 },
     Overdue { node: usize, life: u64 },
     Worked { node: usize, life: u64 },
@@ -76,6 +81,7 @@ pub(super) struct World {
     /// True time, in nanoseconds.
     pub(super) now: u64,
     planned: u64,
+    turns: u32,
     queue: BinaryHeap<Reverse<Planned>>,
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
@@ -91,6 +97,8 @@ pub(super) struct World {
     pub(super) marks: Marks,
     judges: Vec<Box<dyn Judge>>,
     failure: Option<Failure>,
+    /// The command that shows a failure again.
+    pub(super) replay: Option<String>,
     /// Where it is noted that a member starts again.
     pub(super) recorder: Option<Recorder>,
     /// What gates look back through.
@@ -112,6 +120,8 @@ impl World {
                 life: 0,
                 state: Life::Down,
                 turn_at: None,
+                wake_at: 0,
+                alarm: None,
                 paused_until: 0,
                 stalled_until: 0,
                 slow: Duration::ZERO,
@@ -128,6 +138,7 @@ impl World {
             seed,
             now: 0,
             planned: 0,
+            turns: 0,
             queue: BinaryHeap::new(),
             network: Network::new(nodes.len(), &faults, dice.fork()),
             trace: Trace::new(names.collect()),
@@ -139,6 +150,7 @@ impl World {
             held: Vec::new(),
             judges: Vec::new(),
             failure: None,
+            replay: None,
             recorder: None,
             own: Weak::new(),
             nodes,
@@ -172,7 +184,9 @@ impl World {
         if self.failure.is_none() {
             let at = Duration::from_nanos(self.now);
             let events = self.trace.story();
-            self.failure = Some(Failure { seed: self.seed, at, what, events });
+            let replay = self.replay.clone();
+            let history = String::new();
+            self.failure = Some(Failure { seed: self.seed, at, what, events, replay, history });
         }
     }
 
@@ -181,6 +195,20 @@ impl World {
         let Some(seen) = see(node.id, node) else { return };
         self.marks.see(self.now, &seen);
         let judged = look(&mut self.judges, &seen);
+        self.judged(place, judged);
+    }
+
+    /// What a member holds around its replica grows slowly, if it does: a look now and then.
+    pub(super) fn show_host(&mut self, place: usize) {
+        self.turns = self.turns.wrapping_add(1);
+        let Some(node) = self.nodes.get(place).filter(|_| self.turns.is_multiple_of(HOST_ONE_IN))
+        else {
+            return;
+        };
+        let Some(running) = node.running() else { return };
+        let (driver, mailbox) = (&running.driver, &running.port.mailbox);
+        let looks = |judge: &mut Box<dyn Judge>| judge.host(node.id, driver, mailbox).err();
+        let judged = self.judges.iter_mut().find_map(looks);
         self.judged(place, judged);
     }
 
@@ -261,6 +289,7 @@ impl World {
         match planned.next {
             Next::Arrive { from, to, envelope } => self.arrive(from, to, envelope),
             Next::Turn { node, life } => self.turn_of(node, life),
+            Next::Alarm { node, life } => self.alarm(node, life),
             Next::Written { node, life } => self.written(node, life),
             Next::Overdue { node, life } => self.overdue(node, life),
             Next::Worked { node, life } => self.worked(node, life),
@@ -290,8 +319,7 @@ impl World {
 
     /// All members that are up have applied the same and one of them leads, or too few can be up.
     pub(super) fn is_settled(&self) -> bool {
-        let up: Vec<_> =
-            self.nodes.iter().filter_map(Node::replica).map(|it| it.status()).collect();
+        let up: Vec<_> = self.nodes.iter().filter_map(Node::replica).map(Replica::status).collect();
         let down = self.nodes.iter().any(|node| matches!(node.state, Life::Down));
         let Some(first) = up.first() else { return !down };
         let led = up.iter().any(|it| it.role == Role::Leader);
@@ -349,17 +377,8 @@ impl World {
         let Some(running) = self.nodes.get(to).and_then(Node::running) else { return };
         let port = Arc::clone(&running.port);
         self.add(Event::Arrived { from, to, envelope: envelope.clone() });
-        self.deliver(&port, sender, envelope);
+        deliver(&port, sender, envelope);
         self.turn_soon(to);
-    }
-
-    /// As a transport would.
-    fn deliver(&mut self, port: &Port, from: NodeId, envelope: Bytes) {
-        let size = envelope.len();
-        // What is not for it, or for another life of it, is dropped.
-        if let Ok(envelope) = Envelope::open(&port.address, from, envelope) {
-            port.mailbox.receive(envelope, size);
-        }
     }
 
     // ---- turns
@@ -380,6 +399,28 @@ impl World {
         }
     }
 
+    /// A member has a turn then, if it has none before in which it wants another time.
+    pub(super) fn wake_turn_at(&mut self, place: usize, at: u64) {
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        node.wake_at = at;
+        if node.alarm.is_none_or(|planned| at < planned) {
+            node.alarm = Some(at);
+            let life = node.life;
+            self.plan_at(at, Next::Alarm { node: place, life });
+        }
+    }
+
+    fn alarm(&mut self, place: usize, life: u64) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        if node.life != life || node.alarm != Some(now) {
+            return;
+        }
+        node.alarm = None;
+        let at = node.wake_at;
+        if now < at { self.wake_turn_at(place, at) } else { self.turn_at(place, now) }
+    }
+
     fn turn_of(&mut self, place: usize, life: u64) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(place) else { return };
@@ -392,6 +433,14 @@ impl World {
             return self.turn_at(place, at);
         }
         self.turn(place);
+    }
+}
+
+/// As a transport would. What is not for this member, or for another life of it, is dropped.
+fn deliver(port: &Port, from: NodeId, envelope: Bytes) {
+    let size = envelope.len();
+    if let Ok(envelope) = Envelope::open(&port.address, from, envelope) {
+        port.mailbox.receive(envelope, size);
     }
 }
 

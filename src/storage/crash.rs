@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::tests::{boot, entry, genesis, head, mark, open_in, sections};
+use super::tests::{boot, entry, genesis, head, mark, open_in, options, sections};
 use super::*;
 use crate::sim::dice::{Dice, Seed};
 use crate::sim::disk::{MemoryDisk, Plan};
@@ -83,6 +83,7 @@ impl Found {
 /// A node and its twin. Everything it does follows from the dice.
 struct Harness {
     memory: MemoryDisk,
+    options: Options,
     dice: Dice,
     opened: Option<Opened>,
     /// What was handed over, record by record: the first is durable, the others may be.
@@ -95,8 +96,10 @@ struct Harness {
 
 impl Harness {
     fn new(seed: u64) -> Self {
+        let max_snapshots = if seed.is_multiple_of(2) { 2 } else { 1 };
         Self {
             memory: MemoryDisk::new(),
+            options: Options { max_snapshots, ..options(Path::new("data")) },
             dice: Dice::new(Seed::new(seed)),
             opened: None,
             states: vec![Model::new()],
@@ -113,9 +116,13 @@ impl Harness {
         self.states = vec![self.newest()];
     }
 
+    fn try_open(&self) -> Result<Opened> {
+        open(Arc::new(self.memory.clone()), self.options.clone(), boot())
+    }
+
     /// Opens, and takes up the state that explains what is found.
     fn open(&mut self) -> Result<()> {
-        let opened = open_in(&self.memory)?;
+        let opened = self.try_open()?;
         let found = Found::new(&opened);
         let state = self.states.iter().rev().find(|state| state.explains(&found));
         let Some(mut state) = state.cloned() else {
@@ -263,6 +270,16 @@ impl Harness {
         self.open()
     }
 
+    /// The process is killed, or the power fails.
+    fn end(&mut self, dice: &mut Dice) {
+        self.opened = None;
+        match dice.below(3) {
+            0 => self.memory.kill(),
+            1 => self.memory.lose(),
+            _ => self.memory.crash(dice),
+        }
+    }
+
     /// Runs to the end or to the first failure.
     fn run(&mut self, steps: usize) -> Result<()> {
         if self.opened.is_none() {
@@ -300,7 +317,7 @@ fn power_failures_lose_nothing_that_was_synced() {
             // Opening is stopped too, by a power failure or by a kill, before it succeeds.
             for _ in 0..2 {
                 node.memory.plan(Plan::StopAt(dice.below(40)));
-                let opened = open_in(&node.memory);
+                let opened = node.try_open();
                 if let Err(error) = opened {
                     assert!(error.is_io(), "seed {seed} stop {stop}: {error}");
                 }
@@ -351,6 +368,64 @@ fn a_failed_operation_stops_the_log_and_loses_nothing_that_was_synced() {
             let opened = node.open();
             opened.unwrap_or_else(|error| panic!("seed {seed} fail {fail}: {error}"));
             node.run(5).unwrap();
+        }
+    }
+}
+
+/// A sync that fails leaves what it was about readable, and no later sync covers it: only what is
+/// written again. So an open that only reads and syncs would vouch for what the next power failure
+/// takes away. What an open has found is told to others: it must be there ever after.
+#[test]
+fn what_is_found_after_a_failure_stays_found() {
+    for seed in seeds(20) {
+        let steps = 30;
+        for fail in 0..operations(seed, steps) {
+            let mut node = Harness::new(seed);
+            let mut dice = Dice::new(Seed::new(seed << 32 | fail));
+            node.memory.plan(Plan::FailAt(fail));
+            assert!(node.run(steps).is_err(), "seed {seed}: operation {fail} did not fail");
+            node.opened = None;
+            node.memory.kill();
+            node.memory.plan(Plan::Nothing);
+            for steps in [0, 5, 5] {
+                let went = node.run(steps);
+                went.unwrap_or_else(|error| panic!("seed {seed} fail {fail}: {error}"));
+                node.opened = None;
+                match dice.below(2) {
+                    0 => node.memory.lose(),
+                    _ => node.memory.crash(&mut dice),
+                }
+            }
+        }
+    }
+}
+
+/// The same where one failure follows the other, while opening too, and lives end in any way.
+#[test]
+fn failures_upon_failures_lose_nothing_that_was_found() {
+    for seed in seeds(20) {
+        let steps = 30;
+        for fail in 0..operations(seed, steps) {
+            let mut node = Harness::new(seed);
+            let mut dice = Dice::new(Seed::new(seed << 32 | fail));
+            let mut plans = vec![(Plan::FailAt(fail), steps)];
+            for _ in 0..1 + dice.below(3) {
+                let at = dice.below(50);
+                let plan = if dice.below(4) == 0 { Plan::StopAt(at) } else { Plan::FailAt(at) };
+                plans.push((plan, dice.place(10)));
+            }
+            for (plan, steps) in plans {
+                node.memory.plan(plan);
+                let refused = node.run(steps).err().filter(|error| !error.is_io());
+                assert!(refused.is_none(), "seed {seed} fail {fail}: {refused:?}");
+                node.end(&mut dice);
+            }
+            node.memory.plan(Plan::Nothing);
+            for _ in 0..2 {
+                let went = node.run(5);
+                went.unwrap_or_else(|error| panic!("seed {seed} fail {fail}: {error}"));
+                node.end(&mut dice);
+            }
         }
     }
 }

@@ -29,6 +29,7 @@
 //! | a snapshot file changes | the next older one, if the log reaches back to it (`DUR-18`) |
 //! | a file is removed | an error that names it (`BST-5`) |
 //! | a sync fails | the log refuses everything from then on (`DUR-21`) |
+//! | and the process starts again | what was synced; of the batch in doubt, a durable prefix |
 //!
 //! # Invariants
 //!
@@ -233,6 +234,7 @@ impl Directory {
         let mut log = wal::recover(vfs, wal_dir, &owner)?;
         vfs.create_dir(&self.snapshot_dir).map_err(at("create", &self.snapshot_dir))?;
         let spares = self.clean()?;
+        log.settle(vfs)?;
         let snapshots = self.snapshots(&owner);
         let snapshot = snapshots.load(|key| fit(&log, key), log.genesis().is_none())?;
         let mark = self.start(&log, snapshot.as_ref())?;

@@ -60,6 +60,11 @@ pub(crate) fn condition(sector: &Sector, tag: u32) -> Condition {
     if own { Condition::Fresh } else { Condition::Stale }
 }
 
+/// Where the sector of this byte begins.
+pub(crate) fn start_of(offset: u64) -> u64 {
+    offset - offset % SECTOR_BYTES as u64
+}
+
 /// The content of a sector.
 pub(crate) fn content(sector: &Sector) -> &[u8] {
     sector.get(..CONTENT_BYTES).unwrap_or_default()

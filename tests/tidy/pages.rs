@@ -36,7 +36,8 @@ fn is_page(path: &str) -> bool {
 }
 
 fn dead_paths(tree: &Tree) -> Vec<String> {
-    const FOLDERS: &[&str] = &["src/", "docs/", "tests/", "examples/", "benches/", "checks/", "fuzz/", ".ci/"];
+    const FOLDERS: &[&str] =
+        &["src/", "docs/", "tests/", "examples/", "benches/", "checks/", "fuzz/", ".ci/"];
     let part = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     let mut complaints = Vec::new();
     for page in tree.0.iter().filter(|file| is_page(&file.path)) {

@@ -33,8 +33,19 @@ const RUNTIME: &[&str] = &[
 ];
 
 /// Base by its files; the rest by folder.
-const BASE: &[&str] =
-    &["error", "ids", "time", "config", "codec", "entry", "keys", "planted", "sync", "transport", "vfs"];
+const BASE: &[&str] = &[
+    "error",
+    "ids",
+    "time",
+    "config",
+    "codec",
+    "entry",
+    "keys",
+    "planted",
+    "sync",
+    "transport",
+    "vfs",
+];
 
 /// Single steps across a wall, by file and by what is named.
 const CROSSINGS: &[(&str, &str, &str)] = &[];

@@ -13,6 +13,8 @@
 //! place; `tests/threads.rs` runs it under thousands of schedules.
 //!
 //! `docs/testing.md` says what is covered, what is not, and how a failure is replayed.
+// It has no tests of its own, and the product's are not for these threads.
+#![cfg(not(test))]
 #![allow(dead_code, reason = "the product's own package says what is dead")]
 #![allow(unused_imports, reason = "as above: what it exports, nobody imports here")]
 #![allow(
@@ -37,6 +39,8 @@ mod gate;
 mod ids;
 #[path = "../../../src/keys.rs"]
 mod keys;
+#[path = "../../../src/planted.rs"]
+mod planted;
 #[path = "../../../src/service/mod.rs"]
 mod service;
 #[path = "../../../src/storage/mod.rs"]
@@ -48,15 +52,14 @@ mod sync;
 mod time;
 #[path = "../../../src/transport.rs"]
 mod transport;
-#[path = "../../../src/vfs.rs"]
-mod vfs;
 
 /// A file that is named by its path takes its children from its own folder; in here it is not.
 #[path = "../../../src"]
 mod rest {
     pub(crate) mod config;
+    pub(crate) mod vfs;
 }
-use rest::config;
+use rest::{config, vfs};
 
 #[path = "../../../src/runtime"]
 mod runtime {

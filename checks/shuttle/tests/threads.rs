@@ -3,56 +3,29 @@
 #![allow(clippy::disallowed_methods, reason = "takes its orders from the environment")]
 
 use std::env::var;
+use std::path::Path;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 const SEED: u64 = 7;
 
-/// Schedules of each kind.
-const SCHEDULES: usize = 1_000;
-
 /// So often a schedule of the second kind lets another thread go first than the one it prefers.
 const DEPTH: usize = 3;
 
-fn run(scenario: fn()) {
+/// Runs a scenario under so many schedules of each kind.
+fn run(scenario: fn(), schedules: usize) {
     if let Ok(file) = var("SHUTTLE_REPLAY") {
+        // Tests run in the folder of their package, and a person stands at the root.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
         return under(ReplayScheduler::new_from_file(file).expect("a schedule"), scenario);
     }
-    if var("SURVEY").is_ok() { return survey(scenario); }
-    let schedules = var("SHUTTLE_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
+    let given = var("SHUTTLE_SCHEDULES").map(|text| text.parse().expect("a number"));
+    let schedules = given.unwrap_or(schedules);
     // At each step any thread that can go on.
     under(RandomScheduler::new_from_seed(SEED, schedules), scenario);
     // One thread for as long as it can go on, but for a few steps.
     under(PctScheduler::new_from_seed(SEED, DEPTH, schedules), scenario);
-}
-
-fn survey(scenario: fn()) {
-    static N: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    thread_local! { static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) }; }
-    let name = std::thread::current().name().unwrap().to_owned();
-    let max = 1000;
-    let mut line = format!("SURVEY {name}:");
-    let mut bad = false;
-    for kind in 1..4 {
-        COUNT.set(0);
-        let t = std::time::Instant::now();
-        let r = std::panic::catch_unwind(|| {
-            let f = move || { COUNT.set(COUNT.get() + 1); scenario() };
-            let mut c = config(); c.failure_persistence = FailurePersistence::None;
-            c.max_time = Some(std::time::Duration::from_millis(1200));
-            match kind {
-                0 => Runner::new(RandomScheduler::new_from_seed(SEED, max), c).run(f),
-                1 => Runner::new(PctScheduler::new_from_seed(SEED, 3, max), c).run(f),
-                2 => Runner::new(PctScheduler::new_from_seed(SEED, 4, max), c).run(f),
-                _ => Runner::new(PctScheduler::new_from_seed(SEED, 7, max), c).run(f),
-            }
-        });
-        bad |= r.is_err();
-        line += &match r { Ok(n) => format!(" {n}({:.1}ms)", t.elapsed().as_secs_f64()*1000.0/n as f64), Err(_) => format!(" FAIL@{}", COUNT.get()) };
-    }
-    let _n = N.lock();
-    println!("{line}{}", if bad {"  <<<"} else {""});
 }
 
 fn under(scheduler: impl Scheduler + 'static, scenario: fn()) {
@@ -70,28 +43,29 @@ fn config() -> Config {
     config
 }
 
-/// A test for each scenario of a room.
+/// A test for each scenario of a room, and how many schedules of each kind it runs under: where a
+/// life is short there is time for more.
 macro_rules! room {
-    ($room:ident: $($scenario:ident),+ $(,)?) => {
+    ($room:ident, $schedules:literal: $($scenario:ident),+ $(,)?) => {
         mod $room {
             $(
                 #[test]
                 fn $scenario() {
-                    super::run(quorate_shuttle::scenario::$room::$scenario);
+                    super::run(quorate_shuttle::scenario::$room::$scenario, $schedules);
                 }
             )+
         }
     };
 }
 
-room!(mailbox:
+room!(mailbox, 5_000:
     no_post_is_left,
     no_write_is_left,
     who_ends_it_or_who_drives_tells_all,
     a_turn_that_fails_tells_all,
 );
 
-room!(reply:
+room!(reply, 1_000:
     it_finds_who_waits,
     who_gathers_and_goes_is_driven,
     who_polled_first_may_wait,
@@ -99,25 +73,26 @@ room!(reply:
     room_is_given_back,
 );
 
-room!(log:
+room!(log, 1_000:
     what_is_acknowledged_is_there,
     what_may_go_goes,
     nothing_is_written_behind_a_failure,
 );
 
-room!(park:
+room!(park, 1_000:
     a_deadline_wakes_it,
     who_has_driven_long_leaves_the_rest,
 );
 
-room!(close:
+room!(close, 1_000:
     everybody_is_told,
     a_held_write_gives_it_up_later,
     held_housekeeping_gives_it_up_later,
+    who_is_last_closes_the_log,
     it_halts_meanwhile,
 );
 
-room!(pair:
+room!(pair, 1_000:
     both_serve,
     the_leader_closes,
     both_close,

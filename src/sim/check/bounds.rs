@@ -67,14 +67,6 @@ impl BoundsJudge {
         Self { one_in, members: BTreeMap::new(), sizes: Vec::new() }
     }
 
-    /// Looks at what a member holds outside of its replica. To be called between two turns, as
-    /// often as one likes.
-    pub(crate) fn host(&mut self, node: NodeId, driver: &Driver, mailbox: &Mailbox) -> Verdict {
-        self.sizes.clear();
-        driver.sizes(mailbox, &mut self.sizes);
-        within(node, &self.sizes)
-    }
-
     fn turned(&mut self, node: NodeId, replica: &Replica) -> Verdict {
         let member = self.members.entry(node).or_default();
         let retained = replica.retained();
@@ -136,6 +128,12 @@ impl Judge for BoundsJudge {
             Seen::Turned { node, replica } => self.turned(*node, replica),
             Seen::Durable { .. } | Seen::Ended { .. } => Ok(()),
         }
+    }
+
+    fn host(&mut self, node: NodeId, driver: &Driver, mailbox: &Mailbox) -> Verdict {
+        self.sizes.clear();
+        driver.sizes(mailbox, &mut self.sizes);
+        within(node, &self.sizes)
     }
 
     fn end(&mut self, members: &[(NodeId, &Replica)]) -> Verdict {

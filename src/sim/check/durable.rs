@@ -25,10 +25,6 @@
 //! (`DUR-12`); a damaged snapshot is passed over only where the log reaches back to an older one
 //! (`DUR-18`). A member that does not open is not shown, and nothing is asked of it. One that
 //! opens must have everything.
-//!
-//! What it changes is what may be damaged next: the disk counts for nothing when
-//! [`DurableJudge::can_spare`] asks whether a quorum keeps every record without another disk.
-//! Faults that are not rationed need not ask.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -81,22 +77,6 @@ struct Disk {
 }
 
 impl DurableJudge {
-    /// This member's directories were removed on purpose: it may open with new ones. What it said
-    /// before still counts where it counted, as with damage.
-    pub(crate) fn removed(&mut self, node: NodeId) {
-        if let Some(disk) = self.disks.get_mut(&node) {
-            disk.removed = true;
-        }
-    }
-
-    /// Whether a quorum keeps all that is committed, each on a sound disk, without this one.
-    pub(crate) fn can_spare(&self, node: NodeId) -> bool {
-        let last = self.committed.last();
-        self.quorum(&self.conf, |id, disk| {
-            id != node && !disk.damaged && !disk.removed && disk.log.holds(last)
-        })
-    }
-
     fn opened(&mut self, node: NodeId, look: &Look<'_>) -> Verdict {
         let before = self.disks.get(&node).filter(|disk| !disk.removed);
         let damaged = before.is_some_and(|disk| disk.damaged);
@@ -392,8 +372,13 @@ impl Judge for DurableJudge {
         }
     }
 
+    /// It may open with new directories. What it said before still counts where it counted, as
+    /// with damage.
+    #[cfg(test)]
     fn replaced(&mut self, node: NodeId) {
-        self.removed(node);
+        if let Some(disk) = self.disks.get_mut(&node) {
+            disk.removed = true;
+        }
     }
 
     /// What is synced was looked at when it counted.

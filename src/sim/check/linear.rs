@@ -38,9 +38,9 @@
 //! It takes time in proportion to the answers, and at each gap to the writes with unknown ends.
 //! Only where many gaps leave real choices, and something later is wrong, can it take long.
 
+mod blame;
 mod explain;
 mod facts;
-mod gaps;
 mod order;
 mod part;
 mod search;
@@ -76,11 +76,13 @@ pub(crate) struct Step {
 impl Witness {
     /// The calls in order: every write and compaction that took effect, and every linearizable
     /// read. Reads that may be old are not in it, nor calls that changed and saw nothing.
+    #[cfg(test)]
     pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// Who made which revision, from 2 on and without a gap.
+    #[cfg(test)]
     pub(crate) fn writes(&self) -> impl Iterator<Item = (Revision, CallId)> {
         let writes = self.steps.iter().filter(|step| step.wrote);
         writes.map(|step| (step.revision, step.call))

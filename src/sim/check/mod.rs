@@ -147,6 +147,7 @@ impl Violation {
     }
 
     /// The calls that show it.
+    #[cfg(test)]
     pub(crate) fn shown_by(&self) -> &[CallId] {
         &self.calls
     }

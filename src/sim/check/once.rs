@@ -19,6 +19,9 @@
 //! [`linear`](super::linear) judges that. Two puts of the same key with the same value cannot be
 //! told apart, so a workload that wants to be judged well never repeats a value.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -201,10 +204,10 @@ impl<'a> Ledger<'a> {
                         _ => return Err(self.unexpected(*revision, (key, value))),
                     }
                 }
-                group if group.iter().all(|version| version.value.is_none()) => {
-                    deletions.push((*revision, &self.held[revision]));
+                versions if versions.iter().all(|version| version.value.is_none()) => {
+                    deletions.push((*revision, group));
                 }
-                _ => return Err(self.stranger(*revision, group)),
+                _ => return Err(stranger(*revision, group)),
             }
         }
         self.deletions_were_asked_for(&deletions)
@@ -274,11 +277,6 @@ impl<'a> Ledger<'a> {
             .calls(self.history, elsewhere.map(|(id, _)| id))
     }
 
-    fn stranger(&self, revision: Revision, group: &[&Stored]) -> Violation {
-        let what = format!("nobody has asked for what revision {revision} holds");
-        Violation::new("INV-1", what).note(format!("the store holds: {}", shown(group)))
-    }
-
     /// Gives every deletion that nobody was told of one of the calls that may have made it.
     fn deletions_were_asked_for(
         &self,
@@ -301,10 +299,15 @@ impl<'a> Ledger<'a> {
             }
             let covers = |(_, call): &(CallId, &crate::sim::history::Call)| fits(group, &call.op);
             let near = self.history.calls().filter(covers).map(|(id, _)| id);
-            return Err(self.stranger(*revision, group).calls(self.history, near));
+            return Err(stranger(*revision, group).calls(self.history, near));
         }
         Ok(())
     }
+}
+
+fn stranger(revision: Revision, group: &[&Stored]) -> Violation {
+    let what = format!("nobody has asked for what revision {revision} holds");
+    Violation::new("INV-1", what).note(format!("the store holds: {}", shown(group)))
 }
 
 /// Gives a deletion a call, and if it is another's already, that one a different one.

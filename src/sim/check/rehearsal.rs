@@ -3,7 +3,6 @@
 //!
 //! No threads, no files: a disk is the list of what was synced. What was on its way when a member
 //! died may be there afterwards, in part.
-#![expect(clippy::cast_possible_truncation, reason = "small numbers of a dice")]
 
 mod host;
 mod world;

@@ -14,6 +14,7 @@ pub(super) struct Row<T> {
 }
 
 impl<T: Default> Row<T> {
+    #[cfg(test)]
     pub(super) fn get(&self, index: Index) -> Option<&T> {
         self.things.get(usize::try_from(index.get().checked_sub(self.first)?).ok()?)
     }

@@ -10,6 +10,9 @@
 //! And while a member runs it never goes back (`LIN-4`): what it has shown once, to anybody, it
 //! shows to every read that begins later.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::Violation;
@@ -100,11 +103,11 @@ fn compare(
         Err(Violation::new("LIN-4", what).calls(history, [other, id]))
     };
     let member = call.member;
-    if let (Some((revision, _)), Some((before, other))) = (now.revision, floor.revision) {
-        if revision < before {
-            let what = format!("member {member} has shown {before}, and then {revision}");
-            return back(what, other);
-        }
+    if let (Some((revision, _)), Some((before, other))) = (now.revision, floor.revision)
+        && revision < before
+    {
+        let what = format!("member {member} has shown {before}, and then {revision}");
+        return back(what, other);
     }
     let Some((before, other)) = floor.compacted else { return Ok(()) };
     let read = call.op.view().and_then(|view| view.at).filter(|_| now.revision.is_some());

@@ -1,7 +1,7 @@
 //! A history as a file that other checkers read.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 
 use super::{Answer, Call, CallId, History, Kv, Op, Why};
 use crate::error::WriteOutcome;
@@ -13,8 +13,8 @@ impl History {
     /// (`elle-cli --model rw-register FILE`).
     ///
     /// ```text
-    /// {:index 0, :time 5, :process 1, :type :invoke, :f :txn, :value [[:w "a" "x"]], :call :put, :member "7"}
-    /// {:index 1, :time 9, :process 1, :type :ok, :f :txn, :value [[:w "a" "x"]], :call :put, :member "7", :revision 2}
+    /// {:index 0, :time 5, :process 1, :type :invoke, :f :txn, :value [[:w "a" "x"]], ..}
+    /// {:index 1, :time 9, :process 1, :type :ok, :f :txn, :value [[:w "a" "x"]], .., :revision 2}
     /// ```
     ///
     /// - `:index` counts the lines, `:time` is virtual, in nanoseconds.
@@ -36,7 +36,14 @@ impl History {
     ///
     /// Elle takes `nil` for the first state of a register, which no write brings back: give it
     /// histories without deletions.
-    pub(crate) fn write_edn(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn edn(&self) -> String {
+        let mut text = String::new();
+        // Only what is written to can fail, and text does not.
+        let _ = self.write_edn(&mut text);
+        text
+    }
+
+    fn write_edn(&self, out: &mut String) -> fmt::Result {
         let mut events: Vec<(u64, CallId, bool)> = Vec::new();
         for (id, call) in self.calls() {
             events.push((call.invoked, id, false));
@@ -125,7 +132,7 @@ fn function(op: &Op) -> &'static str {
     }
 }
 
-fn write_call(out: &mut impl Write, call: &Call, answer: Option<&Answer>) -> io::Result<()> {
+fn write_call(out: &mut String, call: &Call, answer: Option<&Answer>) -> fmt::Result {
     let function = function(&call.op);
     write!(out, ", :f :{function}, :value ")?;
     if function == "txn" {
@@ -139,7 +146,7 @@ fn write_call(out: &mut impl Write, call: &Call, answer: Option<&Answer>) -> io:
 }
 
 /// The reads and writes of a call, in the words of those who check transactions.
-fn write_steps(out: &mut impl Write, op: &Op, answer: Option<&Answer>) -> io::Result<()> {
+fn write_steps(out: &mut String, op: &Op, answer: Option<&Answer>) -> fmt::Result {
     write!(out, "[")?;
     match (op, answer) {
         (Op::Put { key, value, .. }, _) => {
@@ -160,7 +167,7 @@ fn write_steps(out: &mut impl Write, op: &Op, answer: Option<&Answer>) -> io::Re
     write!(out, "]")
 }
 
-fn write_op(out: &mut impl Write, op: &Op) -> io::Result<()> {
+fn write_op(out: &mut String, op: &Op) -> fmt::Result {
     match op {
         Op::Put { prev_value, .. } => write!(out, ", :call :put{}", prev(*prev_value)),
         Op::Delete { range, prev_values } => {
@@ -188,7 +195,7 @@ fn prev(asked: bool) -> &'static str {
     if asked { ", :prev true" } else { "" }
 }
 
-fn write_range(out: &mut impl Write, range: &KeyRange) -> io::Result<()> {
+fn write_range(out: &mut String, range: &KeyRange) -> fmt::Result {
     let start = Text(range.start());
     match (range.single(), range.end()) {
         (Some(key), _) => write!(out, ", :key {}", Text(key)),
@@ -197,7 +204,7 @@ fn write_range(out: &mut impl Write, range: &KeyRange) -> io::Result<()> {
     }
 }
 
-fn write_answer(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+fn write_answer(out: &mut String, answer: &Answer) -> fmt::Result {
     if let Some(revision) = answer.revision() {
         write!(out, ", :revision {revision}")?;
     }
@@ -230,8 +237,8 @@ fn write_answer(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
 /// Bytes as an EDN string: each becomes the character of the same number.
 struct Text<'a>(&'a [u8]);
 
-impl std::fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
         for byte in self.0 {
             match byte {

@@ -25,6 +25,10 @@
 //! else. What is left in them cannot be mistaken for records: each life of a file has its own
 //! seed for the checksum chain and its own tag on the sectors.
 //!
+//! What is found may be in the system's cache only, and if a sync failed no later one covers it:
+//! only what is written again. So an open *settles* the end of the log before anybody relies on it:
+//! it writes again what no earlier sync vouches for, and syncs that.
+//!
 //! Every open begins a segment of its own. So whatever a crash left behind the end of the log
 //! lies behind a seal, and can never line up with records written later.
 //!
@@ -129,7 +133,7 @@ impl Wal {
         Ok(Self::new(place, VecDeque::new(), current, state))
     }
 
-    /// Goes on behind a recovered log, in a new segment.
+    /// Goes on behind a recovered log that was settled, in a new segment.
     pub(super) fn resume(
         place: Place,
         recovered: &mut Recovered,
@@ -140,22 +144,16 @@ impl Wal {
             hard_state: recovered.hard_state,
             last: recovered.last,
         };
-        let open = match recovered.open.take() {
-            Some((path, tail)) => {
-                let file = place.vfs.open(&path, OpenMode::Write).map_err(at("open", &path))?;
-                let open = Segment::resume(file, path, &tail)?;
-                // What was read may be in the system's cache only: the process was killed, not
-                // the machine. It must be durable before anything is said on the strength of it.
-                open.sync_file()?;
-                Some(open)
-            }
-            None => None,
-        };
         let next = (recovered.next_sequence, recovered.previous);
         let current = begin(&place, &state, next, spares.pop())?;
         let mut sealed = VecDeque::from(std::mem::take(&mut recovered.sealed));
-        if let Some(open) = open {
-            sealed.push_back(seal(open, state.last)?);
+        if let Some((path, end)) = recovered.end.take() {
+            sealed.push_back(if end.sealed {
+                Sealed::new(path, &end.tail)
+            } else {
+                let file = place.vfs.open(&path, OpenMode::Write).map_err(at("open", &path))?;
+                seal(Segment::resume(file, path, &end.tail)?, state.last)?
+            });
         }
         let mut wal = Self::new(place, sealed, current, state);
         wal.spares = spares;

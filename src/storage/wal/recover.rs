@@ -33,6 +33,12 @@ pub(super) struct Sealed {
     pub(super) bytes: u64,
 }
 
+impl Sealed {
+    pub(super) fn new(path: PathBuf, tail: &Tail) -> Self {
+        Self { path, highest: tail.highest, bytes: tail.end }
+    }
+}
+
 /// The log as the disk has it.
 #[derive(Debug)]
 pub(in crate::storage) struct Recovered {
@@ -45,8 +51,8 @@ pub(in crate::storage) struct Recovered {
     pub(in crate::storage) hard_state: HardState,
     /// Oldest first.
     pub(super) sealed: Vec<Sealed>,
-    /// The last segment with records, if it has no seal yet.
-    pub(super) open: Option<(PathBuf, Tail)>,
+    /// The last segment with records, and how it ends: sealed if an empty one is behind it.
+    pub(super) end: Option<(PathBuf, End)>,
     /// The sequence to go on with. If a segment of it is there, it is empty and to be replaced.
     pub(super) next_sequence: u64,
     /// The chain of the segment before that.
@@ -59,6 +65,16 @@ impl Recovered {
     pub(in crate::storage) fn genesis(&self) -> Option<&SnapshotMark> {
         let mark = &self.base.mark;
         (self.base.genesis && self.floor.0 == mark.index).then_some(mark)
+    }
+
+    /// Makes durable what was read. Before that nothing may be done on the strength of it.
+    ///
+    /// Only of the last segment with records is there anything in doubt: one is written to when
+    /// the one before is durable with its seal, and has its name when its head is.
+    pub(in crate::storage) fn settle(&self, vfs: &dyn Vfs) -> Result<()> {
+        let Some((path, end)) = &self.end else { return Ok(()) };
+        let file = vfs.open(path, OpenMode::Write).map_err(at("open", path))?;
+        end.tail.settle(&*file, path)
     }
 
     /// The term of the entry at `index`, or of the floor.
@@ -131,6 +147,10 @@ impl Read {
     /// It holds only what it was created with.
     fn is_empty(&self) -> bool {
         self.head.newest.number == 0 && self.end.tail.end == self.head.newest.end
+    }
+
+    fn into_sealed(self) -> Sealed {
+        Sealed::new(self.path, &self.end.tail)
     }
 }
 
@@ -283,35 +303,27 @@ impl Log {
         if empty.is_some() {
             next_sequence = next_sequence.saturating_sub(1);
         }
-        let open = segments.pop_if(|last| !last.end.sealed);
+        let last = segments.pop();
         if let Some(unsealed) = segments.iter().find(|read| !read.end.sealed) {
             let cause = "the records end without a seal, but there is a next segment";
             return Err(damaged(&unsealed.path, unsealed.end.tail.end, cause));
         }
-        let last = open.as_ref().or(segments.last());
-        let previous = last.map_or(0, |last| last.end.link);
+        let previous = last.as_ref().map_or(0, |last| last.end.link);
         // The first batch of a segment may be torn too, and leaves an empty one.
         let cut = |read: &Read| read.end.torn.clone();
-        let torn = open.as_ref().and_then(cut).or_else(|| empty.as_ref().and_then(cut));
+        let torn = last.as_ref().and_then(cut).or_else(|| empty.as_ref().and_then(cut));
         Ok(Recovered {
             base,
             floor: self.floor,
             last: last_entry,
             entries: self.entries,
             hard_state,
-            sealed: segments.into_iter().map(Sealed::from).collect(),
-            open: open.map(|open| (open.path, open.end.tail)),
+            sealed: segments.into_iter().map(Read::into_sealed).collect(),
+            end: last.map(|last| (last.path, last.end)),
             next_sequence,
             previous,
             torn,
         })
-    }
-}
-
-impl From<Read> for Sealed {
-    fn from(read: Read) -> Self {
-        let tail = read.end.tail;
-        Self { path: read.path, highest: tail.highest, bytes: tail.end }
     }
 }
 
@@ -387,7 +399,7 @@ mod tests {
         }
         let refused = log.take(old.clone(), BEFORE).unwrap_err();
         assert_eq!(refused, "a mark at 40 behind the one at 70");
-        let hard_state = Record::HardState(log.hard_state);
+        let hard_state = Record::HardState(log.hard_state());
         let begins = |records: [&Record; 3]| {
             let mut repeated = 0;
             records.into_iter().try_for_each(|record| log.check_repeated(record, &mut repeated))

@@ -74,9 +74,12 @@ pub(super) struct Scan<'a> {
     stop: Option<(Stop, u64)>,
     highest: Index,
     sealed: bool,
+    /// See [`Tail::unvouched`].
+    unvouched: Vec<u8>,
 }
 
 /// What became of a segment's end.
+#[derive(Debug)]
 pub(super) struct End {
     pub(super) tail: Tail,
     pub(super) sealed: bool,
@@ -102,6 +105,7 @@ impl<'a> Scan<'a> {
             stop: None,
             highest: Index::default(),
             sealed: false,
+            unvouched: Vec::new(),
         }
     }
 
@@ -111,7 +115,7 @@ impl<'a> Scan<'a> {
         if self.sealed || !self.fill(HEADER_BYTES)? {
             return Ok(None);
         }
-        let sector = offset - offset % SECTOR_BYTES as u64;
+        let sector = sector::start_of(offset);
         let damage = |error| damaged(self.path, offset, error);
         let bytes = Bytes::copy_from_slice(self.peek(0, HEADER_BYTES));
         let Some(header) = Header::decode(bytes, self.chain).map_err(damage)? else {
@@ -145,24 +149,20 @@ impl<'a> Scan<'a> {
     }
 
     /// Judges where the records ended, once `next` gave the last.
-    pub(super) fn finish(self) -> Result<End> {
+    pub(super) fn finish(mut self) -> Result<End> {
         let end = self.offset();
         let newest = self.head.newest;
         let torn = if self.sealed { None } else { self.judge(end, &newest)? };
-        let begun = usize::try_from(end % SECTOR_BYTES as u64).unwrap_or_default();
-        let begun = if begun == 0 {
-            Vec::new()
-        } else {
-            let sector = self.reread(end - begun as u64)?;
-            sector.get(..begun).unwrap_or_default().to_vec()
-        };
+        let unvouched = end.next_multiple_of(SECTOR_BYTES as u64);
+        let unvouched = unvouched.saturating_sub(sector::start_of(newest.vouched));
+        self.unvouched.truncate(usize::try_from(unvouched).unwrap_or(usize::MAX));
         let tail = Tail {
             sequence: self.head.header.sequence,
             seed: self.head.seed,
             marker: newest,
             end,
             chain: self.chain,
-            begun,
+            unvouched: self.unvouched,
             highest: self.highest,
         };
         let link = if self.sealed { self.before } else { self.chain };
@@ -241,17 +241,14 @@ impl<'a> Scan<'a> {
                 return Ok(());
             }
             self.stream.extend_from_slice(sector::content(bytes));
+            if self.next >= sector::start_of(self.head.newest.vouched) {
+                self.unvouched.extend_from_slice(bytes);
+            }
             self.next = self.next.saturating_add(SECTOR_BYTES as u64);
         }
         if read < WINDOW_BYTES {
             self.stop = Some((Stop::FileEnd, self.next));
         }
         Ok(())
-    }
-
-    fn reread(&self, offset: u64) -> Result<[u8; SECTOR_BYTES]> {
-        let mut bytes = [0; SECTOR_BYTES];
-        self.file.read_at(offset, &mut bytes).map_err(at("read", self.path))?;
-        Ok(bytes)
     }
 }

@@ -265,11 +265,19 @@ impl Segment {
         spare: Option<PathBuf>,
     ) -> Result<Self> {
         let path = dir.join(file_name(begin.header.sequence));
-        let (aside, mode) = match spare {
-            Some(spare) => (spare, OpenMode::Write),
-            None => (path.with_extension("tmp"), OpenMode::Create),
+        let (aside, file) = match spare {
+            Some(spare) => {
+                let file = vfs.open(&spare, OpenMode::Write).map_err(at("open", &spare))?;
+                // An earlier open may have grown it, and not have come through with its sync.
+                settle_length(&*file, &spare)?;
+                (spare, file)
+            }
+            None => {
+                let aside = path.with_extension("tmp");
+                let file = vfs.open(&aside, OpenMode::Create).map_err(at("open", &aside))?;
+                (aside, file)
+            }
         };
-        let file = vfs.open(&aside, mode).map_err(at("open", &aside))?;
         let (header, seed) = begin.header.encode();
         let mut writer = SectorWriter::new(HEAD_BYTES, seed);
         let chain = record::put_base(&mut writer, seed, begin.base);
@@ -304,8 +312,8 @@ impl Segment {
     /// Takes up the last segment of a recovered log, at the end of its records, to seal it.
     pub(super) fn resume(file: Box<dyn VfsFile>, path: PathBuf, tail: &Tail) -> Result<Self> {
         let size = file.size().map_err(at("measure", &path))?;
-        let mut writer = SectorWriter::new(tail.end - tail.end % SECTOR_BYTES as u64, tail.seed);
-        writer.put(&tail.begun);
+        let mut writer = SectorWriter::new(sector::start_of(tail.end), tail.seed);
+        writer.put(tail.begun());
         Ok(Self {
             path,
             sequence: tail.sequence,
@@ -357,11 +365,6 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes durable what is in the file, whoever wrote it.
-    pub(super) fn sync_file(&self) -> Result<()> {
-        self.file.sync().map_err(at("sync", &self.path))
-    }
-
     /// Bytes of the file up to its last durable record.
     pub(super) fn bytes(&self) -> u64 {
         self.marker.end
@@ -394,15 +397,115 @@ pub(super) struct Tail {
     pub(super) marker: Marker,
     pub(super) end: u64,
     pub(super) chain: u32,
-    /// What the sector at the end holds before it.
-    pub(super) begun: Vec<u8>,
+    /// The sectors as they were read, from the one that the newest marker vouches up to to the
+    /// one of the end: a batch. They may be in the system's cache only, and no sync of it left.
+    pub(super) unvouched: Vec<u8>,
     pub(super) highest: Index,
+}
+
+impl Tail {
+    /// Makes durable what was read, whoever wrote it, and whatever became of that.
+    ///
+    /// After a sync that failed the system shows what was written and calls it clean: a sync now
+    /// would say that all is well, and the next power failure would take it. Only what is written
+    /// again is covered. That is what the newest marker does not vouch for, the marker itself, and
+    /// the file's end; the rest was synced before that marker was written. The records would be
+    /// found without the marker too; with it, their damage is noticed.
+    ///
+    /// A crash half-way does no harm. The bytes are those that were found, so each sector is what
+    /// it was, or what it was when it was last durable: a torn batch, as it may have been before.
+    pub(super) fn settle(&self, file: &dyn VfsFile, path: &Path) -> Result<()> {
+        settle_length(file, path)?;
+        let from = sector::start_of(self.marker.vouched);
+        file.write_at(from, &self.unvouched).map_err(at("write", path))?;
+        let marker = self.marker.encode(self.seed);
+        file.write_at(slot(self.marker.number), &marker).map_err(at("write", path))?;
+        file.sync().map_err(at("sync", path))
+    }
+
+    /// What the sector at the end holds before it.
+    fn begun(&self) -> &[u8] {
+        let last = self.unvouched.rchunks(SECTOR_BYTES).next().unwrap_or_default();
+        let len = self.end - sector::start_of(self.end);
+        usize::try_from(len).ok().and_then(|len| last.get(..len)).unwrap_or_default()
+    }
+}
+
+/// Writes a file's last sector again, so that the next sync covers the length.
+fn settle_length(file: &dyn VfsFile, path: &Path) -> Result<()> {
+    let size = file.size().map_err(at("measure", path))?;
+    let last = sector::start_of(size.saturating_sub(1));
+    let mut bytes = [0; SECTOR_BYTES];
+    let read = file.read_at(last, &mut bytes).map_err(at("read", path))?;
+    let bytes = bytes.get(..read).unwrap_or_default();
+    file.write_at(last, bytes).map_err(at("write", path))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scan::Scan;
     use super::*;
     use proptest::prelude::*;
+
+    use crate::entry::{ConfState, SnapshotMark};
+    use crate::sim::MemoryDisk;
+
+    const OWNER: Identity = Identity {
+        cluster: ClusterId::new(1),
+        node: NodeId::new(2),
+        incarnation: Incarnation::new(3),
+        boot: 4,
+    };
+    const BEFORE: (Index, Term) = (Index::new(1), Term::new(1));
+
+    fn create(disk: &MemoryDisk, spare: Option<PathBuf>) -> Segment {
+        let mark = SnapshotMark { index: BEFORE.0, term: BEFORE.1, conf: ConfState::default() };
+        let header = Header { owner: OWNER, sequence: 1, before: BEFORE, previous: 0 };
+        let (base, hard_state) = (Base { mark, genesis: true }, HardState::default());
+        let begin = Begin { header, base: &base, hard_state: &hard_state, segment_bytes: 16 << 10 };
+        Segment::create(disk, Path::new(""), &begin, spare).unwrap()
+    }
+
+    fn sync(segment: &mut Segment) -> Result<()> {
+        segment.put(|out, chain| record::put_hard_state(out, chain, &HardState::default()));
+        segment.sync(BEFORE)
+    }
+
+    fn newest(disk: &MemoryDisk, path: &Path) -> Result<Marker> {
+        let file = disk.open(path, OpenMode::Read).unwrap();
+        Ok(read_head(&*file, path, 1, &OWNER)?.newest)
+    }
+
+    #[test]
+    fn what_was_settled_is_vouched_for_ever_after() {
+        let disk = MemoryDisk::new();
+        let mut segment = create(&disk, None);
+        sync(&mut segment).unwrap();
+        disk.fail_sync(0);
+        assert!(sync(&mut segment).is_err());
+        let file = disk.open(&segment.path, OpenMode::Write).unwrap();
+        let head = read_head(&*file, &segment.path, 1, &OWNER).unwrap();
+        let mut scan = Scan::new(&*file, &segment.path, &head);
+        while scan.next().unwrap().is_some() {}
+        let tail = scan.finish().unwrap().tail;
+        assert_eq!((tail.marker.number, tail.marker.end), (2, tail.end));
+        tail.settle(&*file, &segment.path).unwrap();
+        disk.lose();
+        assert_eq!(newest(&disk, &segment.path).unwrap(), tail.marker);
+    }
+
+    #[test]
+    fn a_spare_is_as_long_as_the_first_marker_says() {
+        let (disk, spare) = (MemoryDisk::new(), PathBuf::from("0000000000000001.spare"));
+        let file = disk.open(&spare, OpenMode::Create).unwrap();
+        file.write_at(0, &[0; 9000]).unwrap();
+        disk.fail_sync(0);
+        assert!(file.sync().is_err());
+        let mut segment = create(&disk, Some(spare));
+        sync(&mut segment).unwrap();
+        disk.lose();
+        assert_eq!(newest(&disk, &segment.path).unwrap().length, 9000);
+    }
 
     #[test]
     fn names_are_sixteen_digits() {

@@ -1,11 +1,13 @@
 //! Close against everything: everybody is told, the threads are gone, the directory is free.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shuttle::future::block_on;
 
-use super::lone::Lone;
+use super::lone::{Lone, write};
 use super::{PATIENCE, end, start, told, while_time_passes};
+use crate::gate::Then;
 use crate::{NodeId, Result, WriteOutcome};
 
 /// Sooner than anything else that waits for time.
@@ -96,6 +98,29 @@ pub fn held_housekeeping_gives_it_up_later() {
     disk.wait_until_free();
     disk.check();
     drop(store);
+}
+
+/// The deadline comes while somebody is in the log, who lets go of it just then: one of the two
+/// closes it.
+pub fn who_is_last_closes_the_log() {
+    let lone = Lone::lead();
+    let shared = &lone.shared;
+    let first = write(shared, Then::Leave, PATIENCE).expect("it is open");
+    let writes = start({
+        let shared = Arc::clone(shared);
+        move || shared.log.work(&shared)
+    });
+    let closes = start({
+        let shared = Arc::clone(shared);
+        move || shared.log.close(Duration::ZERO)
+    });
+    end(writes).expect("the disk is well");
+    if let Err(error) = end(closes) {
+        assert!(error.is_timeout(), "{error:?}");
+    }
+    let second = write(shared, Then::Leave, PATIENCE).expect("it is open");
+    assert!(!shared.log.work(shared).expect("the disk is well"), "the log is still open");
+    drop((first, second));
 }
 
 /// It closes and halts at once: it is closed all the same, and everybody is told one of the two.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::super::shared::Shared;
 use super::lone::{Lone, ask, write};
 use super::{PATIENCE, all_answered, end, start};
-use crate::core::replica::Replica;
 use crate::core::replica::io::Output;
 use crate::gate::{Gate, Then};
 use crate::sync::oneshot::Receiver;
@@ -35,7 +34,7 @@ pub fn no_post_is_left() {
         start({
             let shared = Arc::clone(shared);
             // Holds the driver for something else.
-            move || drop(shared.look(Replica::status))
+            move || shared.look(|replica| assert!(replica.leads_alone()))
         }),
     ];
     let answers = posts.map(end);

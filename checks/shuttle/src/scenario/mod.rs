@@ -85,6 +85,17 @@ fn all_answered(refused: usize) {
     assert_eq!(count.answered, count.asked - refused, "{count:?}");
 }
 
+/// Looks on until every question has been answered. If one never is, the steps run out.
+fn wait_for_all_answers() {
+    loop {
+        let count = oneshot::count();
+        if count.answered + count.dropped == count.asked {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Whoever was taken in was told something, and not just let go of.
 fn told<T>(answer: Result<T>) -> Result<T> {
     if let Err(error) = &answer {

@@ -99,7 +99,11 @@ impl Consensus {
     #[cfg(test)]
     pub(crate) fn loyal_ticks(&self) -> usize {
         let raft = &self.core.raft;
-        if raft.leader_id == 0 { 0 } else { self.election_ticks.saturating_sub(raft.election_elapsed) }
+        if raft.leader_id == 0 {
+            0
+        } else {
+            self.election_ticks.saturating_sub(raft.election_elapsed)
+        }
     }
 
     /// What [`super::Effect::Role`] reports, without the cost of a whole [`Status`].

@@ -18,6 +18,7 @@
 //! Only keys that some write with an unknown end may touch are looked at: about any other key no
 //! gap makes a difference.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -41,7 +42,11 @@ pub(super) struct Facts<'a> {
     free: Vec<u64>,
     /// Writes that were told their revision, ascending.
     known: Vec<(u64, &'a Op)>,
+    /// The keys that have lines, by number.
+    numbered: Vec<&'a [u8]>,
     demands: Vec<Demand<'a>>,
+    /// For each gap the keys that must be gone before the next gap, and by when.
+    due: BTreeMap<u64, Vec<&'a [u8]>>,
 }
 
 /// A key that a gap has written.
@@ -57,11 +62,16 @@ pub(super) struct Named {
 /// One key.
 #[derive(Debug, Default)]
 struct Line {
+    number: u32,
     /// In order. Two are never about the same revision, unless answers contradict each other; then
     /// there is no order to be found, and it does not matter what is made of them.
     facts: Vec<Fact>,
+    /// Revisions as of which the key is known to have been there, and no more than that.
+    there: Vec<u64>,
     /// Revisions of the puts that were told theirs, ascending.
     puts: Vec<u64>,
+    /// Some write with an unknown end may put it.
+    may_come: bool,
     /// When the first write with an unknown end began that may touch the key.
     earliest: u64,
     /// Some write with an unknown end may delete it.
@@ -92,22 +102,37 @@ struct Seen {
 
 /// Between two revisions so many puts of a key are missing that gaps must have made some.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Demand<'a> {
-    pub(super) key: &'a [u8],
+struct Demand<'a> {
+    key: &'a [u8],
     after: u64,
     before: u64,
-    /// What the key has come to at `before`.
-    create: Revision,
-    version: u64,
 }
 
-/// How well a change fits what comes after it.
+/// How much a change is wanted: the less the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fit {
-    /// Something like it must happen before this revision.
-    Wanted { before: u64 },
-    /// Nothing speaks against it.
-    Possible,
+pub(super) struct Fit {
+    /// Something like it must happen before this revision; `u64::MAX` if nothing must.
+    before: u64,
+    /// How many keys it changes in a way that is wanted.
+    wanted: Reverse<u32>,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self { before: u64::MAX, wanted: Reverse(0) }
+    }
+}
+
+impl Fit {
+    fn before(before: u64) -> Self {
+        Self { before, wanted: Reverse(1) }
+    }
+
+    /// Adds another key.
+    pub(super) fn add(&mut self, other: Self) {
+        self.before = self.before.min(other.before);
+        self.wanted.0 = self.wanted.0.saturating_add(other.wanted.0);
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -146,7 +171,23 @@ impl<'a> Facts<'a> {
         let free = facts.gaps.iter().filter(|gap| mixed || !named.contains_key(gap));
         facts.free = free.copied().collect();
         facts.demands = facts.keys.iter().flat_map(|(key, line)| line.demands(key)).collect();
+        facts.set_due();
         facts
+    }
+
+    fn set_due(&mut self) {
+        for (number, (key, line)) in (0..).zip(&mut self.keys) {
+            line.number = number;
+            self.numbered.push(key);
+            let gone = line.facts.iter().filter(|fact| fact.live.is_none());
+            for at in gone.map(|gone| gone.from).chain(line.there.iter().copied()) {
+                let next = self.gaps.partition_point(|gap| *gap <= at);
+                let last = next.checked_sub(1).and_then(|last| self.gaps.get(last));
+                if let Some(gap) = last {
+                    self.due.entry(*gap).or_default().push(key);
+                }
+            }
+        }
     }
 
     fn learn(&mut self, part: &Part<'a>) {
@@ -179,14 +220,18 @@ impl<'a> Facts<'a> {
             (Op::Delete { range, prev_values }, Answer::Deleted { deleted, prev, .. }) => {
                 if *prev_values && *deleted > 0 {
                     self.are(range, prev, None, before);
+                } else if let Some(key) = range.single().filter(|_| *deleted > 0)
+                    && let Some(line) = self.keys.get_mut(key)
+                {
+                    line.there.push(before.at);
                 }
                 self.are(range, &[], None, after);
             }
-            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. }) => {
-                if !count_only || *count == 0 {
-                    let last = kvs.last().filter(|_| *more);
-                    self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
-                }
+            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. })
+                if !count_only || *count == 0 =>
+            {
+                let last = kvs.last().filter(|_| *more);
+                self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
             }
             _ => {}
         }
@@ -250,36 +295,86 @@ impl<'a> Facts<'a> {
         line.facts.push(Fact { from, until: seen.at, live, first: seen, last: seen });
     }
 
-    /// Does it fit that a gap has left a key so?
+    /// Does it fit that a gap has left a key so? `None` if it does not.
     pub(super) fn fit(&self, key: &[u8], at: u64, now: Option<&Version>) -> Option<Fit> {
-        let Some(line) = self.keys.get(key) else { return Some(Fit::Possible) };
-        let Some(next) = line.next(at) else { return Some(Fit::Possible) };
+        let Some(line) = self.keys.get(key) else { return Some(Fit::default()) };
         let live = now.and_then(|version| version.live.as_ref());
+        if live.is_none() && !self.can_be_there(key, line, at) {
+            return None;
+        }
+        let Some(next) = line.next(at) else { return Some(Fit::default()) };
         match (&next.live, live) {
             // Nobody has touched the key since `from`.
             (Some(_), _) if next.from < at => None,
-            (then, live) if next.from == at => {
-                (then.as_ref() == live).then_some(Fit::Wanted { before: at })
-            }
+            (then, live) if next.from == at => (then.as_ref() == live).then(|| Fit::before(at)),
             (Some(then), Some(live)) => {
-                let puts = then.version.checked_sub(live.version)?;
-                let known = between(&line.puts, at, next.from).saturating_add(1);
-                let missing = puts.checked_sub(known)?;
-                let same_life = then.create == live.create;
-                let enough = missing <= between(&self.free, at, next.from);
-                (same_life && enough).then_some(Fit::Wanted { before: next.from })
+                let fits = self.can_grow(line, at, live, (next.from, then));
+                fits.then(|| Fit::before(next.from))
             }
             // The life that comes has begun by now: the fact before it says so.
             (Some(_), None) => None,
-            (None, Some(_)) => {
-                let goes = self.goes(key, at, next.from);
-                let may_go =
-                    line.may_go && between(&self.gaps, at, next.from.saturating_add(1)) > 0;
-                (goes || may_go).then_some(Fit::Possible)
-            }
-            (None, None) if self.goes(key, at, next.from) => Some(Fit::Possible),
-            (None, None) => Some(Fit::Wanted { before: next.from }),
+            (None, Some(_)) => self.can_go(key, line, at, next.from).then(Fit::default),
+            (None, None) if self.goes(key, at, next.from) => Some(Fit::default()),
+            (None, None) => Some(Fit::before(next.from)),
         }
+    }
+
+    /// Keys that may need what only this gap can still do, or this one and few others.
+    pub(super) fn due(&self, gap: u64) -> impl Iterator<Item = &'a [u8]> {
+        let growing =
+            self.demands.iter().filter(move |demand| demand.after < gap && gap < demand.before);
+        let going = self.due.get(&gap).into_iter().flatten().copied();
+        growing.map(|demand| demand.key).chain(going)
+    }
+
+    /// A key that this gap has not touched: can what must come still come?
+    pub(super) fn can_wait(&self, key: &[u8], at: u64, now: Option<&Version>) -> bool {
+        let Some(line) = self.keys.get(key) else { return true };
+        let live = now.and_then(|version| version.live.as_ref());
+        if live.is_none() && !self.can_be_there(key, line, at) {
+            return false;
+        }
+        let Some(next) = line.next(at) else { return true };
+        match (&next.live, live) {
+            (Some(_), _) if next.from <= at => true,
+            (Some(then), Some(live)) => self.can_grow(line, at, live, (next.from, then)),
+            (Some(_), None) => false,
+            (None, Some(_)) if next.from == at => false,
+            (None, Some(_)) => self.can_go(key, line, at, next.from),
+            (None, None) => true,
+        }
+    }
+
+    /// Can the puts between make of a key what it is then?
+    fn can_grow(&self, line: &Line, at: u64, live: &Live, (until, then): (u64, &Live)) -> bool {
+        let known = between(&line.puts, at, until).saturating_add(1);
+        let puts = then.version.checked_sub(live.version);
+        let missing = puts.and_then(|puts| puts.checked_sub(known));
+        let enough = missing.is_some_and(|missing| missing <= between(&self.free, at, until));
+        then.create == live.create && enough
+    }
+
+    /// Can a key that is gone at `at` be there when it is next known to have been?
+    fn can_be_there(&self, key: &[u8], line: &Line, at: u64) -> bool {
+        let Some(next) = line.there.get(line.there.partition_point(|there| *there < at)) else {
+            return true;
+        };
+        let until = next.saturating_add(1);
+        let free = line.may_come && between(&self.free, at, until) > 0;
+        free || between(&line.puts, at, until) > 0 || self.is_named(key, at, until)
+    }
+
+    /// Is some gap between two revisions known to have written the key?
+    fn is_named(&self, key: &[u8], after: u64, before: u64) -> bool {
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        let mut between = self.named.range(from).take_while(|(gap, _)| **gap < before);
+        between.any(|(_, named)| named.iter().any(|named| named.key == key))
+    }
+
+    /// Can a key that is there be gone by then?
+    fn can_go(&self, key: &[u8], line: &Line, at: u64, until: u64) -> bool {
+        let by_gap = line.may_go && between(&self.gaps, at, until.saturating_add(1)) > 0;
+        by_gap || self.goes(key, at, until)
     }
 
     /// Is there a write that was told its revision and may delete the key, after `after` and not
@@ -290,37 +385,26 @@ impl<'a> Facts<'a> {
         later.take_while(|(revision, _)| *revision <= until).any(|(_, op)| op.may_delete(key))
     }
 
-    /// The demands that this gap could meet.
-    pub(super) fn demands(&self, gap: u64) -> impl Iterator<Item = &Demand<'a>> {
-        self.demands.iter().filter(move |demand| demand.after < gap && gap < demand.before)
-    }
-
-    /// With a key so at `at`, can the gaps after it still make what is missing?
-    pub(super) fn can_meet(&self, demand: &Demand<'_>, at: u64, now: Option<&Version>) -> bool {
-        let live = now.and_then(|version| version.live.as_ref());
-        let Some(live) = live.filter(|live| live.create == demand.create) else { return false };
-        let line = self.keys.get(demand.key);
-        let known = line.map_or(0, |line| between(&line.puts, at, demand.before));
-        let made = live.version.saturating_add(known).saturating_add(1);
-        demand.version.saturating_sub(made) <= between(&self.free, at, demand.before)
-    }
-
     /// What a gap is known to have written.
     pub(super) fn named(&self, gap: u64) -> &[Named] {
         self.named.get(&gap).map_or(&[], Vec::as_slice)
     }
 
-    /// The revisions whose gaps may have a part in what a key is at `at`, once everything before
-    /// `at` was compared: after the first, and up to the second. Nothing if no gap can.
-    pub(super) fn window(&self, key: &[u8], at: u64) -> Option<(u64, u64)> {
-        let line = self.keys.get(key)?;
-        let known = line.facts.iter().rev().find_map(|fact| fact.known_before(at));
-        Some((known.map_or(0, |seen| seen.at), at))
+    /// The number of a key that gaps may touch.
+    pub(super) fn number(&self, key: &[u8]) -> Option<u32> {
+        self.keys.get(key).map(|line| line.number)
     }
 
-    /// When the first write with an unknown end began that may touch this key.
-    pub(super) fn earliest(&self, key: &[u8]) -> u64 {
-        self.keys.get(key).map_or(u64::MAX, |line| line.earliest)
+    pub(super) fn key(&self, number: u32) -> Option<&'a [u8]> {
+        self.numbered.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The last revision before `at` as of which the key is known, by an answer that was compared
+    /// before `at`; and when the first write with an unknown end began that may touch it.
+    pub(super) fn window(&self, key: &[u8], at: u64) -> (u64, u64) {
+        let Some(line) = self.keys.get(key) else { return (u64::MAX, u64::MAX) };
+        let known = line.facts.iter().rev().find_map(|fact| fact.known_before(at));
+        (known.map_or(0, |seen| seen.at), line.earliest)
     }
 
     /// The keys of a range that gaps may touch.
@@ -343,6 +427,7 @@ impl<'a> Facts<'a> {
 impl Line {
     /// Sorts the facts, and makes one of those that say the same.
     fn settle(&mut self) {
+        self.there.sort_unstable();
         self.facts.sort_by_key(|fact| (fact.from, fact.until));
         self.facts.dedup_by(|later, fact| {
             let same = later.from == fact.from && later.live == fact.live;
@@ -375,8 +460,7 @@ impl Line {
             };
             let known = between(&self.puts, after, fact.from).saturating_add(1);
             if live.version.saturating_sub(version) > known {
-                let (create, version) = (live.create, live.version);
-                demands.push(Demand { key, after, before: fact.from, create, version });
+                demands.push(Demand { key, after, before: fact.from });
             }
         }
         demands
@@ -429,7 +513,7 @@ fn lines<'a>(parts: &[Part<'a>]) -> BTreeMap<&'a [u8], Line> {
         }
         if part.says == Says::MayWrite {
             for (key, _) in op.puts() {
-                lines.entry(key).or_insert_with(|| fresh(part.begins));
+                lines.entry(key).or_insert_with(|| fresh(part.begins)).may_come = true;
             }
         }
     }

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::facts::{Demand, Facts, Fit, Named};
-use super::gaps::GapSet;
+use super::blame::{self, Blame};
+use super::facts::{Facts, Fit, Named};
 use super::order::Order;
 use super::part::{Part, Says, Sight};
 use crate::ids::Revision;
@@ -80,8 +80,10 @@ struct Frame {
     /// Classes still to be tried, the best last.
     choices: Vec<usize>,
     chosen: Option<usize>,
-    /// Gaps that have a part in what has failed here. Only those before this one count.
-    blamed: GapSet,
+    /// The keys that the choice has changed, by number.
+    touched: Vec<u32>,
+    /// Who has a part in what has failed here.
+    blamed: Blame,
 }
 
 /// How it ended.
@@ -198,7 +200,7 @@ impl<'a> Search<'a> {
 
     /// Comes to a gap, and finds out what could fill it.
     fn open(&mut self, step: usize, gap: usize) {
-        let mut blamed = GapSet::default();
+        let mut blamed = Blame::default();
         let mut fitting = Vec::new();
         let Some(Gap { revision, deadline }) = self.gaps.get(gap).copied() else { return };
         for number in 0..self.classes.len() {
@@ -214,34 +216,27 @@ impl<'a> Search<'a> {
                     let begins = *begins;
                     match self.fit(number, revision) {
                         Ok(fit) => fitting.push((fit, begins, number)),
-                        Err(more) => blamed.add(&more),
+                        Err(more) => blamed.add(&more, gap),
                     }
                 }
                 // All that have begun in time are used up.
-                None => class.used.iter().for_each(|gap| blamed.insert(*gap)),
+                None => class.used.iter().for_each(|gap| blamed.choice(*gap)),
             }
         }
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "OPEN gap {gap} at {revision} deadline {deadline} fitting {} best {:?} named {:?} blamed {blamed:?}",
-                fitting.len(),
-                fitting.iter().min(),
-                self.facts.named(revision.get())
-            );
-        }
         if fitting.is_empty() {
-            self.note_gap(gap);
+            self.note_gap(gap, blamed.last_before(gap).is_none());
         }
         fitting.sort_unstable_by(|a, b| b.cmp(a));
         let choices = fitting.into_iter().map(|(_, _, number)| number).collect();
-        self.frames.push(Frame { step, choices, chosen: None, blamed });
+        let touched = Vec::new();
+        self.frames.push(Frame { step, choices, chosen: None, touched, blamed });
     }
 
-    /// How well a class fits into a gap, with the gaps before it as they are filled now; or those
-    /// of them that have a part in it that it does not.
-    fn fit(&mut self, class: usize, revision: Revision) -> Result<Fit, GapSet> {
+    /// How well a class fits into a gap, with the gaps before it as they are filled now; or who
+    /// has a part in it that it does not.
+    fn fit(&mut self, class: usize, revision: Revision) -> Result<Fit, Blame> {
         let Some(op) = self.classes.get(class).map(|class| class.op) else {
-            return Err(GapSet::default());
+            return Err(Blame::default());
         };
         self.model.apply(op);
         let fit = self.applied_fits(op, revision);
@@ -250,28 +245,27 @@ impl<'a> Search<'a> {
     }
 
     /// What was just applied: does it fit?
-    fn applied_fits(&self, op: &Op, revision: Revision) -> Result<Fit, GapSet> {
+    fn applied_fits(&self, op: &Op, revision: Revision) -> Result<Fit, Blame> {
         let at = revision.get();
         if self.model.revision() != revision {
             // It has found nothing to delete.
             let keys = op.deletes().flat_map(|range| self.facts.keys_in(range));
             return Err(self.blame(keys, revision));
         }
-        let mut best = Fit::Possible;
+        let mut fit = Fit::default();
         for key in self.model.changed() {
             match self.facts.fit(key, at, self.model.at(key, revision)) {
-                Some(fit) => best = best.min(fit),
+                Some(more) => fit.add(more),
                 None => return Err(self.blame([key.as_ref()], revision)),
             }
         }
         let changed = |key: &[u8]| self.model.changed().any(|changed| changed == key);
-        let unmet = |demand: &&Demand<'_>| {
-            let now = self.model.at(demand.key, revision);
-            !changed(demand.key) && !self.facts.can_meet(demand, at, now)
+        let unmet = |key: &&[u8]| {
+            !changed(key) && !self.facts.can_wait(key, at, self.model.at(key, revision))
         };
-        match self.facts.demands(at).find(unmet) {
-            Some(demand) => Err(self.blame([demand.key], revision)),
-            None => Ok(best),
+        match self.facts.due(at).find(unmet) {
+            Some(key) => Err(self.blame([key], revision)),
+            None => Ok(fit),
         }
     }
 
@@ -294,9 +288,17 @@ impl<'a> Search<'a> {
                 class.op
             });
             self.model.apply(op?);
+            let touched = self.model.changed().filter_map(|key| self.facts.number(key));
+            frame.touched = touched.collect();
             match self.see(step) {
                 Ok(()) => return Some(step.saturating_add(1)),
-                Err(blamed) => self.frames.last_mut()?.blamed.add(&blamed),
+                Err(blamed) if blamed.of(gap).is_some() => self.blame_last(&blamed)?,
+                Err(blamed) => {
+                    // It would have failed whatever the choice here.
+                    self.release();
+                    self.frames.pop();
+                    self.unwind(gap, &blamed)?;
+                }
             }
             self.budget = self.budget.saturating_sub(1);
         }
@@ -316,18 +318,40 @@ impl<'a> Search<'a> {
     }
 
     /// Goes back to the last gap before `bound` that is to blame; nowhere if there is none.
-    fn unwind(&mut self, bound: usize, blamed: &GapSet) -> Option<()> {
-        let target = blamed.last_below(bound)?;
+    fn unwind(&mut self, bound: usize, blamed: &Blame) -> Option<()> {
+        let (target, _) = blamed.last_before(bound)?;
         while self.frames.len() > target.saturating_add(1) {
             self.release();
             self.frames.pop();
         }
-        self.frames.last_mut()?.blamed.add(blamed);
+        self.blame_last(blamed)
+    }
+
+    /// Notes what has failed with the choice at the last gap, and drops the choices that would
+    /// fail in the same way.
+    fn blame_last(&mut self, blamed: &Blame) -> Option<()> {
+        let gap = self.frames.len().checked_sub(1)?;
+        let frame = self.frames.last_mut()?;
+        frame.blamed.add(blamed, gap);
+        match blamed.of(gap) {
+            Some(blame::Part::Keys(keys))
+                if !keys.iter().any(|key| frame.touched.contains(key)) =>
+            {
+                let keys: Vec<&[u8]> = keys.iter().filter_map(|key| self.facts.key(*key)).collect();
+                let classes = &self.classes;
+                frame.choices.retain(|class| {
+                    let op = classes.get(*class).map(|class| class.op);
+                    let touches = |op: &Op, key| op.may_put(key, None) || op.may_delete(key);
+                    op.is_some_and(|op| keys.iter().any(|key| touches(op, key)))
+                });
+            }
+            _ => {}
+        }
         Some(())
     }
 
     /// Applies a known write, and compares what was told of it and of everything after it.
-    fn pass(&mut self, at: usize) -> Result<(), GapSet> {
+    fn pass(&mut self, at: usize) -> Result<(), Blame> {
         let Some(step) = self.steps.get(at) else { return Ok(()) };
         if let Write::Known(part) = step.write {
             let revision = step.revision;
@@ -342,7 +366,7 @@ impl<'a> Search<'a> {
     }
 
     /// Compares everything that shows keys as of this step.
-    fn see(&mut self, at: usize) -> Result<(), GapSet> {
+    fn see(&mut self, at: usize) -> Result<(), Blame> {
         let Some(step) = self.steps.get(at) else { return Ok(()) };
         let revision = step.revision;
         let differing = step.seen.iter().find_map(|part| {
@@ -362,7 +386,7 @@ impl<'a> Search<'a> {
 
     /// Notes that an answer about the state at `shows` does not compare at `at`, and says which
     /// gaps have a part in it.
-    fn differs(&mut self, part: Part<'a>, doubt: &Doubt, shows: Revision, at: Revision) -> GapSet {
+    fn differs(&mut self, part: Part<'a>, doubt: &Doubt, shows: Revision, at: Revision) -> Blame {
         let op = &part.call.op;
         let (key, blamed) = match doubt {
             Doubt::Key(key) => (Some(key.clone()), self.blame([key.as_ref()], at)),
@@ -371,16 +395,8 @@ impl<'a> Search<'a> {
                 (None, self.blame(self.facts.keys_in(&range), at))
             }
         };
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "MISMATCH at {at} frames {} {} {} key {key:?} blamed {:?}",
-                self.frames.len(),
-                part.id,
-                part.call,
-                blamed
-            );
-        }
-        let certain = blamed.last_below(self.frames.len()).is_none();
+        let blamed = if self.shows_another(part) { Blame::default() } else { blamed };
+        let certain = blamed.last_before(self.frames.len()).is_none();
         if certain || self.is_further(at) {
             let instead = key.as_ref().and_then(|key| self.model.get(key, shows));
             let mut about = Vec::new();
@@ -398,10 +414,23 @@ impl<'a> Search<'a> {
         blamed
     }
 
-    /// Notes that nothing fits into a gap.
-    fn note_gap(&mut self, gap: usize) {
+    /// Does an answer show a record that the known write of its revision has not written? Then no
+    /// gap has a part in it.
+    fn shows_another(&self, part: Part<'a>) -> bool {
+        part.answer.into_iter().flat_map(Answer::shown).any(|kv| {
+            let place = usize::try_from(kv.modified.get()).ok().and_then(|at| at.checked_sub(1));
+            let step = place.and_then(|place| self.steps.get(place));
+            step.is_some_and(|step| match step.write {
+                Write::Known(write) => !write.call.op.may_put(&kv.key, Some(&kv.value)),
+                Write::None | Write::Gap(_) => false,
+            })
+        })
+    }
+
+    /// Notes that nothing fits into a gap; whatever fills those before it, if that is certain.
+    fn note_gap(&mut self, gap: usize, certain: bool) {
         let Some(Gap { revision, deadline }) = self.gaps.get(gap).copied() else { return };
-        if !self.is_further(revision) {
+        if !certain && !self.is_further(revision) {
             return;
         }
         let named = self.facts.named(revision.get());
@@ -411,7 +440,7 @@ impl<'a> Search<'a> {
             about.extend(self.facts.shown_next(key, revision.get()));
         }
         let problem = Problem::Gap { deadline, wanted, about };
-        self.furthest = Some(Failure { revision, problem, certain: false });
+        self.furthest = Some(Failure { revision, problem, certain });
     }
 
     fn is_further(&self, revision: Revision) -> bool {
@@ -433,17 +462,17 @@ impl<'a> Search<'a> {
     }
 
     /// The gaps that may have a part in what these keys are at `at`.
-    fn blame<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>, at: Revision) -> GapSet {
-        let mut blamed = GapSet::default();
+    fn blame<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>, at: Revision) -> Blame {
+        let mut blamed = Blame::default();
         for key in keys {
-            let Some((after, until)) = self.facts.window(key, at.get()) else { continue };
-            let earliest = self.facts.earliest(key);
+            let Some(number) = self.facts.number(key) else { continue };
+            let (after, earliest) = self.facts.window(key, at.get());
             // Gaps ascend in revision and in deadline.
             let from = self
                 .gaps
                 .partition_point(|gap| gap.revision.get() <= after || gap.deadline <= earliest);
-            let to = self.gaps.partition_point(|gap| gap.revision.get() <= until);
-            (from..to).for_each(|gap| blamed.insert(gap));
+            let to = self.gaps.partition_point(|gap| gap.revision <= at);
+            (from..to).for_each(|gap| blamed.key(gap, number));
         }
         blamed
     }

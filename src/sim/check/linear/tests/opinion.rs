@@ -4,6 +4,7 @@
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
 use crate::error::WriteOutcome;
+use crate::sim::check::Violation;
 use crate::sim::check::linear::{Scope, in_scope};
 use crate::sim::check::model::Model;
 use crate::sim::check::samples::random::{Random, Shape};
@@ -81,7 +82,7 @@ fn agree(seed: u64, shape: Shape, verdicts: &mut [u32; 2]) {
     }
     for scope in [Scope::Linear, Scope::All] {
         let verdict = in_scope(&history, scope);
-        let undecided = verdict.as_ref().is_err_and(|violation| violation.is_undecided());
+        let undecided = verdict.as_ref().is_err_and(Violation::is_undecided);
         assert!(!undecided, "seed {seed} is undecided");
         let expected = opinion(&history, scope);
         verdicts[usize::from(expected)] += 1;

@@ -8,6 +8,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
 use quorate::sim::{Profile, Run, Seed};
@@ -55,13 +56,16 @@ bands! {
     rot: Rot;
 }
 
-/// What a few runs were, in a line each.
+/// What a few runs were, in a line each: what happened, and what clients were told.
 fn traces() -> String {
     let mut text = String::new();
     for seed in 0..5 {
-        let report = Run::new(Seed::new(seed)).calls(300).run().unwrap();
+        let report = Run::new(Seed::new(seed)).calls(300).history().run().unwrap();
         let (hash, events) = (report.trace_hash, report.events);
-        writeln!(text, "trace {seed} {hash:016x} {events}").unwrap();
+        let mut told = DefaultHasher::new();
+        report.history.hash(&mut told);
+        let told = told.finish();
+        writeln!(text, "trace {seed} {hash:016x} {events} {told:016x}").unwrap();
     }
     text
 }

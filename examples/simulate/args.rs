@@ -65,7 +65,8 @@ Many seeds:
                    or all: every seed with each of them (swarm)
   --jobs N         runs at a time, each on a thread of its own (one for each core)
   --keep-going     go on when a seed has failed; without, the first one in order ends it
-  --strict         never to have been on a rare path is a failure, given 1,000 runs
+  --strict         never to have been on a rare path is a failure, given 1,000 runs; so is a
+                   history of which nobody can tell whether it is linearizable
   --json           the summary as one JSON object
 
 One seed:

@@ -77,7 +77,8 @@ fn run(wanted: &Band) -> ExitCode {
         matches!(ended, Ended::Held(_)) || wanted.keep_going
     });
     say(&if wanted.json { summary.json() } else { summary.text() });
-    let missed = wanted.strict && summary.shows_what_is_missed() && summary.missed() > 0;
+    let missed = summary.shows_what_is_missed() && summary.missed() > 0;
+    let missed = wanted.strict && (missed || summary.undecided() > 0);
     if summary.failed() || missed { ExitCode::from(BROKEN) } else { ExitCode::SUCCESS }
 }
 

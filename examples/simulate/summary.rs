@@ -187,6 +187,11 @@ impl Summary {
         }
     }
 
+    /// Histories that nobody could tell right from wrong.
+    pub(crate) fn undecided(&self) -> u64 {
+        self.sums.undecided
+    }
+
     /// The same, for programs.
     pub(crate) fn json(&self) -> String {
         let Sums { calls, answered, unknown, ticks, events, undecided, span } = self.sums;

@@ -29,4 +29,4 @@ pub(crate) use self::jobs::Worker;
 pub(crate) use self::log::LogEnd;
 pub(crate) use self::mailbox::{Mailbox, Posted};
 pub(crate) use self::open::open;
-pub(crate) use self::turn::{Driver, Host};
+pub(crate) use self::turn::{Driver, Host, MAX_JOBS, stuck_worker};

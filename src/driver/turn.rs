@@ -9,7 +9,7 @@ use crate::core::replica::Replica;
 use crate::core::replica::io::{Answer, Input, Output, Persist, Token};
 #[cfg(feature = "sim")]
 use crate::core::replica::sizes::Size;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gate::{Reply, Request};
 use crate::ids::{Index, NodeId};
 use crate::time::Instant;
@@ -73,6 +73,14 @@ pub(crate) trait Host {
     fn job(&mut self, job: Output) -> Result<()>;
 
     fn members_changed(&mut self, peers: &[Peer]);
+}
+
+/// Jobs that may wait for the worker. The protocol's windows keep far below it.
+pub(crate) const MAX_JOBS: usize = 1024;
+
+/// More jobs wait than ever should: the worker is stuck.
+pub(crate) fn stuck_worker() -> Error {
+    Error::new(Kind::Halted, format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck"))
 }
 
 /// The replica and the callers it owes answers.

@@ -1,16 +1,13 @@
 //! The snapshot thread: does what concerns whole states, one job after the other.
 
 use crate::core::replica::io::Output;
-use crate::driver::Worker;
-use crate::error::{Error, Kind, Result};
+use crate::driver::{MAX_JOBS, Worker, stuck_worker};
+use crate::error::Result;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::{self, Receiver, Sender, TrySendError};
 
 use super::shared::Shared;
-
-/// Jobs that may wait. The protocol's windows keep far below it.
-const MAX_JOBS: usize = 1024;
 
 /// The queue to the snapshot thread.
 pub(super) struct Jobs {
@@ -30,8 +27,7 @@ impl Jobs {
             None => false,
         };
         if full {
-            let text = format!("{MAX_JOBS} jobs wait for the snapshot thread: it is stuck");
-            return Err(Error::new(Kind::Halted, text));
+            return Err(stuck_worker());
         }
         Ok(())
     }

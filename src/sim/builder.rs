@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::dice::Seed;
@@ -111,7 +110,7 @@ impl Builder {
             let mut world = shared.world.lock();
             world.own = Arc::downgrade(&shared);
             for place in 0..members {
-                world.open_after(place, Duration::ZERO);
+                world.open(place);
             }
             world.unleash(faults);
         }

@@ -229,8 +229,8 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// A promise was broken, a task panicked, or the future waits for what never comes: an hour
-    /// of the simulation's time has passed.
+    /// A promise was broken, a task panicked, or the future waits for what never comes:
+    /// 100,000 s of the simulation's time have passed.
     pub fn block_on<F>(&self, future: F) -> Result<F::Output, Failure>
     where
         F: Future + Send + 'static,
@@ -348,7 +348,7 @@ impl Cluster {
 
     /// Everything gets through again.
     pub fn heal(&self) {
-        self.shared.world.lock().network.heal();
+        self.shared.world.lock().heal();
     }
 
     /// Kills a member's process: what it had written stays, synced or not.

@@ -42,6 +42,14 @@ impl Dice {
         Self(fastrand::Rng::with_seed(seed.0))
     }
 
+    /// Those of one part of a simulation: two parts with the same seed draw different numbers.
+    pub(crate) fn of_part(seed: Seed, part: &str) -> Self {
+        let name = part.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(fastrand::Rng::with_seed(seed.0.wrapping_add(name)))
+    }
+
     /// Others, that depend on these.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.0.fork())

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::dice::{Dice, Seed};
 
-/// Something that goes wrong once, or for a while.
+/// Something that goes wrong once, or for a while. Where two of one kind meet on the same link,
+/// disk or clock, the end of one ends both; partitions, pauses and stalls last until the last ends.
 ///
 /// ```
 /// use quorate::sim::Fault;
@@ -180,6 +181,10 @@ impl Faults {
         self
     }
 
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.bouts.contains_key(&fault)
+    }
+
     pub(crate) fn kinds(&self) -> impl Iterator<Item = Fault> {
         self.bouts.keys().copied()
     }
@@ -247,7 +252,7 @@ impl Profile {
 
     /// The faults of a run with this seed.
     pub fn faults(self, seed: Seed) -> Faults {
-        let mut dice = Dice::new(seed);
+        let mut dice = Dice::of_part(seed, "faults");
         let mut faults = Faults::none();
         let swarm = self == Self::Swarm;
         let mut wanted = |profile: Self| self == profile || (swarm && dice.chance(500_000));

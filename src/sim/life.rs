@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::disk::Plan;
+use super::faults::Fault;
 use super::marks::{Mark, broken_snapshots};
 use super::node::{Hands, Life, Node, Queues, Running};
 use super::port::Port;
@@ -26,6 +27,12 @@ const RESTART: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 
 /// Operations of a disk within which a crash may come while something is written.
 const CRASH_WITHIN: u64 = 12;
+
+/// So many in a million of the processes that open crash before they have, if any crash.
+const DIES_OPENING: u32 = 150_000;
+
+/// Operations of a disk within which they do.
+const OPENS_WITHIN: u64 = 40;
 
 /// What a process was at when it was killed. So many operations of its disk still happen.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +58,19 @@ impl World {
     pub(super) fn open(&mut self, place: usize) {
         let incarnation = self.incarnation();
         let now = self.local_now(place);
+        let dies = self.dies_opening();
         let Some(node) = self.nodes.get_mut(place) else { return };
         if !matches!(node.state, Life::Down) {
             return;
         }
         node.begin_life();
         let broken = broken_snapshots(&node.disk, &node.config);
+        if let Some((within, power)) = dies {
+            node.disk.plan(Plan::StopAt(within));
+            // Whether it got so far or not: nobody hears of it.
+            drop(driver::open(&node.config, now, || Ok(incarnation)));
+            return self.died_opening(place, power);
+        }
         let opened = match driver::open(&node.config, now, || Ok(incarnation)) {
             Ok(opened) => opened,
             Err(error) => return self.refused(place, &error),
@@ -97,6 +111,28 @@ impl World {
         self.turn_soon(place);
     }
 
+    /// Where processes crash, some crash while they open: after so many operations of the disk.
+    fn dies_opening(&mut self) -> Option<(u64, Power)> {
+        let has = |fault| self.unruly && self.faults.has(fault);
+        let (killed, off) = (has(Fault::Crash), has(Fault::PowerLoss));
+        if !(killed || off) || !self.dice.chance(DIES_OPENING) {
+            return None;
+        }
+        let off = off && (!killed || self.dice.chance(500_000));
+        let power = if off { Power::Drawn(self.dice.fork()) } else { Power::Stays };
+        Some((self.dice.below(OPENS_WITHIN), power))
+    }
+
+    fn died_opening(&mut self, place: usize, power: Power) {
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        node.disk.plan(Plan::Nothing);
+        let off = !matches!(power, Power::Stays);
+        end_machine(node, power);
+        self.marks.hit(Mark::DiedOpening);
+        self.add(Event::Crashed { node: place, power: off });
+        self.open_later(place);
+    }
+
     /// It does not open: may it refuse?
     fn refused(&mut self, place: usize, error: &Error) {
         let why = error.to_string();
@@ -105,7 +141,7 @@ impl World {
         if error.is_corrupt() && node.rotten {
             node.state = Life::Refused;
             self.marks.hit(Mark::DamageRefused);
-        } else if error.is_io() && node.excused {
+        } else if is_excused(node, error) {
             self.open_later(place);
         } else {
             let name = self.name(place);
@@ -326,9 +362,9 @@ impl World {
         };
         self.add(Event::Halted { node: place, why: text.clone() });
         let Some(node) = self.nodes.get_mut(place) else { return };
-        if !node.excused && !node.rotten {
+        if !is_excused(node, &error) {
             let name = node.name.clone();
-            return self.fail(format!("{name} halts, and nothing was wrong with its disk: {text}"));
+            return self.fail(format!("{name} halts, and its disk does not excuse that: {text}"));
         }
         self.marks.hit(Mark::Halt);
         if is_full(&error) {
@@ -382,11 +418,7 @@ impl World {
             drop(running.driver.abandon(&running.port.mailbox));
         }
         let off = !matches!(power, Power::Stays);
-        match power {
-            Power::Stays => node.disk.kill(),
-            Power::Lost => node.disk.lose(),
-            Power::Drawn(mut dice) => node.disk.crash(&mut dice),
-        }
+        end_machine(node, power);
         if let Some(batch) = reached {
             self.durable(place, &batch);
         }
@@ -397,6 +429,19 @@ impl World {
     fn ended(&mut self, place: usize) {
         self.show(place, |node, _| Some(Seen::Ended { node }));
     }
+}
+
+fn end_machine(node: &Node, power: Power) {
+    match power {
+        Power::Stays => node.disk.kill(),
+        Power::Lost => node.disk.lose(),
+        Power::Drawn(mut dice) => node.disk.crash(&mut dice),
+    }
+}
+
+/// A disk that was made to fail excuses its own errors, and damage excuses that it is named.
+fn is_excused(node: &Node, error: &Error) -> bool {
+    (node.excused && error.is_io()) || (node.rotten && error.is_corrupt())
 }
 
 /// There was no room on the disk.

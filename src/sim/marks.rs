@@ -104,6 +104,8 @@ marks! {
     Halt = "a member halts";
     /// A person would have to look.
     DamageRefused = "a damaged disk is refused";
+    /// In recovery too everything may end at any operation of the disk.
+    DiedOpening = "a process dies while it opens";
     /// It had halted because of it, and applies entries again.
     RoomAgain = "a member comes back from a full disk";
     /// No member was up, and one leads again.

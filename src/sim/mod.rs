@@ -22,20 +22,28 @@
 //! for seed in 0..3 {
 //!     let faults = Faults::none().loss(20_000).with(Fault::PowerLoss, often, short..often);
 //!     let cluster = Builder::new(Seed::new(seed)).faults(faults).build()?;
-//!     let (store, clock) = (cluster.store("a")?, cluster.clock());
+//!     let (inside, clock) = (cluster.clone(), cluster.clock());
 //!     cluster.spawn(async move {
-//!         // The program under test: here one that counts, and tries again when it fails.
-//!         for count in 0..20 {
-//!             while store.put("count", count.to_string()).await.is_err() {
+//!         // The program under test: here one that counts, and tries again when it fails. A
+//!         // handle ends with its member, as in a process that crashes.
+//!         let mut count = 0;
+//!         while count < 100 {
+//!             let Ok(store) = inside.store("a") else {
 //!                 clock.sleep(Duration::from_millis(50)).await;
+//!                 continue;
+//!             };
+//!             if store.put("count", count.to_string()).await.is_ok() {
+//!                 count += 1;
 //!             }
+//!             clock.sleep(Duration::from_millis(50)).await;
 //!         }
 //!     });
-//!     cluster.run_until(Duration::from_secs(120), |cluster| cluster.tasks() == 0)?;
+//!     let done = cluster.run_until(Duration::from_secs(120), |cluster| cluster.tasks() == 0)?;
+//!     assert!(done);
 //!     cluster.settle()?;
 //!     let store = cluster.store("b")?;
 //!     let count = cluster.block_on(async move { store.get("count").await })??.kv;
-//!     assert_eq!(count.unwrap().value(), b"19");
+//!     assert_eq!(count.unwrap().value(), b"99");
 //! }
 //! # Ok(())
 //! # }

@@ -11,7 +11,8 @@ use super::world::{Next, World};
 /// How a fault ends.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    Mend(Fault, Vec<(usize, usize)>),
+    /// Links, cut before everything was healed so many times.
+    Mend(Fault, Vec<(usize, usize)>, u64),
     Hasten(usize, usize),
     Faster(usize),
     Room(usize),
@@ -29,6 +30,7 @@ impl World {
     pub(super) fn unleash(&mut self, faults: Faults) {
         self.network.behave(&faults);
         self.unruly = true;
+        self.wave += 1;
         let kinds: Vec<Fault> = faults.kinds().collect();
         self.faults = faults;
         for fault in kinds {
@@ -43,16 +45,25 @@ impl World {
     /// as they were meant to. Members that are down are started.
     pub(super) fn calm(&mut self) {
         self.unruly = false;
-        self.network.behave(&Faults::none());
-        self.network.heal();
+        self.faults = Faults::none();
+        self.network.behave(&self.faults);
+        self.heal();
         for place in 0..self.nodes.len() {
             let Some(node) = self.nodes.get_mut(place) else { continue };
             node.slow = Duration::ZERO;
             node.disk.mend();
+            node.excused = false;
             if matches!(node.state, Life::Down) {
                 self.open_after(place, Duration::ZERO);
             }
+            self.set_rate(place);
         }
+    }
+
+    /// Everything gets through again.
+    pub(super) fn heal(&mut self) {
+        self.healed += 1;
+        self.network.heal();
     }
 
     /// When the last pause and stall ends.
@@ -63,12 +74,12 @@ impl World {
 
     fn plan_next(&mut self, fault: Fault) {
         if let Some(after) = self.faults.next(fault, &mut self.dice) {
-            self.plan(after, Next::Begin(fault));
+            self.plan(after, Next::Begin(fault, self.wave));
         }
     }
 
-    pub(super) fn begin(&mut self, fault: Fault) {
-        if !self.unruly {
+    pub(super) fn begin(&mut self, fault: Fault, wave: u64) {
+        if !self.unruly || wave != self.wave {
             return;
         }
         self.plan_next(fault);
@@ -111,9 +122,9 @@ impl World {
 
     pub(super) fn undo(&mut self, undo: Undo) {
         let (fault, what) = match undo {
-            Undo::Mend(fault, links) => {
-                // What healed everything has mended these already.
-                if self.unruly {
+            Undo::Mend(fault, links, healed) => {
+                // What healed everything has mended these already, and others may be cut since.
+                if healed == self.healed {
                     for (from, to) in links {
                         self.network.mend(from, to);
                     }
@@ -174,7 +185,7 @@ impl World {
         for (from, to) in &links {
             self.network.cut(*from, *to);
         }
-        self.plan(lasts, Next::End(Undo::Mend(fault, links)));
+        self.plan(lasts, Next::End(Undo::Mend(fault, links, self.healed)));
     }
 
     fn slow_link(&mut self, from: usize, lasts: Duration) -> Option<String> {

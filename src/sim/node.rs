@@ -10,7 +10,7 @@ use super::port::Port;
 use crate::config::Config;
 use crate::core::replica::Replica;
 use crate::core::replica::io::{Output, Persist};
-use crate::driver::{Driver, Host, LogEnd, Worker};
+use crate::driver::{Driver, Host, LogEnd, MAX_JOBS, Worker, stuck_worker};
 use crate::error::Result;
 use crate::ids::{Index, NodeId};
 use crate::storage::DirLock;
@@ -140,6 +140,9 @@ impl Host for Hands<'_> {
     }
 
     fn job(&mut self, job: Output) -> Result<()> {
+        if self.queues.jobs.len() >= MAX_JOBS {
+            return Err(stuck_worker());
+        }
         self.queues.jobs.push_back(job);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::builder::Builder;
@@ -20,12 +21,16 @@ use crate::config::Config;
 use crate::error::WriteOutcome;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::store::Store;
 
 /// Calls of a run, unless it is told otherwise.
 const CALLS: u64 = 2_000;
 
 /// Election timeouts within which a cluster must work again when all faults have ended.
 const LIVE_WITHIN: u32 = 20;
+
+/// The key that each member reads and writes when faults have ended.
+const PEACE: &str = "peace";
 
 /// One run of this crate's own simulation.
 ///
@@ -198,7 +203,7 @@ impl Run {
         recorder: &Recorder,
         unrest: impl FnOnce(&Cluster, Duration, Duration) -> Result<(), Failure>,
     ) -> Result<Report, Failure> {
-        let mut dice = Dice::new(self.seed);
+        let mut dice = Dice::of_part(self.seed, "run");
         let mut setting = Setting::drawn(&mut dice);
         setting.members = self.members.unwrap_or(setting.members);
         let tick = setting.heartbeat / 2;
@@ -220,7 +225,7 @@ impl Run {
         cluster.record(recorder);
         Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
         unrest(&cluster, tick, span)?;
-        let live_after = phase_of_peace(&cluster, &setting)?;
+        let live_after = phase_of_peace(&cluster, &setting, recorder)?;
         ask_about_gaps(&cluster, recorder)?;
         cluster.settle()?;
         judge(&cluster, recorder)?;
@@ -265,36 +270,45 @@ impl Run {
     }
 }
 
-/// Faults end. Soon every member that is up answers, and every client has been answered.
-fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> {
+/// Faults end. Soon every member that may be up reads and writes, and every client has been
+/// answered. Gives the ticks that it took.
+fn phase_of_peace(
+    cluster: &Cluster,
+    setting: &Setting,
+    recorder: &Recorder,
+) -> Result<u64, Failure> {
     cluster.calm();
     cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
     let begun = cluster.clock().now();
     let bound = setting.election * LIVE_WITHIN;
-    let refuses = |name: &str| cluster.refuses(name).unwrap_or_default();
-    let has_opened = |name: &str| cluster.is_up(name).unwrap_or_default() || refuses(name);
-    // Who is down looks at its disk only now.
-    cluster.run_until(bound, |cluster| cluster.names().iter().all(|name| has_opened(name)))?;
+    let has_opened = |cluster: &Cluster, name: &String| {
+        let (up, refuses) = (cluster.is_up(name), cluster.refuses(name));
+        up.unwrap_or_default() || refuses.unwrap_or_default()
+    };
+    cluster.run_until(bound, |it| it.names().iter().all(|name| has_opened(it, name)))?;
     if !cluster.has_quorum() {
         // Disks rotted everywhere: members refuse to open, which is right.
         cluster.run_for(bound)?;
         return Ok(0);
     }
     for name in cluster.names() {
-        cluster.run_until(bound, |_| has_opened(&name))?;
-        if refuses(&name) {
+        if cluster.refuses(&name).unwrap_or_default() {
             continue;
         }
         let Ok(store) = cluster.store(&name) else {
             cluster.fail(format!("{name} does not come up {bound:?} after all faults"));
             break;
         };
-        let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
-        let limit = limit.max(Duration::from_millis(1));
-        let read = store.get("k0000").timeout(limit);
-        if let Err(error) = cluster.block_on(read)? {
-            cluster.fail(format!("{name} is not live {bound:?} after all faults: {error}"));
-            break;
+        let value = Bytes::from(name.clone());
+        let put = Op::Put { key: PEACE.into(), value, prev_value: false };
+        let get = Op::Get { key: PEACE.into(), at: None, serializable: false };
+        for op in [get, put] {
+            let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));
+            let limit = limit.max(Duration::from_millis(1));
+            let answer = ask(cluster, recorder, (&name, &store), op, limit)?;
+            if let Answer::Failed { why, .. } = answer {
+                cluster.fail(format!("{name} is not live {bound:?} after all faults: {why}"));
+            }
         }
     }
     let took = cluster.clock().now().saturating_sub(begun);
@@ -303,6 +317,22 @@ fn phase_of_peace(cluster: &Cluster, setting: &Setting) -> Result<u64, Failure> 
         cluster.fail("a client was not answered within an hour");
     }
     cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
+}
+
+/// One call of one more client.
+fn ask(
+    cluster: &Cluster,
+    recorder: &Recorder,
+    (name, store): (&str, &Store),
+    op: Op,
+    limit: Duration,
+) -> Result<Answer, Failure> {
+    let member = cluster.id(name).unwrap_or_default();
+    let id = recorder.lock().invoke(u32::MAX, member, cluster.instant(), op.clone());
+    let store = store.clone();
+    let answer = cluster.block_on(async move { perform(&store, &op, limit).await })?;
+    recorder.lock().answer(id, cluster.instant(), answer.clone());
+    Ok(answer)
 }
 
 fn ticks(span: Duration, tick: Duration) -> u64 {
@@ -327,12 +357,7 @@ fn ask_about_gaps(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure>
     for at in asked {
         let (range, limit, count_only) = (KeyRange::all(), 0, false);
         let op = Op::Range { range, limit, count_only, at: Some(at), serializable: true };
-        let member = cluster.id(&name).unwrap_or_default();
-        let id = recorder.lock().invoke(u32::MAX, member, cluster.instant(), op.clone());
-        let store = store.clone();
-        let ask = async move { perform(&store, &op, Duration::from_secs(60)).await };
-        let answer = cluster.block_on(ask)?;
-        recorder.lock().answer(id, cluster.instant(), answer);
+        ask(cluster, recorder, (&name, &store), op, Duration::from_secs(60))?;
     }
     Ok(())
 }
@@ -357,14 +382,14 @@ fn judge(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure> {
         Ok(_) => {}
     }
     // Without a quorum nobody need have everything.
-    let members = if cluster.has_quorum() { cluster.images() } else { Vec::new() };
-    for (name, image) in members {
+    let look = if cluster.has_quorum() { check::once::check } else { check::once::check_part };
+    for (name, image) in cluster.images() {
         let content = Content {
             revision: image.revision(),
             compacted: image.compacted(),
             versions: image.records().map(Stored::from).collect(),
         };
-        if let Err(violation) = check::once::check(&history, &content) {
+        if let Err(violation) = look(&history, &content) {
             cluster.fail(format!("{name}: {violation}"));
         }
     }

@@ -44,7 +44,7 @@ pub(super) enum Next {
     Worked { node: usize, life: u64 },
     Open { node: usize, life: u64 },
     Wake(Waker),
-    Begin(Fault),
+    Begin(Fault, u64),
     End(Undo),
 }
 
@@ -89,6 +89,10 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// Faults come.
     pub(super) unruly: bool,
+    /// Rises whenever other faults come: those that were planned before do not.
+    pub(super) wave: u64,
+    /// How often everything was healed.
+    pub(super) healed: u64,
     /// Nothing takes time by itself: a script says when time passes.
     pub(super) by_hand: bool,
     /// Envelopes on links that are held, by sender and receiver, oldest first.
@@ -145,6 +149,8 @@ impl World {
             dice,
             faults,
             unruly: false,
+            wave: 0,
+            healed: 0,
             marks: Marks::new(nodes.iter().map(|node| node.id)),
             by_hand: false,
             held: Vec::new(),
@@ -299,7 +305,7 @@ impl World {
                 }
             }
             Next::Wake(waker) => waker.wake(),
-            Next::Begin(fault) => self.begin(fault),
+            Next::Begin(fault, wave) => self.begin(fault, wave),
             Next::End(undo) => self.undo(undo),
         }
         true

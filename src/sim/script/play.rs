@@ -280,7 +280,7 @@ impl Play {
         self.hold(None, None, false)?;
         {
             let mut world = self.world()?.lock();
-            world.network.heal();
+            world.heal();
             for place in 0..count {
                 world.resume(place);
                 if let Some(node) = world.nodes.get(place)

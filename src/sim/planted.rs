@@ -75,7 +75,7 @@ cases! {
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
     forgetting_the_vote: ForgetVote, Crash, 200, 50, ["logs", "durability"];
-    reusing_a_read_context: ReuseReadContext, Network, 500, 200, ["INV-1"];
+    reusing_a_read_context: ReuseReadContext, Network, 300, 150, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
     joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1"];

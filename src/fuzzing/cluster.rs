@@ -20,9 +20,6 @@ const TICKS: u16 = 400;
 const STEPS: usize = 40;
 const BOUTS: usize = 4;
 
-/// Not until a log can be opened again after any sync that failed.
-const LEFT_OUT: [Fault; 2] = [Fault::FailedWrite, Fault::FullDisk];
-
 /// From the middle of a byte upwards: who leads, when the step comes.
 pub(super) const LEADER: u8 = 128;
 
@@ -98,9 +95,7 @@ fn faults(switches: u8, input: &mut Input<'_>) -> Faults {
     for _ in 0..input.below(BOUTS) {
         let fault = Fault::ALL[input.below(Fault::ALL.len())];
         let (every, longest) = (millis(1 + input.byte() / 2) * 40, millis(input.byte()) * 10);
-        if !LEFT_OUT.contains(&fault) {
-            faults = faults.with(fault, every, Duration::ZERO..longest);
-        }
+        faults = faults.with(fault, every, Duration::ZERO..longest);
     }
     faults
 }
@@ -124,12 +119,7 @@ fn play(
         match what {
             step::TRANSFER => hand_over(cluster, &name),
             step::HEAL => cluster.heal(),
-            fault => {
-                let fault = Fault::ALL[usize::from(fault)];
-                if !LEFT_OUT.contains(&fault) {
-                    cluster.strike(fault, &name, lasts).unwrap();
-                }
-            }
+            fault => cluster.strike(Fault::ALL[usize::from(fault)], &name, lasts).unwrap(),
         }
     }
     cluster.run_for(span.saturating_sub(cluster.clock().now()))

@@ -312,6 +312,7 @@ fn clusters() -> Cases {
     let end = [Fault::Crash, Fault::PowerLoss, Fault::Blackout];
     let hang = [Fault::SlowDisk, Fault::StalledDisk, Fault::Pause];
     let fail = [Fault::FailedRead, Fault::PowerLoss, Fault::Rot];
+    let full = [Fault::FailedWrite, Fault::FullDisk, Fault::Crash];
     let rot = [Fault::RotAnywhere, Fault::Crash, Fault::Partition];
     let unruly = [UNRULY | CLOCKS, 60, 60, 60, 100, 60, 90, 1, upset::of(Fault::Pause), 20, 30];
     let again = [UNRULY | TWICE, 20, 20, 20, 20, 20, 1, upset::of(Fault::PowerLoss), 20, 10];
@@ -342,6 +343,7 @@ fn clusters() -> Cases {
         ("bouts-ends", bouts(15, end)),
         ("bouts-hangs", bouts(16, hang)),
         ("bouts-fails", bouts(17, fail)),
+        ("bouts-full", bouts(21, full)),
         ("bouts-rot", bouts(18, rot)),
         ("unruly", like(19, 2, 140, 390, &unruly)),
         ("twice", like(20, 3, 90, 200, &again)),

@@ -421,10 +421,15 @@ impl State {
 
     /// Frees the files that nothing leads to any more, so that a long run does not fill memory.
     fn sweep(&mut self) {
-        for (slot, file) in self.files.iter_mut().enumerate() {
-            if file.taken && file.handles == 0 && !self.names.lead_to(slot) {
-                *file = File::default();
-            }
+        for slot in 0..self.files.len() {
+            self.sweep_one(slot);
+        }
+    }
+
+    fn sweep_one(&mut self, slot: Slot) {
+        let Some(file) = self.files.get_mut(slot) else { return };
+        if file.taken && file.handles == 0 && !self.names.lead_to(slot) {
+            *file = File::default();
         }
     }
 }

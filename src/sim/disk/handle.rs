@@ -120,7 +120,7 @@ impl Drop for Handle {
         if let Ok(file) = state.file(self.slot) {
             file.handles = file.handles.saturating_sub(1);
             if file.handles == 0 {
-                state.sweep();
+                state.sweep_one(self.slot);
             }
         }
     }

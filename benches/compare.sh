@@ -24,8 +24,8 @@ mkdir -p "$DIR"
 : >"$OUT"
 
 # Built before anything is measured.
-(cd "$HERE/.." && cargo bench --quiet --bench load --no-run)
-bench=$(cd "$HERE/.." && cargo bench --bench load --no-run --message-format=json 2>/dev/null |
+(cd "$HERE/.." && cargo build --release --quiet -p quorate-load)
+bench=$(cd "$HERE/.." && cargo build --release -p quorate-load --message-format=json 2>/dev/null |
   python3 -c 'import json,sys
 for line in sys.stdin:
     built = json.loads(line)

@@ -1,7 +1,7 @@
 //! Load from within the process, to be compared with etcd embedded in a Go program.
 //!
 //! ```text
-//! cargo bench --bench load -- put,get-lin --members 3 --concurrency 1,64 --seconds 5
+//! cargo run --release -p quorate-load -- put,get-lin --members 3 --concurrency 1,64 --seconds 5
 //! ```
 //!
 //! One JSON line per measurement. The names of workloads and fields, the keys (32 bytes), the
@@ -69,7 +69,6 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        // Also for `cargo test --all-targets`, which runs it without a workload.
         Ok(None) => {
             eprint!("{}", args::USAGE);
             ExitCode::SUCCESS

@@ -1,11 +1,18 @@
 //! Bugs to plant, so that it can be seen whether the judges of the simulator catch them.
 //!
 //! They exist in this crate's own unit tests only. In everything else [`planted`] is a constant
-//! `false`, and what asks for it is not compiled.
+//! `false`: what asks for it is compiled, and folded away.
+
+#[cfg(not(test))]
+use std::borrow::Cow;
 
 /// A mistake that somebody could make here. Each is a few words in the place where it would be
 /// made; `src/sim/planted.rs` says which judge must see it, and how soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(test, feature = "sim")),
+    expect(dead_code, reason = "some are made in the simulator, which is not compiled")
+)]
 pub(crate) enum Bug {
     /// The core is told that a write is durable when it is handed over.
     AckBeforeSync,
@@ -55,9 +62,15 @@ pub(crate) const fn planted(_: Bug) -> bool {
     false
 }
 
+/// What [`mood`] is where nothing is planted: the value.
+#[cfg(not(test))]
+pub(crate) const fn mood(value: &[u8]) -> Cow<'_, [u8]> {
+    Cow::Borrowed(value)
+}
+
 /// The value that [`Bug::ApplyByMood`] writes: now and then another than it was told to.
+#[cfg(test)]
 pub(crate) fn mood(value: &[u8]) -> Vec<u8> {
-    #[cfg(test)]
     if MOOD.replace(MOOD.get() + 1).is_multiple_of(50) {
         return [value, b"!"].concat();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{Failure, Outcome};
 
 pub(crate) const USAGE: &str = "\
-usage: cargo bench --bench load -- WORKLOAD[,WORKLOAD] [OPTIONS]
+usage: cargo run --release -p quorate-load -- WORKLOAD[,WORKLOAD] [OPTIONS]
 
 workloads:
   put get-lin get-ser get-under-writes range delete load disk

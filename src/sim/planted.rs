@@ -41,16 +41,21 @@ impl Case {
 
 fn run(seed: Seed, profile: Profile, bug: Bug) -> Run {
     let run = Run::new(seed).profile(profile);
-    if bug != Bug::AcceptOldBoots {
-        return run;
-    }
-    // A write has to overtake the end of the boot that it was forwarded by, twice.
     let (often, short) = (Duration::from_millis(400), Duration::from_millis(20));
-    let faults = Faults::none()
-        .duplicates(300_000)
-        .stragglers(300_000, Duration::from_secs(1))
-        .with(Fault::Crash, often, Duration::from_millis(1)..short);
-    run.faults(faults).members(3)
+    let late = Faults::none().duplicates(300_000).stragglers(300_000, Duration::from_secs(1));
+    match bug {
+        // A write has to overtake the end of the boot that it was forwarded by, twice.
+        Bug::AcceptOldBoots => {
+            let brief = Duration::from_millis(1)..short;
+            run.faults(late.with(Fault::Crash, often, brief)).members(3)
+        }
+        // What confirmed one round has to come late, when another leads and this one asks again.
+        Bug::ReuseReadContext => {
+            let long = often..Duration::from_secs(1);
+            run.faults(late.with(Fault::Partition, often, long)).members(3)
+        }
+        _ => run,
+    }
 }
 
 macro_rules! cases {
@@ -70,7 +75,7 @@ cases! {
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
     forgetting_the_vote: ForgetVote, Crash, 200, 50, ["logs", "durability"];
-    reusing_a_read_context: ReuseReadContext, Network, 500, 500, ["INV-1"];
+    reusing_a_read_context: ReuseReadContext, Network, 300, 150, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
     joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1"];

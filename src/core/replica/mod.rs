@@ -382,9 +382,11 @@ impl Replica {
             }
             Body::ChunkAck { transfer, have, stage } => {
                 let now = self.now;
-                // A snapshot that was refused is bad here: take another, unless there is one.
+                // A snapshot that was refused is bad here: take another, unless there is one. Who
+                // was sent none has none to refuse.
                 let file = self.snapshots.file(from, transfer);
-                self.wanted |= stage == ChunkStage::Refused && file == self.saved.as_ref();
+                let refused = stage == ChunkStage::Refused && file.is_some();
+                self.wanted |= refused && file == self.saved.as_ref();
                 self.snapshots.acked((from, transfer), (have, stage), now, &mut self.steps);
             }
         }

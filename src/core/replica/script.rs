@@ -13,7 +13,7 @@ use std::time::Duration;
 use goldenscript::{ArgumentConsumer, Command as Line, Context};
 
 use super::consensus::Start;
-use super::envelope::{Address, Envelope};
+use super::envelope::{Address, Body, ChunkStage, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Settings};
 use crate::core::machine::{Command, Genesis, Machine, Member};
@@ -299,6 +299,16 @@ impl Cluster {
         any
     }
 
+    /// Sends word in the name of `from` that it refuses a snapshot of `to`.
+    fn refuse(&mut self, from: usize, to: usize, transfer: u64) {
+        let (from, to) = (&self.hosts[from], &self.hosts[to]);
+        let (node, incarnation) = (from.id, from.incarnation);
+        let address = Address { cluster: ClusterId::new(7), node, incarnation };
+        let body = Body::ChunkAck { transfer, have: 0, stage: ChunkStage::Refused };
+        let envelope = body.seal(&address, to.id, to.incarnation);
+        self.network.push_back((node, to.id, envelope));
+    }
+
     fn settle(&mut self) -> Answered<()> {
         for _ in 0..1_000 {
             let mut busy = false;
@@ -487,6 +497,11 @@ impl Cluster {
                 Ok(())
             }
             "settle" => self.settle(),
+            "refuse" => {
+                let (from, to) = (node(self, &mut args)?, node(self, &mut args)?);
+                self.refuse(from, to, number(&mut args, "transfer")?.unwrap_or(1));
+                Ok(())
+            }
             "cut" | "heal" => {
                 let (a, b) = (node(self, &mut args)?, node(self, &mut args)?);
                 let (a, b) = (self.hosts[a].id, self.hosts[b].id);

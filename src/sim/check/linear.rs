@@ -56,7 +56,7 @@ use crate::sim::history::{CallId, History};
 
 /// So much may be tried before the verdict is undecided: up to a minute. A fuzzer has other cases
 /// to go to.
-const BUDGET: u64 = if cfg!(fuzzing) { 500_000 } else { 50_000_000 };
+pub(super) const BUDGET: u64 = if cfg!(fuzzing) { 500_000 } else { 50_000_000 };
 
 /// An order that explains all answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +96,12 @@ impl Witness {
 ///
 /// What cannot be explained, or that it is undecided.
 pub(crate) fn check(history: &History) -> Result<Witness, Violation> {
-    in_scope(history, Scope::Linear)
+    in_scope(history, Scope::Linear, BUDGET)
 }
 
-/// Puts the calls of a scope in order.
-pub(super) fn in_scope(history: &History, scope: Scope) -> Result<Witness, Violation> {
-    match solve(history, scope, &|_| true, BUDGET) {
+/// Puts the calls of a scope in order, if that takes no more than the budget.
+pub(super) fn in_scope(history: &History, scope: Scope, budget: u64) -> Result<Witness, Violation> {
+    match solve(history, scope, &|_| true, budget) {
         Verdict::Holds(witness) => Ok(witness),
         Verdict::Broken(violation) => Err(violation),
         Verdict::Impossible(failure) => Err(explain::failure(history, scope, failure)),

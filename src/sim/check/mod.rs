@@ -176,5 +176,11 @@ impl std::error::Error for Violation {}
 /// The promise that was broken. What concerns the writes and the linearizable reads alone comes
 /// first: a read that may be old has nothing to be measured by while those are at odds.
 pub(crate) fn judge(history: &History) -> Result<Witness, Violation> {
-    serial::check(history).map_err(|old| linear::check(history).err().unwrap_or(old))
+    serial::check(history).map_err(|all| to_tell(all, linear::check(history).err()))
+}
+
+/// Which complaint to tell: the one about `all` the calls, or the one about fewer. What is certain
+/// is not given up for what is not.
+fn to_tell(all: Violation, fewer: Option<Violation>) -> Violation {
+    fewer.filter(|fewer| !fewer.undecided || all.undecided).unwrap_or(all)
 }

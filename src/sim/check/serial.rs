@@ -27,9 +27,14 @@ use crate::sim::history::{Answer, Call, CallId, History, Why};
 /// What cannot be explained, or that it is undecided. It may be the fault of calls that are none
 /// of this judge's: [`linear::check`] knows.
 pub(crate) fn check(history: &History) -> Result<Witness, Violation> {
-    let witness = linear::in_scope(history, Scope::All)?;
+    within(history, linear::BUDGET)
+}
+
+/// The same, with a budget for the search. That no member went back needs no order of the calls,
+/// so it is judged also where none is found in time.
+fn within(history: &History, budget: u64) -> Result<Witness, Violation> {
     never_back(history)?;
-    Ok(witness)
+    linear::in_scope(history, Scope::All, budget)
 }
 
 /// The most that a member has shown since it started.

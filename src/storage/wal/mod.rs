@@ -66,7 +66,7 @@ use record::Base;
 use recover::Sealed;
 pub(super) use recover::{Recovered, list, recover};
 pub(super) use segment::file_name;
-use segment::{Begin, Header, Segment};
+use segment::{Begin, Header, Segment, Spare};
 
 /// Released segments kept to be written again.
 pub(super) const MAX_SPARES: usize = 2;
@@ -110,8 +110,8 @@ pub(crate) struct Wal {
     /// Oldest first; all durable and sealed.
     sealed: VecDeque<Sealed>,
     current: Segment,
-    /// Files to write again, by name.
-    spares: Vec<PathBuf>,
+    /// At most [`MAX_SPARES`].
+    spares: Vec<Spare>,
     /// As of the last sync: what a new segment begins with.
     synced: State,
     /// With what was put since.
@@ -133,17 +133,20 @@ impl Wal {
         Ok(Self::new(place, VecDeque::new(), current, state))
     }
 
-    /// Goes on behind a recovered log that was settled, in a new segment.
+    /// Goes on behind a recovered log that was settled, in a new segment. `spares` are the files
+    /// found that may be written again.
     pub(super) fn resume(
         place: Place,
         recovered: &mut Recovered,
-        mut spares: Vec<PathBuf>,
+        spares: Vec<PathBuf>,
     ) -> Result<Self> {
         let state = State {
             base: Arc::new(recovered.base.clone()),
             hard_state: recovered.hard_state,
             last: recovered.last,
         };
+        let mut spares: Vec<Spare> =
+            spares.into_iter().map(|path| Spare { path, found: true }).collect();
         let next = (recovered.next_sequence, recovered.previous);
         let current = begin(&place, &state, next, spares.pop())?;
         let mut sealed = VecDeque::from(std::mem::take(&mut recovered.sealed));
@@ -265,7 +268,7 @@ impl Wal {
         if self.spares.len() < MAX_SPARES {
             let spare = path.with_extension("spare");
             vfs.rename(path, &spare).map_err(at("rename", path))?;
-            self.spares.push(spare);
+            self.spares.push(Spare { path: spare, found: false });
         } else {
             vfs.remove(path).map_err(at("remove", path))?;
         }
@@ -317,12 +320,7 @@ impl Wal {
 }
 
 /// A segment with this sequence, behind a segment that ends with this chain.
-fn begin(
-    place: &Place,
-    state: &State,
-    next: (u64, u32),
-    spare: Option<PathBuf>,
-) -> Result<Segment> {
+fn begin(place: &Place, state: &State, next: (u64, u32), spare: Option<Spare>) -> Result<Segment> {
     let (sequence, previous) = next;
     let header = Header { owner: place.owner, sequence, before: state.last, previous };
     let begin = Begin {

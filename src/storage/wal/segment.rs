@@ -255,6 +255,14 @@ pub(super) struct Begin<'a> {
     pub(super) segment_bytes: u64,
 }
 
+/// A file that was given back, to be written again.
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    /// It was there when the log was opened: whoever had it may have made it longer, and not have
+    /// come through with the sync. All that this life gave back, it had synced.
+    pub(super) found: bool,
+}
+
 impl Segment {
     /// Makes the head of a segment durable in `spare` or a new file, and only then gives it its
     /// name, replacing what has it. So a segment that has its name can be read (`DUR-6`).
@@ -262,14 +270,15 @@ impl Segment {
         vfs: &dyn Vfs,
         dir: &Path,
         begin: &Begin<'_>,
-        spare: Option<PathBuf>,
+        spare: Option<Spare>,
     ) -> Result<Self> {
         let path = dir.join(file_name(begin.header.sequence));
         let (aside, file) = match spare {
-            Some(spare) => {
+            Some(Spare { path: spare, found }) => {
                 let file = vfs.open(&spare, OpenMode::Write).map_err(at("open", &spare))?;
-                // An earlier open may have grown it, and not have come through with its sync.
-                settle_length(&*file, &spare)?;
+                if found {
+                    settle_length(&*file, &spare)?;
+                }
                 (spare, file)
             }
             None => {
@@ -458,7 +467,7 @@ mod tests {
     };
     const BEFORE: (Index, Term) = (Index::new(1), Term::new(1));
 
-    fn create(disk: &MemoryDisk, spare: Option<PathBuf>) -> Segment {
+    fn create(disk: &MemoryDisk, spare: Option<Spare>) -> Segment {
         let mark = SnapshotMark { index: BEFORE.0, term: BEFORE.1, conf: ConfState::default() };
         let header = Header { owner: OWNER, sequence: 1, before: BEFORE, previous: 0 };
         let (base, hard_state) = (Base { mark, genesis: true }, HardState::default());
@@ -496,12 +505,12 @@ mod tests {
 
     #[test]
     fn a_spare_is_as_long_as_the_first_marker_says() {
-        let (disk, spare) = (MemoryDisk::new(), PathBuf::from("0000000000000001.spare"));
-        let file = disk.open(&spare, OpenMode::Create).unwrap();
+        let (disk, path) = (MemoryDisk::new(), PathBuf::from("0000000000000001.spare"));
+        let file = disk.open(&path, OpenMode::Create).unwrap();
         file.write_at(0, &[0; 9000]).unwrap();
         disk.fail_sync(0);
         assert!(file.sync().is_err());
-        let mut segment = create(&disk, Some(spare));
+        let mut segment = create(&disk, Some(Spare { path, found: true }));
         sync(&mut segment).unwrap();
         disk.lose();
         assert_eq!(newest(&disk, &segment.path).unwrap().length, 9000);

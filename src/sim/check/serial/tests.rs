@@ -5,6 +5,7 @@ use crate::sim::check::samples::{
     Made, compact, compacted, get, get_at, got, is_compacted, kv, nothing, old, put, rev, unknown,
     wrote,
 };
+use crate::sim::check::to_tell;
 
 fn two_puts() -> Made {
     let mut made = Made::new();
@@ -55,6 +56,22 @@ fn lin_4_a_member_that_runs_never_goes_back() {
     let violation = verdict.unwrap_err();
     assert_eq!((violation.rule, violation.shown_by()), ("LIN-4", calls.as_slice()));
     read(true).0.unwrap();
+}
+
+/// That needs no order of the calls: it is seen also where none is found in time.
+#[test]
+fn lin_4_is_judged_where_the_order_is_undecided() {
+    let mut made = Made::new();
+    made.call(1, put("a", "1"), unknown());
+    made.call(1, put("a", "2"), unknown());
+    made.call_at(2, old(get("b")), nothing(2));
+    assert!(within(&made.history, 0).unwrap_err().is_undecided());
+    check(&made.history).unwrap();
+    made.call_at(2, old(get("b")), nothing(1));
+    let violation = within(&made.history, 0).unwrap_err();
+    assert_eq!((violation.rule, violation.is_undecided()), ("LIN-4", false));
+    let linear = Some(Violation::undecided("the writes"));
+    assert_eq!(to_tell(violation, linear).rule, "LIN-4");
 }
 
 #[test]

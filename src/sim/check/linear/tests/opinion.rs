@@ -5,7 +5,7 @@ use stateright::semantics::{ConsistencyTester, LinearizabilityTester, Sequential
 
 use crate::error::WriteOutcome;
 use crate::sim::check::Violation;
-use crate::sim::check::linear::{Scope, in_scope};
+use crate::sim::check::linear::{BUDGET, Scope, in_scope};
 use crate::sim::check::model::Model;
 use crate::sim::check::samples::random::{Random, Shape};
 use crate::sim::check::samples::spoil::spoil;
@@ -81,7 +81,7 @@ fn agree(seed: u64, shape: Shape, verdicts: &mut [u32; 2]) {
         spoil(&mut history, &mut dice);
     }
     for scope in [Scope::Linear, Scope::All] {
-        let verdict = in_scope(&history, scope);
+        let verdict = in_scope(&history, scope, BUDGET);
         let undecided = verdict.as_ref().is_err_and(Violation::is_undecided);
         assert!(!undecided, "seed {seed} is undecided");
         let expected = opinion(&history, scope);

@@ -55,7 +55,7 @@ use crate::ids::Revision;
 use crate::sim::history::{CallId, History};
 
 /// So much may be tried before the verdict is undecided: some seconds.
-pub(super) const BUDGET: u64 = 50_000_000;
+pub(super) const BUDGET: u64 = 20_000_000;
 
 /// An order that explains all answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -65,7 +65,8 @@ impl Builder {
         self
     }
 
-    /// The command that runs this seed again. A [`Failure`] prints it last.
+    /// The command that runs this seed again. A [`Failure`](super::Failure) prints it
+    /// last.
     pub fn replay(mut self, command: impl Into<String>) -> Self {
         self.replay = Some(command.into());
         self

@@ -1,6 +1,6 @@
 //! One whole run: a cluster, clients and faults from one seed, then peace, then the judges.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,9 @@ use super::failure::Failure;
 use super::faults::{Fault, Faults, Profile};
 use super::history::{Answer, History, Op};
 use super::marks::Mark;
-use super::workload::{Recorder, Workload, perform};
+use super::workload::{Recorder, Workload, everything, perform, untold};
 use crate::config::Config;
 use crate::error::WriteOutcome;
-use crate::ids::Revision;
-use crate::keys::KeyRange;
 use crate::store::Store;
 
 /// Calls of a run, unless it is told otherwise.
@@ -348,28 +346,11 @@ fn ask_about_gaps(cluster: &Cluster, recorder: &Recorder) -> Result<(), Failure>
     let Ok(store) = cluster.store(&name) else { return Ok(()) };
     let newest = cluster.block_on(store.get("k0000").timeout(Duration::from_secs(60)))?;
     let newest = newest.map(|got| got.header.revision).unwrap_or_default();
-    let told: BTreeSet<Revision> =
-        recorder.lock().calls().filter_map(|(_, call)| made(call.answer()?)).collect();
-    let mut asked = BTreeSet::new();
-    for gap in (2..=newest.get()).map(Revision::new).filter(|gap| !told.contains(gap)) {
-        asked.extend([Revision::new(gap.get() - 1), gap]);
-    }
+    let asked = untold(&recorder.lock(), newest);
     for at in asked {
-        let (range, limit, count_only) = (KeyRange::all(), 0, false);
-        let op = Op::Range { range, limit, count_only, at: Some(at), serializable: true };
-        ask(cluster, recorder, (&name, &store), op, Duration::from_secs(60))?;
+        ask(cluster, recorder, (&name, &store), everything(at), Duration::from_secs(60))?;
     }
     Ok(())
-}
-
-/// The revision that a write made, if it was told.
-fn made(answer: &Answer) -> Option<Revision> {
-    match answer {
-        Answer::Put { revision, .. } | Answer::Deleted { revision, deleted: 1.., .. } => {
-            Some(*revision)
-        }
-        _ => None,
-    }
 }
 
 /// What the clients were told, held against the promises, and against what members hold.

@@ -1,5 +1,6 @@
 //! Random clients: what they call, how often, on what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,12 +133,36 @@ impl Client {
             // A member that is down answers nobody.
             let Ok(store) = self.cluster.store(name) else { continue };
             let op = self.draw();
-            let id = self.begin(name, &op);
-            let answer = perform(&store, &op, self.workload.timeout).await;
-            self.newest = answer.revision().unwrap_or_default().max(self.newest);
-            let now = self.cluster.instant();
-            self.recorder.lock().answer(id, now, answer);
+            if let Op::Compact { revision } = op
+                && !self.looks_back(name, &store, revision).await
+            {
+                continue;
+            }
+            self.call(name, &store, &op).await;
         }
+    }
+
+    /// Calls, and says whether it was answered as asked.
+    async fn call(&mut self, name: &str, store: &Store, op: &Op) -> bool {
+        let id = self.begin(name, op);
+        let answer = perform(store, op, self.workload.timeout).await;
+        let revision = answer.revision();
+        self.newest = revision.unwrap_or_default().max(self.newest);
+        let now = self.cluster.instant();
+        self.recorder.lock().answer(id, now, answer);
+        revision.is_some()
+    }
+
+    /// Before history is thrown away, it looks at what nobody was told of: later nobody can, and
+    /// the judge would have to guess. False if it could not see all of it.
+    async fn looks_back(&mut self, name: &str, store: &Store, upto: Revision) -> bool {
+        let asked = untold(&self.recorder.lock(), upto);
+        for at in asked {
+            if !self.call(name, store, &everything(at)).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Somebody else shall lead. Whether that works is not this client's concern.
@@ -211,6 +236,45 @@ impl Client {
         let len = self.dice.place(longest);
         value.resize(value.len().max(len), b' ');
         Bytes::from(value)
+    }
+}
+
+/// Revisions to look at, so that it is known who made those that no write was told of: each of
+/// them and the one before, up to `upto`, as far as they are not forgotten and nobody has looked.
+pub(super) fn untold(history: &History, upto: Revision) -> BTreeSet<Revision> {
+    let (mut told, mut seen, mut oldest) = (BTreeSet::new(), BTreeSet::new(), Revision::new(1));
+    for (_, call) in history.calls() {
+        match (&call.op, call.answer()) {
+            (Op::Compact { revision }, Some(Answer::Compacted { .. })) => {
+                oldest = oldest.max(*revision);
+            }
+            (Op::Range { at: Some(at), limit: 0, .. }, Some(Answer::Ranged { kvs, count, .. }))
+                if call.op == everything(*at) && kvs.len() as u64 == *count =>
+            {
+                seen.insert(*at);
+            }
+            (_, answer) => told.extend(answer.and_then(made)),
+        }
+    }
+    let gaps = (oldest.get() + 1..=upto.get()).map(Revision::new);
+    let gaps = gaps.filter(|gap| !told.contains(gap));
+    let wanted = gaps.flat_map(|gap| [Revision::new(gap.get() - 1), gap]);
+    wanted.filter(|at| !seen.contains(at)).collect()
+}
+
+/// A look at the whole store as it was.
+pub(super) fn everything(at: Revision) -> Op {
+    let (range, limit, count_only) = (KeyRange::all(), 0, false);
+    Op::Range { range, limit, count_only, at: Some(at), serializable: true }
+}
+
+/// The revision that a write made, if it was told.
+fn made(answer: &Answer) -> Option<Revision> {
+    match answer {
+        Answer::Put { revision, .. } | Answer::Deleted { revision, deleted: 1.., .. } => {
+            Some(*revision)
+        }
+        _ => None,
     }
 }
 

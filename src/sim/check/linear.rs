@@ -54,9 +54,9 @@ use super::Violation;
 use crate::ids::Revision;
 use crate::sim::history::{CallId, History};
 
-/// So much may be tried before the verdict is undecided: up to a minute. A fuzzer has other cases
-/// to go to.
-pub(super) const BUDGET: u64 = if cfg!(fuzzing) { 500_000 } else { 50_000_000 };
+/// So much may be tried before the verdict is undecided: some seconds. A fuzzer has other cases to
+/// go to.
+pub(super) const BUDGET: u64 = if cfg!(fuzzing) { 200_000 } else { 20_000_000 };
 
 /// An order that explains all answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

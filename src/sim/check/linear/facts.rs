@@ -44,8 +44,7 @@ pub(super) struct Facts<'a> {
     known: Vec<(u64, &'a Op)>,
     /// The keys that have lines, by number.
     numbered: Vec<&'a [u8]>,
-    demands: Vec<Demand<'a>>,
-    /// For each gap the keys that must be gone before the next gap, and by when.
+    /// For each gap the keys, in order, that may need what only it and few others can still do.
     due: BTreeMap<u64, Vec<&'a [u8]>>,
 }
 
@@ -170,7 +169,6 @@ impl<'a> Facts<'a> {
         let named = &facts.named;
         let free = facts.gaps.iter().filter(|gap| mixed || !named.contains_key(gap));
         facts.free = free.copied().collect();
-        facts.demands = facts.keys.iter().flat_map(|(key, line)| line.demands(key)).collect();
         facts.set_due();
         facts
     }
@@ -187,6 +185,17 @@ impl<'a> Facts<'a> {
                     self.due.entry(*gap).or_default().push(key);
                 }
             }
+            for Demand { key, after, before } in line.demands(key) {
+                let from = self.gaps.partition_point(|gap| *gap <= after);
+                let between = self.gaps.iter().skip(from).take_while(|gap| **gap < before);
+                for gap in between {
+                    self.due.entry(*gap).or_default().push(key);
+                }
+            }
+        }
+        for keys in self.due.values_mut() {
+            keys.sort_unstable();
+            keys.dedup();
         }
     }
 
@@ -320,11 +329,8 @@ impl<'a> Facts<'a> {
     }
 
     /// Keys that may need what only this gap can still do, or this one and few others.
-    pub(super) fn due(&self, gap: u64) -> impl Iterator<Item = &'a [u8]> {
-        let growing =
-            self.demands.iter().filter(move |demand| demand.after < gap && gap < demand.before);
-        let going = self.due.get(&gap).into_iter().flatten().copied();
-        growing.map(|demand| demand.key).chain(going)
+    pub(super) fn due(&self, gap: u64) -> &[&'a [u8]] {
+        self.due.get(&gap).map_or(&[], Vec::as_slice)
     }
 
     /// A key that this gap has not touched: can what must come still come?

@@ -10,7 +10,7 @@
 //! (conflict-directed backjumping), and remembers for each gap which earlier ones its failures
 //! blame. When nobody is left to blame, no filling explains the answers: the verdict is certain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -239,6 +239,8 @@ impl<'a> Search<'a> {
             return Err(Blame::default());
         };
         self.model.apply(op);
+        let looks = self.model.changed().count() + self.facts.due(revision.get()).len();
+        self.budget = self.budget.saturating_sub(looks as u64);
         let fit = self.applied_fits(op, revision);
         self.model.go_back(previous(revision));
         fit
@@ -259,12 +261,13 @@ impl<'a> Search<'a> {
                 None => return Err(self.blame([key.as_ref()], revision)),
             }
         }
-        let changed = |key: &[u8]| self.model.changed().any(|changed| changed == key);
-        let unmet = |key: &&[u8]| {
-            !changed(key) && !self.facts.can_wait(key, at, self.model.at(key, revision))
+        // A deletion may change many keys, and many may be due.
+        let changed: BTreeSet<&[u8]> = self.model.changed().map(AsRef::as_ref).collect();
+        let unmet = |key: &&&[u8]| {
+            !changed.contains(*key) && !self.facts.can_wait(key, at, self.model.at(key, revision))
         };
-        match self.facts.due(at).find(unmet) {
-            Some(key) => Err(self.blame([key], revision)),
+        match self.facts.due(at).iter().find(unmet) {
+            Some(key) => Err(self.blame([*key], revision)),
             None => Ok(fit),
         }
     }

@@ -101,11 +101,13 @@ impl Cluster {
     ///
     /// ```
     /// use quorate::sim::{Cluster, Seed};
+    /// use std::time::Duration;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cluster = Cluster::new(Seed::new(7))?;
     /// let leader = cluster.wait_for_leader()?;
     /// let other = if leader == "a" { "b" } else { "a" };
+    /// cluster.run_for(Duration::from_secs(1))?; // until it has heard of the other
     /// cluster.transfer_leader(&leader, other)?.wait()?;
     /// assert_eq!(cluster.leader().as_deref(), Some(other));
     /// # Ok(())

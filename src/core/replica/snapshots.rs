@@ -418,8 +418,10 @@ impl Snapshots {
             out.push(Size { what: "bytes of a snapshot on their way", is, most: window });
         }
         if let Some(receiving) = &self.receiving {
-            let is = receiving.next.saturating_sub(receiving.have);
-            out.push(Size { what: "bytes of a snapshot not stored yet", is, most: 2 * window });
+            // Not `next - have`: what the disk holds can turn out to be less than it was, and
+            // nothing is held for that.
+            let (is, most) = (u64::from(receiving.storing), 2 * WINDOW + 1);
+            out.push(Size { what: "chunks of a snapshot not stored yet", is, most });
         }
     }
 }

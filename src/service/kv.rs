@@ -12,7 +12,7 @@ use super::response::{
     CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
 };
 use crate::core::machine::{Command, Outcome};
-use crate::core::mvcc::Reader;
+use crate::core::mvcc::{Query, RangePage, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
@@ -226,16 +226,14 @@ pub struct RangeRead {
 
 #[derive(Debug)]
 struct RangeAsk {
-    range: KeyRange,
+    /// Its revision is that of the view.
+    query: Query,
     view: View,
-    /// 0: none (`KV-4`).
-    limit: usize,
-    count_only: bool,
 }
 
 impl RangeRead {
     pub(crate) fn new(gate: &Arc<dyn Gate>, range: KeyRange) -> Self {
-        let ask = RangeAsk { range, view: View::default(), limit: 0, count_only: false };
+        let ask = RangeAsk { query: Query::new(range), view: View::default() };
         Self { call: Call::new(gate, ask) }
     }
 
@@ -249,7 +247,7 @@ impl RangeRead {
     /// # }
     /// ```
     pub fn limit(mut self, keys: usize) -> Self {
-        self.call.ask_mut().limit = keys;
+        self.call.ask_mut().query.limit = keys;
         self
     }
 
@@ -293,7 +291,7 @@ impl RangeRead {
     /// # }
     /// ```
     pub fn count_only(mut self) -> Self {
-        self.call.ask_mut().count_only = true;
+        self.call.ask_mut().query.count_only = true;
         self
     }
 }
@@ -301,15 +299,10 @@ impl RangeRead {
 impl_call!(RangeRead -> RangeResponse, "store.range(\"jobs/\"..\"jobs0\")");
 
 impl RangeAsk {
-    fn read(&self, gate: &dyn Gate) -> Result<RangeResponse> {
+    fn read(&mut self, gate: &dyn Gate) -> Result<RangeResponse> {
         let reader = gate.reader()?;
-        let (revision, kvs, more, count) = if self.count_only {
-            let (revision, count) = reader.count(&self.range, self.view.at)?;
-            (revision, Vec::new(), false, count)
-        } else {
-            let page = reader.range(&self.range, self.view.at, self.limit)?;
-            (page.revision, page.kvs, page.more, page.count)
-        };
+        self.query.at = self.view.at;
+        let RangePage { revision, kvs, more, count } = reader.query(&self.query)?;
         let revision = self.view.header_revision(reader, revision);
         Ok(RangeResponse { header: Header::at(gate, revision), kvs, more, count })
     }
@@ -322,7 +315,7 @@ impl Ask for RangeAsk {
     const WRITES: bool = false;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        self.range.check()?;
+        self.query.check()?;
         if self.view.is_ready(counter.gate) {
             return self.read(counter.gate).map(Started::Answered);
         }

@@ -92,7 +92,9 @@
 mod hash;
 mod history;
 mod index;
+mod key_value;
 mod leaf;
+mod query;
 mod read;
 mod record;
 mod restore;
@@ -110,8 +112,10 @@ use std::sync::Arc;
 use self::history::{History, Records};
 use self::index::Index;
 
-pub(crate) use self::read::{RangePage, Reader};
-pub use self::record::KeyValue;
+pub use self::key_value::KeyValue;
+pub(crate) use self::query::{Bounds, Query, RangePage, readable};
+pub use self::query::{Order, SortBy};
+pub(crate) use self::read::Reader;
 pub(crate) use self::record::Record;
 pub(crate) use self::write::Write;
 

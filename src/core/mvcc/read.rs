@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::KeyValue;
 use super::index::{Index, Replaced, Span};
-use super::record::KeyValue;
+use super::query::{Query, RangePage};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -17,19 +18,6 @@ use crate::keys::KeyRange;
 #[derive(Clone)]
 pub(crate) struct Reader {
     index: Arc<Index>,
-}
-
-/// What a range read has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RangePage {
-    /// The revision that was read.
-    pub(crate) revision: Revision,
-    /// Ascending by key (`KV-1`).
-    pub(crate) kvs: Vec<KeyValue>,
-    /// The limit has cut something off (`KV-4`).
-    pub(crate) more: bool,
-    /// How many keys are in the range, whatever the limit (`KV-5`).
-    pub(crate) count: u64,
 }
 
 impl Reader {
@@ -58,15 +46,9 @@ impl Reader {
         Ok((revision, record.map(KeyValue::new)))
     }
 
-    /// The keys of `range`, at most `limit` of them unless that is 0, and how many there are
-    /// (`KV-1` to `KV-5`).
-    pub(crate) fn range(
-        &self,
-        range: &KeyRange,
-        at: Option<Revision>,
-        limit: usize,
-    ) -> Result<RangePage> {
-        Ok(self.index.read(at, |at| page(&self.index, range, at, limit))?.1)
+    /// What `query` asks for (`KV-1` to `KV-15`).
+    pub(crate) fn query(&self, query: &Query) -> Result<RangePage> {
+        Ok(self.index.read(query.at, |at| answer(&self.index, query, at))?.1)
     }
 
     /// The next keys of `range` behind `after`, at most `max_keys`: a long range in bounded
@@ -101,19 +83,40 @@ impl Reader {
 
     /// How many keys `range` has (`KV-5`, `KV-6`), and the revision that was read.
     pub(crate) fn count(&self, range: &KeyRange, at: Option<Revision>) -> Result<(Revision, u64)> {
-        self.index.read(at, |at| {
-            let mut count = 0;
-            self.index.walk(&Span::new(range), |leaf, slots| {
-                add(&mut count, leaf.count(slots, at));
-                ControlFlow::Continue(())
-            })?;
-            Ok(count)
-        })
+        self.index.read(at, |at| count(&self.index, range, at))
     }
 }
 
-/// A page of `range` at a fixed revision. Keys behind the limit are counted, not copied (`KV-5`).
-pub(super) fn page(
+/// Answers `query` at a fixed revision.
+pub(super) fn answer(index: &Index, query: &Query, at: Revision) -> Result<RangePage, Replaced> {
+    if query.count_only {
+        let count = count(index, &query.range, at)?;
+        return Ok(RangePage { revision: at, kvs: Vec::new(), more: false, count });
+    }
+    if query.is_plain() {
+        return Ok(query.blank(page(index, &query.range, at, query.limit)?));
+    }
+    let (mut kvs, mut count) = (Vec::new(), 0);
+    index.walk(&Span::new(&query.range), |leaf, slots| {
+        let live = leaf.live(slots, at).inspect(|_| add(&mut count, 1));
+        kvs.extend(live.cloned().map(KeyValue::new).filter(|kv| query.admits(kv)));
+        ControlFlow::Continue(())
+    })?;
+    Ok(query.arrange(at, kvs, count))
+}
+
+fn count(index: &Index, range: &KeyRange, at: Revision) -> Result<u64, Replaced> {
+    let mut count = 0;
+    index.walk(&Span::new(range), |leaf, slots| {
+        add(&mut count, leaf.count(slots, at));
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
+}
+
+/// The first keys of `range` at a fixed revision. Those behind the limit are counted, not copied
+/// (`KV-5`).
+fn page(
     index: &Index,
     range: &KeyRange,
     at: Revision,

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::ids::{LeaseId, Revision};
 
 /// Bytes in front of the key: create, main and sub revision, version, lease, key length.
@@ -159,142 +157,25 @@ impl Record {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (main, sub) = self.position();
-        write!(f, "({main},{sub}) {}", self.key().escape_ascii())?;
-        if self.is_tombstone() {
-            return f.write_str(" deleted");
-        }
-        let (create, version, lease) = (self.create(), self.version(), self.lease());
-        write!(f, "={} create {create} version {version}", self.value().escape_ascii())?;
-        if lease.get() == 0 { Ok(()) } else { write!(f, " lease {lease}") }
+        fmt_version(f, self, self.key(), self.value())
     }
 }
 
-/// A key and its value, as of some revision. Cheap to clone; never changes.
-#[derive(Clone)]
-pub struct KeyValue(Record);
-
-impl KeyValue {
-    /// A live version: tombstones are never shown.
-    pub(crate) fn new(record: Record) -> Self {
-        Self(record)
+/// Writes a record as tests and people read it, with what is shown of its key and value.
+pub(super) fn fmt_version(
+    f: &mut fmt::Formatter<'_>,
+    record: &Record,
+    key: &[u8],
+    value: &[u8],
+) -> fmt::Result {
+    let (main, sub) = record.position();
+    write!(f, "({main},{sub}) {}", key.escape_ascii())?;
+    if record.is_tombstone() {
+        return f.write_str(" deleted");
     }
-
-    /// The key.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// assert_eq!(kv.key(), b"color");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn key(&self) -> &[u8] {
-        self.0.key()
-    }
-
-    /// The value. No value and an empty one are the same thing (`SEL-13`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// let text = String::from_utf8_lossy(kv.value());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn value(&self) -> &[u8] {
-        self.0.value()
-    }
-
-    /// The value as [`Bytes`]: a view of the store's own memory, not a copy.
-    ///
-    /// It keeps the whole record in memory for as long as it lives.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// let kept: bytes::Bytes = kv.value_bytes();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn value_bytes(&self) -> Bytes {
-        Bytes::from_owner(Value(self.0.clone()))
-    }
-
-    /// The revision of the put that began the key's current life (`DM-7`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// assert!(kv.create_revision() <= kv.mod_revision());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn create_revision(&self) -> Revision {
-        self.0.create_revision()
-    }
-
-    /// The revision of the put that wrote this version.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// let then = store.get("color").at(kv.mod_revision()).wait()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn mod_revision(&self) -> Revision {
-        self.0.main()
-    }
-
-    /// How many puts the key has seen in its current life, this one included: 1 for the first.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// let is_new = kv.version() == 1;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn version(&self) -> u64 {
-        self.0.version()
-    }
-
-    /// The lease that the key ends with, or 0 for none.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let Some(kv) = store.get("color").wait()?.kv else { return Ok(()) };
-    /// let is_permanent = kv.lease().get() == 0;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn lease(&self) -> LeaseId {
-        self.0.lease()
-    }
-}
-
-impl PartialEq for KeyValue {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.is_same(&other.0) || self.0.as_bytes() == other.0.as_bytes()
-    }
-}
-
-impl Eq for KeyValue {}
-
-impl fmt::Debug for KeyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Owns a record on behalf of a [`Bytes`] that shows its value.
-struct Value(Record);
-
-impl AsRef<[u8]> for Value {
-    fn as_ref(&self) -> &[u8] {
-        self.0.value()
-    }
+    let (create, version, lease) = (record.create(), record.version(), record.lease());
+    write!(f, "={} create {create} version {version}", value.escape_ascii())?;
+    if lease.get() == 0 { Ok(()) } else { write!(f, " lease {lease}") }
 }
 
 #[cfg(test)]
@@ -317,7 +198,6 @@ mod tests {
         assert_eq!((record.version(), record.lease()), (3, LeaseId::new(9)));
         let read = Record::from_bytes(record.as_bytes()).unwrap();
         assert_eq!(read.as_bytes(), record.as_bytes());
-        assert_eq!(KeyValue::new(read), KeyValue::new(record));
     }
 
     #[test]
@@ -327,15 +207,6 @@ mod tests {
         assert_eq!((record.key(), record.value()), (b"key".as_slice(), b"".as_slice()));
         assert_eq!((record.create(), record.lease().get()), (0, 0));
         Record::from_bytes(record.as_bytes()).unwrap();
-    }
-
-    #[test]
-    fn the_value_is_shown_without_a_copy() {
-        let shown = KeyValue::new(record(2, 5, 3));
-        let bytes = shown.value_bytes();
-        assert_eq!(bytes.as_ptr(), shown.value().as_ptr());
-        drop(shown);
-        assert_eq!(bytes, "value");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context};
 
-use super::{KeyValue, Mvcc, RangePage, Reader, Record, Write};
+use super::{KeyValue, Mvcc, Query, RangePage, Reader, Record, Write};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -78,7 +78,11 @@ impl Runner {
             let (at, count) = counts?;
             return Ok(format!("at {at}: count {count}\n"));
         }
-        let page = self.reader.range(&range, at, usize::try_from(limit)?)?;
+        let page = self.reader.query(&Query {
+            at,
+            limit: usize::try_from(limit)?,
+            ..Query::new(range)
+        })?;
         assert_eq!(counts?, (page.revision, page.count), "KV-5: a limit changes no count");
         Ok(show_page(&page))
     }
@@ -216,7 +220,7 @@ fn run_op(write: &mut Write<'_>, op: &[&str], lease: LeaseId, out: &mut String) 
             let at = words.last().and_then(|word| word.strip_prefix("at="));
             let words = words.get(..words.len() - usize::from(at.is_some())).unwrap_or_default();
             let at = at.map(str::parse).transpose()?.map(Revision::new);
-            out.push_str(&show_page(&write.range(&key_range(words)?, at, 0)?));
+            out.push_str(&show_page(&write.query(&Query { at, ..Query::new(key_range(words)?) })?));
         }
         _ => return Err(format!("unknown operation {op:?}").into()),
     }

@@ -236,7 +236,7 @@ fn every_read_beside_the_writer_is_one_snapshot() {
 fn read_everything(reader: &Reader, in_pieces: bool, keys: u16) -> Revision {
     let all = KeyRange::all();
     if !in_pieces {
-        let page = reader.range(&all, None, 0).unwrap();
+        let page = reader.query(&Query::new(all.clone())).unwrap();
         assert_eq!(page.count, page.kvs.len() as u64);
         check_snapshot(&page.kvs, page.revision, keys);
         return page.revision;
@@ -279,7 +279,7 @@ fn a_read_beside_a_replacement_is_of_one_content() {
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let page = reader.range(&KeyRange::all(), None, 0).unwrap();
+                let page = reader.query(&Query::new(KeyRange::all())).unwrap();
                 let (value, keys) = (page.kvs[0].value(), page.kvs.len());
                 assert!(page.kvs.iter().all(|kv| kv.value() == value), "values of both");
                 assert_eq!(keys, if value == b"old" { 900 } else { 600 });

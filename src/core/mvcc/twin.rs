@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::Draft;
-use super::{KeyValue, Mvcc, Pinned, Reader, Record};
+use super::{KeyValue, Mvcc, Pinned, Query, Reader, Record};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -169,7 +169,10 @@ impl Pair {
         let revision = Some(Revision::new(at));
         for range in [KeyRange::all(), KeyRange::from(key(from)..key(to)), KeyRange::key(key(to))] {
             let wanted = self.twin.range(&range, at);
-            let page = self.reader.range(&range, revision, limit).unwrap();
+            let page = self
+                .reader
+                .query(&Query { at: revision, limit, ..Query::new(range.clone()) })
+                .unwrap();
             let shown = if limit == 0 { wanted.len() } else { limit.min(wanted.len()) };
             assert_eq!(page.kvs, wanted[..shown]);
             assert_eq!(page.more, shown < wanted.len(), "KV-4");

@@ -1,8 +1,10 @@
 //! One write transaction.
 
+use super::KeyValue;
 use super::index::Span;
-use super::record::{Draft, KeyValue, Record};
-use super::{Mvcc, RangePage, read};
+use super::query::{Query, RangePage, readable};
+use super::record::{Draft, Record};
+use super::{Mvcc, read};
 use crate::error::{Error, Result};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -80,23 +82,11 @@ impl<'a> Write<'a> {
         self.mvcc.index.get(key, self.main).map(KeyValue::new)
     }
 
-    /// A range, with this transaction's own changes, or as it was at `at` (`KV-2`, `DM-15`).
+    /// A range, with this transaction's own changes, or as it was at a revision (`KV-2`, `DM-15`).
     #[cfg_attr(not(test), expect(dead_code, reason = "for transactions, which no command is yet"))]
-    pub(crate) fn range(
-        &self,
-        range: &KeyRange,
-        at: Option<Revision>,
-        limit: usize,
-    ) -> Result<RangePage> {
-        let current = self.revision();
-        let at = at.filter(|at| at.get() > 0).unwrap_or(current);
-        if at > current {
-            return Err(Error::future_revision(at, current));
-        }
-        if let Some(compacted) = self.mvcc.compacted().filter(|compacted| at < *compacted) {
-            return Err(Error::compacted(at, compacted));
-        }
-        read::page(&self.mvcc.index, range, at, limit)
+    pub(crate) fn query(&self, query: &Query) -> Result<RangePage> {
+        let at = readable(query.at, self.mvcc.compacted(), self.revision())?;
+        read::answer(&self.mvcc.index, query, at)
             .map_err(|_| Error::corrupt("the index was replaced inside a write"))
     }
 

@@ -84,6 +84,14 @@ impl<A: Ask> Call<A> {
         Self { gate: Arc::clone(gate), timeout: None, ask, state: State::New }
     }
 
+    pub(super) fn gate(&self) -> &dyn Gate {
+        &*self.gate
+    }
+
+    pub(super) fn ask(&self) -> &A {
+        &self.ask
+    }
+
     pub(super) fn ask_mut(&mut self) -> &mut A {
         &mut self.ask
     }
@@ -93,10 +101,11 @@ impl<A: Ask> Call<A> {
     }
 
     /// Blocks until the answer is there.
-    pub(super) fn wait(mut self) -> Result<A::Response> {
+    pub(super) fn wait(&mut self) -> Result<A::Response> {
         if !matches!(self.state, State::New) {
             return block_on(|context| self.poll(context));
         }
+        self.state = State::Ended;
         match self.start(Then::Lend)? {
             Started::Answered(response) => Ok(response),
             Started::HandedOver(reply) => {
@@ -275,7 +284,7 @@ macro_rules! impl_call {
             /// # Ok(())
             /// # }
             /// ```
-            pub fn wait(self) -> crate::Result<$response> {
+            pub fn wait(mut self) -> crate::Result<$response> {
                 self.call.wait()
             }
 

@@ -77,6 +77,10 @@ pub(crate) trait Gate: Send + Sync + 'static {
     /// published here is the newest state there is and a linearizable read needs no round.
     fn leads_alone(&self) -> bool;
 
+    /// What is published here has everything that was acknowledged, by any member, longer than
+    /// `age` ago: this node has asked since, and applied what it was told. By this node's clock.
+    fn is_current_within(&self, age: Duration) -> bool;
+
     fn standing(&self) -> Standing;
 
     fn limits(&self) -> Limits;

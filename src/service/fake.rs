@@ -53,6 +53,8 @@ struct State {
     answer: Answer,
     kept: Vec<Request>,
     leads_alone: bool,
+    /// How old its state is at most, as far as it knows.
+    age: Option<Duration>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -81,6 +83,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         answer: Answer::Honest,
         kept: Vec::new(),
         leads_alone: false,
+        age: None,
         written: 0,
         log: Vec::new(),
     };
@@ -100,6 +103,10 @@ impl Fake {
 
     pub(super) fn set_leads_alone(&self, leads_alone: bool) {
         self.state.lock().leads_alone = leads_alone;
+    }
+
+    pub(super) fn set_age(&self, age: Duration) {
+        self.state.lock().age = Some(age);
     }
 
     /// Answers everything that was kept.
@@ -205,6 +212,10 @@ impl Gate for Fake {
 
     fn leads_alone(&self) -> bool {
         self.state.lock().leads_alone
+    }
+
+    fn is_current_within(&self, age: Duration) -> bool {
+        self.state.lock().age.is_some_and(|known| known <= age)
     }
 
     fn standing(&self) -> Standing {

@@ -56,6 +56,7 @@ mod read;
 mod response;
 mod scope;
 mod stream;
+mod txn;
 
 pub use cluster::TransferLeader;
 pub use kv::{Compact, Delete, Put};
@@ -65,3 +66,7 @@ pub use response::{
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};
+pub use txn::{
+    Branch, Compare, DeleteOp, GetOp, Op, OpResponse, Operand, PutOp, RangeOp, Txn, TxnOp, TxnOps,
+    TxnResponse,
+};

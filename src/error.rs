@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     KeyNotFound,
     /// A transaction writes a key twice (`TXN-9`).
     DuplicateKey,
+    /// A transaction met others in every attempt.
+    Conflict,
     /// A queue is full (`ERR-12`).
     Overloaded,
     /// The deadline passed (`ERR-34`).
@@ -288,6 +290,20 @@ impl Error {
     /// ```
     pub fn is_duplicate_key(&self) -> bool {
         self.0.kind == Kind::DuplicateKey
+    }
+
+    /// A [`transact`](crate::Store::transact) met others in every attempt that it was allowed.
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// let once = store.transact(|tx| tx.put("color", "green")).max_attempts(1).wait();
+    /// if once.is_err_and(|error| error.is_conflict()) {
+    ///     println!("somebody else was faster");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_conflict(&self) -> bool {
+        self.0.kind == Kind::Conflict
     }
 
     /// A bounded queue is full. Nothing was taken; try again after a pause.

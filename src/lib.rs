@@ -137,8 +137,9 @@ pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
     Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, Header, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp,
-    RangeRead, RangeResponse, RangeStream, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+    GetResponse, Header, Isolation, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks,
+    RangeOp, RangeRead, RangeResponse, RangeStream, Transact, TransactResponse, Transaction,
+    TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
 };
 pub use storage::Disk;
 pub use store::Store;

@@ -4,10 +4,13 @@ use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::Result;
 use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-use crate::service::{Compact, Delete, Get, Put, RangeRead, RangeStream, Scope, Txn};
+use crate::service::{
+    Compact, Delete, Get, Put, RangeRead, RangeStream, Scope, Transact, Transaction, Txn,
+};
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
 ///
@@ -159,6 +162,28 @@ impl Store {
     /// ```
     pub fn txn(&self) -> Txn {
         Txn::new(&self.gate, &self.scope)
+    }
+
+    /// Runs a function that reads and writes as one transaction, again and again until nobody gets
+    /// in its way: see [`Transact`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let moved = store.transact(|tx| {
+    ///     let Some(value) = tx.get("from")? else { return Ok(false) };
+    ///     tx.delete("from")?;
+    ///     tx.put("to", value)?;
+    ///     Ok(true)
+    /// });
+    /// println!("{}", if moved.await?.value { "moved" } else { "there was nothing" });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transact<F, T>(&self, body: F) -> Transact<F, T>
+    where
+        F: FnMut(&mut Transaction<'_>) -> Result<T>,
+    {
+        Transact::new(&self.gate, &self.scope, body)
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

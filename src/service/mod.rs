@@ -56,6 +56,7 @@ mod read;
 mod response;
 mod scope;
 mod stream;
+mod transact;
 mod txn;
 
 pub use cluster::TransferLeader;
@@ -66,6 +67,7 @@ pub use response::{
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};
+pub use transact::{Isolation, Transact, TransactResponse, Transaction};
 pub use txn::{
     Branch, Compare, DeleteOp, GetOp, Op, OpResponse, Operand, PutOp, RangeOp, Txn, TxnOp, TxnOps,
     TxnResponse,

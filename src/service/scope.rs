@@ -78,6 +78,11 @@ impl Scope {
         Err(Error::invalid(text))
     }
 
+    /// A key of this scope as it is seen in here.
+    pub(crate) fn strip(&self, key: Bytes) -> Bytes {
+        key.slice(self.prefix.len().min(key.len())..)
+    }
+
     fn join(&self, key: Bytes) -> Bytes {
         if self.is_whole() {
             return key;

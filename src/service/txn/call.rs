@@ -17,33 +17,70 @@ use crate::service::pending::{Ask, Call, Counter, Started};
 use crate::service::response::Header;
 use crate::service::scope::Scope;
 
-/// The transaction, and how far it has come.
+/// A transaction as its types say it, and how far it has come.
 pub(super) struct TxnCall<T, E> {
     pub(super) gate: Arc<dyn Gate>,
     pub(super) scope: Scope,
     pub(super) op: TxnOp<T, E>,
     pub(super) freshness: Freshness,
     pub(super) timeout: Option<Duration>,
-    pub(super) state: State,
+    /// `None`: nothing has been asked.
+    pub(super) asked: Option<Asked>,
 }
 
-pub(super) enum State {
-    New,
+/// A transaction that was begun.
+#[derive(Debug)]
+pub(crate) enum Asked {
     Reading(Call<ReadAsk>),
     Writing(Call<WriteAsk>),
 }
 
 #[derive(Debug)]
-pub(super) struct ReadAsk {
+pub(crate) struct ReadAsk {
     /// As it came of the builder; an error is the caller's mistake.
     txn: Result<Txn>,
     freshness: Freshness,
 }
 
 #[derive(Debug)]
-pub(super) struct WriteAsk {
+pub(crate) struct WriteAsk {
     txn: Result<Txn>,
     freshness: Freshness,
+}
+
+impl Asked {
+    /// Begins it as a read or as a write (`TXN-16`); what could not be built is refused by either.
+    pub(crate) fn new(
+        gate: &Arc<dyn Gate>,
+        txn: Result<Txn>,
+        freshness: Freshness,
+        timeout: Option<Duration>,
+    ) -> Self {
+        fn call<A: Ask>(gate: &Arc<dyn Gate>, ask: A, timeout: Option<Duration>) -> Call<A> {
+            let mut call = Call::new(gate, ask);
+            timeout.into_iter().for_each(|timeout| call.set_timeout(timeout));
+            call
+        }
+        if txn.as_ref().is_ok_and(Txn::is_read_only) {
+            Self::Reading(call(gate, ReadAsk { txn, freshness }, timeout))
+        } else {
+            Self::Writing(call(gate, WriteAsk { txn, freshness }, timeout))
+        }
+    }
+
+    pub(crate) fn wait(&mut self) -> Result<TxnOutcome> {
+        match self {
+            Self::Reading(call) => call.wait(),
+            Self::Writing(call) => call.wait(),
+        }
+    }
+
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<TxnOutcome>> {
+        match self {
+            Self::Reading(call) => call.poll(context),
+            Self::Writing(call) => call.poll(context),
+        }
+    }
 }
 
 impl<T: Part, E: Part> TxnCall<T, E> {
@@ -52,48 +89,21 @@ impl<T: Part, E: Part> TxnCall<T, E> {
     }
 
     pub(super) fn wait(&mut self) -> Result<TxnResponse<T::Response, E::Response>> {
-        self.begin();
-        let outcome = match &mut self.state {
-            State::Reading(call) => call.wait(),
-            State::Writing(call) => call.wait(),
-            State::New => Err(Error::corrupt("a transaction was not begun")),
-        };
-        self.response(outcome?)
+        let outcome = self.asked().wait()?;
+        self.response(outcome)
     }
 
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<TxnResponse<T::Response, E::Response>>> {
-        self.begin();
-        let outcome = match &mut self.state {
-            State::Reading(call) => call.poll(context),
-            State::Writing(call) => call.poll(context),
-            State::New => return Poll::Ready(Err(Error::corrupt("a transaction was not begun"))),
-        };
+        let outcome = self.asked().poll(context);
         outcome.map(|outcome| self.response(outcome?))
     }
 
-    /// Chooses what it is, once.
-    fn begin(&mut self) {
-        if !matches!(self.state, State::New) {
-            return;
-        }
-        let (txn, freshness) = (self.op.to_core(&self.scope), self.freshness);
-        // What cannot even be built is refused by either.
-        self.state = if txn.as_ref().is_ok_and(Txn::is_read_only) {
-            State::Reading(self.call(ReadAsk { txn, freshness }))
-        } else {
-            State::Writing(self.call(WriteAsk { txn, freshness }))
-        };
-    }
-
-    fn call<A: Ask>(&self, ask: A) -> Call<A> {
-        let mut call = Call::new(&self.gate, ask);
-        if let Some(timeout) = self.timeout {
-            call.set_timeout(timeout);
-        }
-        call
+    fn asked(&mut self) -> &mut Asked {
+        let Self { gate, scope, op, freshness, timeout, asked } = self;
+        asked.get_or_insert_with(|| Asked::new(gate, op.to_core(scope), *freshness, *timeout))
     }
 
     fn response(&self, outcome: TxnOutcome) -> Result<TxnResponse<T::Response, E::Response>> {
@@ -165,12 +175,10 @@ impl Ask for WriteAsk {
 
 impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for TxnCall<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Call");
-        shown.field("op", &self.op).field("timeout", &self.timeout);
-        match &self.state {
-            State::New => shown.finish_non_exhaustive(),
-            State::Reading(call) => shown.field("call", call).finish_non_exhaustive(),
-            State::Writing(call) => shown.field("call", call).finish_non_exhaustive(),
-        }
+        f.debug_struct("Call")
+            .field("op", &self.op)
+            .field("timeout", &self.timeout)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
     }
 }

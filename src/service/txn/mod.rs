@@ -28,7 +28,8 @@ use std::sync::Arc;
 
 pub use self::answer::TxnOps;
 use self::answer::{Answers, Ops, Part};
-use self::call::{State, TxnCall};
+pub(super) use self::call::Asked;
+use self::call::TxnCall;
 pub use self::compare::{Compare, Operand};
 pub use self::op::{DeleteOp, GetOp, Op, OpResponse, PutOp, RangeOp};
 use super::options::{Freshness, impl_freshness};
@@ -289,7 +290,7 @@ impl Txn {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope) -> Self {
         let (gate, scope) = (Arc::clone(gate), scope.clone());
         let (op, freshness) = (TxnOp::default(), Freshness::default());
-        Self { call: TxnCall { gate, scope, op, freshness, timeout: None, state: State::New } }
+        Self { call: TxnCall { gate, scope, op, freshness, timeout: None, asked: None } }
     }
 }
 
@@ -315,9 +316,9 @@ impl<T: TxnOps, E: TxnOps> Txn<T, E> {
         self,
         change: impl FnOnce(TxnOp<T, E>) -> TxnOp<T2, E2>,
     ) -> Txn<T2, E2> {
-        let TxnCall { gate, scope, op, freshness, timeout, state: _ } = self.call;
-        let (op, state) = (change(op), State::New);
-        Txn { call: TxnCall { gate, scope, op, freshness, timeout, state } }
+        let TxnCall { gate, scope, op, freshness, timeout, asked: _ } = self.call;
+        let op = change(op);
+        Txn { call: TxnCall { gate, scope, op, freshness, timeout, asked: None } }
     }
 }
 

@@ -135,6 +135,10 @@ pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
+#[cfg(feature = "serde")]
+pub use service::{
+    Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
+};
 pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
     RangeChunks, RangeRead, RangeResponse, RangeStream, TransferLeader,

@@ -49,12 +49,23 @@ pub struct Put {
 struct PutAsk {
     scope: Scope,
     key: Bytes,
-    value: Bytes,
+    /// Or why there is none.
+    value: Result<Bytes>,
     prev: bool,
 }
 
 impl Put {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, key: Bytes, value: Bytes) -> Self {
+        Self::encoded(gate, scope, key, Ok(value))
+    }
+
+    /// With a value that may have failed to be one: then the call fails so.
+    pub(crate) fn encoded(
+        gate: &Arc<dyn Gate>,
+        scope: &Scope,
+        key: Bytes,
+        value: Result<Bytes>,
+    ) -> Self {
         let ask = PutAsk { scope: scope.clone(), key, value, prev: false };
         Self { call: Call::new(gate, ask) }
     }
@@ -84,7 +95,7 @@ impl Ask for PutAsk {
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
         let command = Command::Put {
             key: self.scope.key(mem::take(&mut self.key))?,
-            value: mem::take(&mut self.value),
+            value: mem::replace(&mut self.value, Ok(Bytes::new()))?,
             lease: LeaseId::new(0),
             prev: self.prev,
         };

@@ -56,6 +56,8 @@ mod read;
 mod response;
 mod scope;
 mod stream;
+#[cfg(feature = "serde")]
+mod typed;
 
 pub use cluster::TransferLeader;
 pub use kv::{Compact, Delete, Put};
@@ -65,3 +67,7 @@ pub use response::{
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};
+#[cfg(feature = "serde")]
+pub use typed::{
+    Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
+};

@@ -2,8 +2,8 @@
 //! code that is reached and not by chance.
 //!
 //! What is promised: every answer is the twin's, at every revision, of every range, in pages of
-//! every size, with every option; and so is the history that is left, now and as it was pinned (`DM-*`, `KV-*`,
-//! `CMP-*`).
+//! every size, with every option; and so is the history that is left, now and as it was pinned
+//! (`DM-*`, `KV-*`, `CMP-*`).
 
 use super::input::Input;
 use crate::core::mvcc::twin::{KEYS, Look, Op, Pair};

@@ -184,7 +184,7 @@ impl RangeStream {
 
     /// The revision that all chunks are of, from the first one on.
     ///
-    /// What was written after it is what a reader of the whole range has missed (`HLP-6`).
+    /// What was written after it is what a reader of the whole range has missed.
     ///
     /// ```no_run
     /// # fn example(store: quorate::Store) -> quorate::Result<()> {

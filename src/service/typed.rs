@@ -266,7 +266,10 @@ fn many<T, C: Codec<T>>(response: RangeResponse) -> Result<TypedRangeResponse<T>
 
 /// A read that decodes what the plain one gives back.
 macro_rules! typed_read {
-    ($(#[$doc:meta])* $builder:ident, $plain:ident -> $response:ty, $decode:ident, $make:literal) => {
+    (
+        $(#[$doc:meta])*
+        $builder:ident, $plain:ident -> $response:ty, $decode:ident, $make:literal
+    ) => {
         $(#[$doc])*
         #[must_use = "nothing happens before it is awaited or waited for"]
         pub struct $builder<T, C = Json> {

@@ -1,3 +1,6 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::super::fake::{Manner, fake};
@@ -156,17 +159,15 @@ fn a_bounded_read_is_local_if_the_state_has_come_that_far() {
 fn a_read_waits_for_a_revision_that_is_on_its_way() {
     let (node, store) = fake(Manner::Keep);
     let read = |at| store.get("a").at_least(rev(at));
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| futures_executor::block_on(read(2)));
-        while node.take_log().is_empty() {
-            std::thread::yield_now();
-        }
-        let other = store.put("a", "1");
-        node.set_manner(Manner::AnswerAtOnce);
-        other.wait().unwrap();
-        node.answer();
-        assert_eq!(waiting.join().unwrap().unwrap().kv.unwrap().value(), b"1");
-    });
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting = read(2);
+    assert!(Pin::new(&mut waiting).poll(&mut context).is_pending());
+    node.set_manner(Manner::AnswerAtOnce);
+    store.put("a", "1").wait().unwrap();
+    assert!(Pin::new(&mut waiting).poll(&mut context).is_pending());
+    node.answer();
+    let answer = Pin::new(&mut waiting).poll(&mut context);
+    assert!(matches!(answer, Poll::Ready(Ok(answer)) if answer.kv.is_some()));
     // What no round has brought has not happened.
     let error = read(3).wait().unwrap_err();
     assert!(error.is_future_revision(), "{error}");

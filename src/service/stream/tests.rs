@@ -157,6 +157,7 @@ proptest! {
 
 /// KV-18: whatever is written while it runs.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a writer on another thread is what it is about")]
 fn kv_19_a_stream_is_one_snapshot_beside_a_writer() {
     let (_, store) = filled(Manner::AnswerAtOnce, 300);
     let done = std::sync::atomic::AtomicBool::new(false);

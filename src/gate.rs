@@ -51,6 +51,7 @@ pub(crate) struct Standing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_request_bytes: usize,
+    pub(crate) max_txn_ops: usize,
     pub(crate) request_timeout: Duration,
 }
 

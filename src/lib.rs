@@ -146,13 +146,14 @@ pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
+pub use service::{
+    Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
+    GetResponse, Header, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp,
+    RangeRead, RangeResponse, RangeStream, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+};
 #[cfg(feature = "serde")]
 pub use service::{
     Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
-};
-pub use service::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
-    RangeChunks, RangeRead, RangeResponse, RangeStream, TransferLeader,
 };
 pub use storage::Disk;
 pub use store::Store;

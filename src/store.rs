@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-use crate::service::{Compact, Delete, Get, Put, RangeRead, RangeStream, Scope};
+use crate::service::{Compact, Delete, Get, Put, RangeRead, RangeStream, Scope, Txn};
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
 ///
@@ -184,6 +184,22 @@ impl Store {
     /// ```
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete {
         Delete::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Compares, then does one thing or the other, as one: see [`Txn`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::{Compare, Op};
+    ///
+    /// let free = Compare::absent("lock");
+    /// let done = store.txn().when(free).then(Op::put("lock", "me")).await?;
+    /// println!("{}", if done.succeeded() { "mine" } else { "taken" });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn txn(&self) -> Txn {
+        Txn::new(&self.gate, &self.scope)
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

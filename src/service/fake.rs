@@ -16,6 +16,7 @@ use crate::store::Store;
 pub(super) const MEMBER: NodeId = NodeId::new(7);
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_REQUEST_BYTES: usize = 256;
+pub(super) const MAX_TXN_OPS: usize = 6;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -223,6 +224,10 @@ impl Gate for Fake {
     }
 
     fn limits(&self) -> Limits {
-        Limits { max_request_bytes: MAX_REQUEST_BYTES, request_timeout: DEFAULT_TIMEOUT }
+        Limits {
+            max_request_bytes: MAX_REQUEST_BYTES,
+            max_txn_ops: MAX_TXN_OPS,
+            request_timeout: DEFAULT_TIMEOUT,
+        }
     }
 }

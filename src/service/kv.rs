@@ -7,13 +7,14 @@ use bytes::{Bytes, BytesMut};
 use std::mem;
 use std::sync::Arc;
 
+use super::options::{impl_delete_options, impl_put_options};
 use super::pending::{Ask, Call, Counter, Started, impl_call};
 use super::response::{CompactResponse, DeleteResponse, Header, PutResponse};
 use super::scope::Scope;
-use crate::core::machine::{Command, Outcome};
+use crate::core::machine::{Command, Outcome, txn};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
-use crate::ids::{LeaseId, Revision};
+use crate::ids::Revision;
 use crate::keys::KeyRange;
 
 /// Writes a value under a key: made by [`Store::put`](crate::Store::put).
@@ -26,8 +27,10 @@ use crate::keys::KeyRange;
 ///
 /// # Errors
 ///
-/// [`is_invalid`](Error::is_invalid) for an empty key, [`is_too_large`](Error::is_too_large) if
-/// key and value exceed `max_request_bytes`, [`is_overloaded`](Error::is_overloaded),
+/// [`is_invalid`](Error::is_invalid) for an empty key or options that contradict each other;
+/// [`is_lease_not_found`](Error::is_lease_not_found) and
+/// [`is_key_not_found`](Error::is_key_not_found) where an option says so;
+/// [`is_too_large`](Error::is_too_large) if key and value exceed `max_request_bytes`, [`is_overloaded`](Error::is_overloaded),
 /// [`is_timeout`](Error::is_timeout), [`is_unavailable`](Error::is_unavailable),
 /// [`is_closed`](Error::is_closed) and [`is_halted`](Error::is_halted).
 /// [`Error::outcome`] says of each whether the put may have happened.
@@ -48,42 +51,36 @@ pub struct Put {
 #[derive(Debug)]
 struct PutAsk {
     scope: Scope,
-    key: Bytes,
-    /// Or why there is none.
-    value: Result<Bytes>,
-    prev: bool,
+    put: txn::Put,
+    /// Why there is no value to put.
+    refused: Option<Error>,
 }
 
 impl Put {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, key: Bytes, value: Bytes) -> Self {
-        Self::encoded(gate, scope, key, Ok(value))
+        let put = txn::Put::new(key, value);
+        Self { call: Call::new(gate, PutAsk { scope: scope.clone(), put, refused: None }) }
     }
 
     /// With a value that may have failed to be one: then the call fails so.
+    #[cfg(feature = "serde")]
     pub(crate) fn encoded(
         gate: &Arc<dyn Gate>,
         scope: &Scope,
         key: Bytes,
         value: Result<Bytes>,
     ) -> Self {
-        let ask = PutAsk { scope: scope.clone(), key, value, prev: false };
+        let (value, refused) = match value {
+            Ok(value) => (value, None),
+            Err(error) => (Bytes::new(), Some(error)),
+        };
+        let put = txn::Put::new(key, value);
+        let ask = PutAsk { scope: scope.clone(), put, refused };
         Self { call: Call::new(gate, ask) }
-    }
-
-    /// Gives back what the key held just before (`KV-33`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let before = store.put("color", "green").prev_value().wait()?.prev_kv;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn prev_value(mut self) -> Self {
-        self.call.ask_mut().prev = true;
-        self
     }
 }
 
+impl_put_options!(Put, put => put.call.ask_mut().put, "store.put(\"color\", ", ")", ".await?");
 impl_call!(Put -> PutResponse, "store.put(\"color\", \"green\")");
 
 impl Ask for PutAsk {
@@ -93,13 +90,12 @@ impl Ask for PutAsk {
     const WRITES: bool = true;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        let command = Command::Put {
-            key: self.scope.key(mem::take(&mut self.key))?,
-            value: mem::replace(&mut self.value, Ok(Bytes::new()))?,
-            lease: LeaseId::new(0),
-            prev: self.prev,
-        };
-        counter.write(encode(counter.gate, &command)?)
+        self.put.key = self.scope.key(mem::take(&mut self.put.key))?;
+        self.put.check()?;
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        counter.write(encode(counter.gate, &Command::Put(self.put.clone()))?)
     }
 
     fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<PutResponse> {
@@ -123,7 +119,7 @@ impl Ask for PutAsk {
 ///
 /// # Errors
 ///
-/// Those of [`Put`].
+/// Those of [`Put`] that have nothing to do with what it keeps.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -143,30 +139,19 @@ pub struct Delete {
 #[derive(Debug)]
 struct DeleteAsk {
     scope: Scope,
-    range: KeyRange,
-    prev: bool,
+    delete: txn::Delete,
 }
 
 impl Delete {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, range: KeyRange) -> Self {
-        let ask = DeleteAsk { scope: scope.clone(), range, prev: false };
-        Self { call: Call::new(gate, ask) }
-    }
-
-    /// Gives back what the keys held (`KV-50`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let gone = store.delete("jobs/".."jobs0").prev_values().wait()?.prev_kvs;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn prev_values(mut self) -> Self {
-        self.call.ask_mut().prev = true;
-        self
+        let delete = txn::Delete { range, prev: false };
+        Self { call: Call::new(gate, DeleteAsk { scope: scope.clone(), delete }) }
     }
 }
 
+impl_delete_options!(
+    Delete, delete => delete.call.ask_mut().delete, "store.delete(\"jobs/\"..\"jobs0\")", ".await?"
+);
 impl_call!(Delete -> DeleteResponse, "store.delete(\"jobs/\"..\"jobs0\")");
 
 impl Ask for DeleteAsk {
@@ -176,9 +161,8 @@ impl Ask for DeleteAsk {
     const WRITES: bool = true;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        let range = self.scope.range(self.range.clone())?;
-        let command = Command::Delete { range, prev: self.prev };
-        counter.write(encode(counter.gate, &command)?)
+        self.delete.range = self.scope.range(self.delete.range.clone())?;
+        counter.write(encode(counter.gate, &Command::Delete(self.delete.clone()))?)
     }
 
     fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<DeleteResponse> {
@@ -254,7 +238,7 @@ impl Ask for CompactAsk {
 }
 
 /// The bytes to replicate, if they are not too many (`SEL-10`).
-fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
+pub(super) fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
     let payload = command.encode();
     let max = gate.limits().max_request_bytes;
     if payload.len() > max {
@@ -268,7 +252,7 @@ fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
 }
 
 /// The error of a write that ended in anything but its own kind of success.
-fn failed(what: &str, outcome: Outcome) -> Error {
+pub(super) fn failed(what: &str, outcome: Outcome) -> Error {
     match outcome {
         Outcome::Refused(refusal) => refusal.into(),
         // The member was reopened, or gave the write up, while a copy of it was on its way: that

@@ -63,6 +63,7 @@ mod read;
 mod response;
 mod scope;
 mod stream;
+mod txn;
 #[cfg(feature = "serde")]
 mod typed;
 
@@ -74,6 +75,10 @@ pub use response::{
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};
+pub use txn::{
+    Branch, Compare, DeleteOp, GetOp, Op, OpResponse, Operand, PutOp, RangeOp, Txn, TxnOp, TxnOps,
+    TxnResponse,
+};
 #[cfg(feature = "serde")]
 pub use typed::{
     Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,

@@ -12,7 +12,7 @@ use crate::gate::Gate;
 use crate::ids::Revision;
 
 /// How recent the state must be that a read sees. By default as recent as any (`LIN-1`).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Freshness {
     /// Whatever is here will do, if it keeps the bounds below.
     pub(super) serializable: bool,
@@ -73,8 +73,11 @@ macro_rules! impl_at {
 
 /// How recent the state must be: `$freshness` reaches a [`Freshness`].
 macro_rules! impl_freshness {
-    ($builder:ident, $this:ident => $freshness:expr, $open:literal, $close:literal) => {
-        impl $builder {
+    (
+        $builder:ident $(<$($param:ident: $bound:path),+>)?, $this:ident => $freshness:expr,
+        $open:literal, $close:literal
+    ) => {
+        impl $(<$($param: $bound),+>)? $builder $(<$($param),+>)? {
             /// Reads what this member has, at once and without asking the leader (`KV-16`). It may
             /// be old, but it was true once, and it is there without a leader.
             ///
@@ -301,4 +304,110 @@ macro_rules! impl_range_options {
     };
 }
 
-pub(super) use {impl_at, impl_freshness, impl_range_options};
+/// What a put keeps, and what it gives back: `$put` reaches a `txn::Put`.
+macro_rules! impl_put_options {
+    (
+        $builder:ident, $this:ident => $put:expr, $open:literal, $shut:literal, $close:literal
+    ) => {
+        impl $builder {
+            /// Gives back what the key held just before (`KV-33`).
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+            #[doc = concat!("let put = ", $open, "\"blue\"", $shut, ".prev_value()", $close, ";")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn prev_value(mut self) -> Self {
+                let $this = &mut self;
+                $put.prev = true;
+                self
+            }
+
+            /// Attaches the key to a lease: it ends with it (`KV-32`). 0 stands for none, and a put
+            /// without one makes a key permanent that was attached before.
+            ///
+            /// A lease that does not exist when the put is applied is
+            /// [`is_lease_not_found`](crate::Error::is_lease_not_found), and nothing changes
+            /// (`KV-31`, `KV-39`).
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store, lease: quorate::LeaseId)
+            /// # -> quorate::Result<()> {
+            #[doc = concat!("let put = ", $open, "\"blue\"", $shut, ".lease(lease)", $close, ";")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn lease(mut self, lease: crate::LeaseId) -> Self {
+                let $this = &mut self;
+                $put.lease = lease;
+                self
+            }
+
+            /// Keeps the value that the key has (`KV-34`); the value given must be empty. The key
+            /// gets a new version all the same, and without
+            /// [`ignore_lease`](Self::ignore_lease) it loses its lease (`KV-36`).
+            ///
+            /// A key that is not there is
+            /// [`is_key_not_found`](crate::Error::is_key_not_found).
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+            /// // Only a new version of what is there (KV-37).
+            #[doc = concat!(
+                "let put = ", $open, "\"\"", $shut, ".ignore_value().ignore_lease()", $close, ";"
+            )]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn ignore_value(mut self) -> Self {
+                let $this = &mut self;
+                $put.ignore_value = true;
+                self
+            }
+
+            /// Keeps the lease that the key has, or none if it has none (`KV-35`); no lease may be
+            /// given.
+            ///
+            /// A key that is not there is
+            /// [`is_key_not_found`](crate::Error::is_key_not_found).
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+            #[doc = concat!("let put = ", $open, "\"blue\"", $shut, ".ignore_lease()", $close, ";")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn ignore_lease(mut self) -> Self {
+                let $this = &mut self;
+                $put.ignore_lease = true;
+                self
+            }
+        }
+    };
+}
+
+/// What a delete gives back: `$delete` reaches a `txn::Delete`.
+macro_rules! impl_delete_options {
+    ($builder:ident, $this:ident => $delete:expr, $open:literal, $close:literal) => {
+        impl $builder {
+            /// Gives back what the keys held (`KV-50`).
+            ///
+            /// ```no_run
+            /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+            #[doc = concat!("let gone = ", $open, ".prev_values()", $close, ";")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn prev_values(mut self) -> Self {
+                let $this = &mut self;
+                $delete.prev = true;
+                self
+            }
+        }
+    };
+}
+
+pub(super) use {
+    impl_at, impl_delete_options, impl_freshness, impl_put_options, impl_range_options,
+};

@@ -248,8 +248,10 @@ fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
 
 /// Gives a builder with a field `call` its deadline, its two ways to block, and its future.
 macro_rules! impl_call {
-    ($builder:ident -> $response:ty, $example:literal) => {
-        impl $builder {
+    (
+        $builder:ident $(<$($param:ident: $bound:path),+>)? -> $response:ty, $example:literal
+    ) => {
+        impl $(<$($param: $bound),+>)? $builder $(<$($param),+>)? {
             /// How long the node may take. By default as long as its configuration says.
             ///
             /// The node itself keeps the deadline: it answers with an error that
@@ -310,7 +312,7 @@ macro_rules! impl_call {
             }
         }
 
-        impl ::std::future::Future for $builder {
+        impl $(<$($param: $bound),+>)? ::std::future::Future for $builder $(<$($param),+>)? {
             type Output = crate::Result<$response>;
 
             fn poll(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::KeyValue;
 use super::index::{Index, Replaced, Span};
 use super::query::{Query, RangePage};
+use super::view::{Blind, View};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -51,6 +52,16 @@ impl Reader {
         Ok(self.index.read(query.at, |at| answer(&self.index, query, at))?.1)
     }
 
+    /// Asks several things of one state, the newest (`KV-18`). `ask` may be called again.
+    pub(crate) fn view<T>(&self, ask: impl Fn(&View<'_>) -> Result<T, Blind>) -> Result<T> {
+        let read = |at| match ask(&View::new(&self.index, at, self.index.compacted())) {
+            Ok(found) => Ok(Ok(found)),
+            Err(Blind::Unreadable(error)) => Ok(Err(error)),
+            Err(Blind::Replaced) => Err(Replaced),
+        };
+        self.index.read(None, read)?.1
+    }
+
     /// The next keys of `range` behind `after`, at most `max_keys`: a long range in bounded
     /// pieces. Pieces read at one revision make one snapshot.
     pub(crate) fn chunk(
@@ -78,6 +89,7 @@ impl Reader {
     }
 
     /// How many keys `range` has (`KV-5`, `KV-6`), and the revision that was read.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self, range: &KeyRange, at: Option<Revision>) -> Result<(Revision, u64)> {
         self.index.read(at, |at| count(&self.index, range, at))
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::core::machine::FRAME_BYTES;
 use crate::core::mvcc::{Order, SortBy};
 use crate::ids::Revision;
+use crate::service::{Branch, Compare};
 use crate::store::Store;
 
 fn store() -> Store {
@@ -84,6 +85,8 @@ enum Op {
     Range(Picked, Dials),
     Stream(Picked, usize),
     Delete(Picked),
+    /// If the first have nothing, puts the key and reads them; otherwise deletes them.
+    Txn(Picked, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +150,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (picked(), dials).prop_map(|(range, dials)| Op::Range(range, dials)),
         1 => (picked(), 1..4_usize).prop_map(|(range, keys)| Op::Stream(range, keys)),
         1 => picked().prop_map(Op::Delete),
+        2 => (picked(), key()).prop_map(|(range, key)| Op::Txn(range, key)),
     ]
 }
 
@@ -205,6 +209,25 @@ impl Side {
                 let gone = self.store.delete(range.range()).prev_values().wait()?;
                 let at = gone.header.revision.get() - self.base;
                 format!("{at} {} {:?}", gone.deleted, all(&gone.prev_kvs))
+            }
+            Op::Txn(range, key) => {
+                use crate::service::Op;
+
+                let then = (Op::put(key.clone(), "txn").prev_value(), Op::range(range.range()));
+                let done = self
+                    .store
+                    .txn()
+                    .when(Compare::absent(range.range()))
+                    .then(then)
+                    .or_else(Op::delete(range.range()).prev_values())
+                    .wait()?;
+                let at = done.header.revision.get() - self.base;
+                match done.branch {
+                    Branch::Then((put, range)) => {
+                        format!("{at} {:?} {:?}", put.prev_kv.as_ref().map(show), all(&range.kvs))
+                    }
+                    Branch::Else(gone) => format!("{at} {:?}", all(&gone.prev_kvs)),
+                }
             }
         })
     }

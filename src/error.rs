@@ -75,6 +75,8 @@ pub(crate) enum Kind {
     NewerFormat,
     /// Bytes that should be ours are not what was written (`DUR-12`).
     Corrupt,
+    /// A value is not of the type that it was read as.
+    Undecodable,
     /// The operating system refused.
     Io,
 }
@@ -430,6 +432,21 @@ impl Error {
     /// ```
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == Kind::Corrupt
+    }
+
+    /// A value is not of the type that it was read as: the text names its key and the revision that
+    /// wrote it, the source says what the codec found. Only reads of typed values fail so, with
+    /// the feature `serde`.
+    ///
+    /// ```no_run
+    /// # fn example(error: quorate::Error) {
+    /// if error.is_undecodable() {
+    ///     println!("somebody else has written there: {error}");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_undecodable(&self) -> bool {
+        self.0.kind == Kind::Undecodable
     }
 
     /// The operating system refused something; the source says what.

@@ -85,6 +85,7 @@ impl Revision {
     /// # use quorate::Revision;
     /// assert_eq!(Revision::new(2).next(), Revision::new(3));
     /// ```
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -53,11 +53,21 @@
 //! **Read**
 //!
 //! - One key: [`Store::get`]; many: [`Store::range`], [`KeyRange::prefix`], [`RangeRead::limit`]
+//! - In another order: [`RangeRead::sort_by`], [`RangeRead::order`]; only what is new:
+//!   [`RangeRead::min_mod_revision`]; without values: [`RangeRead::keys_only`]
+//! - More than one wants in memory, in chunks of one snapshot: [`Store::stream`]
 //! - Page through one snapshot: [`RangeRead::at`]
 //! - The past: [`Get::at`]
 //! - At once, perhaps old, without a leader: [`Get::serializable`], [`RangeRead::serializable`]
+//! - At once, if it is recent enough: [`Get::max_staleness`]; if it has what somebody else wrote:
+//!   [`Get::at_least`]
 //! - Count only: [`RangeRead::count_only`]
 //! - Forget the past: [`Store::compact`]
+//!
+//! **Share one store**
+//!
+//! - A part of the keys that seems to be all there is: [`Store::scoped`]
+//! - Values that are Rust types, with the feature `serde`: `Store::typed`
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
@@ -102,7 +112,8 @@
 //! # Features
 //!
 //! - `sim`: the deterministic simulator, for your tests.
-//! - `serde`: [`Config`] implements `Deserialize`, with sizes and durations in words.
+//! - `serde`: [`Config`] implements `Deserialize`, with sizes and durations in words; and
+//!   `Store::typed`, for values that are Rust types.
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -140,6 +151,10 @@ pub use service::{
     GetResponse, Header, Isolation, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks,
     RangeOp, RangeRead, RangeResponse, RangeStream, Transact, TransactResponse, Transaction,
     TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+};
+#[cfg(feature = "serde")]
+pub use service::{
+    Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
 };
 pub use storage::Disk;
 pub use store::Store;

@@ -79,6 +79,41 @@ impl Store {
         Self { gate: Arc::clone(&self.gate), scope: self.scope.nested(prefix.into()) }
     }
 
+    /// A handle whose values are of type `T`, stored as JSON: see
+    /// [`TypedStore`](crate::TypedStore).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let sizes = store.typed::<Vec<u32>>();
+    /// sizes.put("shoes", &vec![41, 43]).await?;
+    /// let shoes = sizes.get("shoes").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "serde")]
+    #[must_use]
+    pub fn typed<T>(&self) -> crate::TypedStore<T>
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        crate::TypedStore::new(self.clone())
+    }
+
+    /// A handle whose values are of type `T`, stored as `C` says: see [`Codec`](crate::Codec).
+    ///
+    /// ```no_run
+    /// use quorate::Json;
+    ///
+    /// # fn example(store: quorate::Store) {
+    /// let sizes = store.typed_with::<Vec<u32>, Json>(); // what `typed` does
+    /// # }
+    /// ```
+    #[cfg(feature = "serde")]
+    #[must_use]
+    pub fn typed_with<T, C: crate::Codec<T>>(&self) -> crate::TypedStore<T, C> {
+        crate::TypedStore::new(self.clone())
+    }
+
     /// Writes `value` under `key`: see [`Put`].
     ///
     /// ```no_run
@@ -89,6 +124,12 @@ impl Store {
     /// ```
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put {
         Put::new(&self.gate, &self.scope, key.into(), value.into())
+    }
+
+    /// As [`put`](Self::put), of a value that may have failed to be one.
+    #[cfg(feature = "serde")]
+    pub(crate) fn put_encoded(&self, key: Bytes, value: crate::Result<Bytes>) -> Put {
+        Put::encoded(&self.gate, &self.scope, key, value)
     }
 
     /// Reads `key`: see [`Get`].

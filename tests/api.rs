@@ -32,5 +32,7 @@ mod founding;
 mod halting;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
+#[path = "api/reads.rs"]
+mod reads;
 #[path = "api/refusals.rs"]
 mod refusals;

@@ -2,11 +2,11 @@
 //! code that is reached and not by chance.
 //!
 //! What is promised: every answer is the twin's, at every revision, of every range, in pages of
-//! every size; and so is the history that is left, now and as it was pinned (`DM-*`, `KV-*`,
-//! `CMP-*`).
+//! every size, with every option; and so is the history that is left, now and as it was pinned
+//! (`DM-*`, `KV-*`, `CMP-*`).
 
 use super::input::Input;
-use crate::core::mvcc::twin::{KEYS, Op, Pair};
+use crate::core::mvcc::twin::{KEYS, Look, Op, Pair};
 
 /// The twin looks through everything it has for each answer.
 const STEPS: usize = 48;
@@ -30,7 +30,10 @@ pub fn mvcc_model(data: &[u8]) {
             break;
         }
         let op = input.byte();
-        let (from, to) = (input.short() % KEYS, input.short() % KEYS);
+        let (from, to) = (input.short(), input.short());
+        // What is left of the two says the options of the read: there are 73 parts of each.
+        let dials = u32::from(from / KEYS) * 73 + u32::from(to / KEYS);
+        let (from, to) = (from % KEYS, to % KEYS);
         let number = input.byte();
         pair.apply(&match op % op::COUNT {
             op::PUT => Op::Put(from, number),
@@ -40,7 +43,8 @@ pub fn mvcc_model(data: &[u8]) {
             op::PIN => Op::Pin,
             _ => Op::Restore,
         });
-        pair.compare(from, to, u64::from(op / op::COUNT % 11), usize::from(number));
+        let (tenths, limit) = (u64::from(op / op::COUNT % 11), usize::from(number));
+        pair.compare(&Look { from, to, tenths, limit, dials });
     }
     pair.finish();
 }

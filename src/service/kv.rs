@@ -52,11 +52,30 @@ pub struct Put {
 struct PutAsk {
     scope: Scope,
     put: txn::Put,
+    /// Why there is no value to put.
+    refused: Option<Error>,
 }
 
 impl Put {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, key: Bytes, value: Bytes) -> Self {
-        let ask = PutAsk { scope: scope.clone(), put: txn::Put::new(key, value) };
+        let put = txn::Put::new(key, value);
+        Self { call: Call::new(gate, PutAsk { scope: scope.clone(), put, refused: None }) }
+    }
+
+    /// With a value that may have failed to be one: then the call fails so.
+    #[cfg(feature = "serde")]
+    pub(crate) fn encoded(
+        gate: &Arc<dyn Gate>,
+        scope: &Scope,
+        key: Bytes,
+        value: Result<Bytes>,
+    ) -> Self {
+        let (value, refused) = match value {
+            Ok(value) => (value, None),
+            Err(error) => (Bytes::new(), Some(error)),
+        };
+        let put = txn::Put::new(key, value);
+        let ask = PutAsk { scope: scope.clone(), put, refused };
         Self { call: Call::new(gate, ask) }
     }
 }
@@ -73,6 +92,9 @@ impl Ask for PutAsk {
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
         self.put.key = self.scope.key(mem::take(&mut self.put.key))?;
         self.put.check()?;
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         counter.write(encode(counter.gate, &Command::Put(self.put.clone()))?)
     }
 

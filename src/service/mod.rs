@@ -25,10 +25,16 @@
 //! the caller's own thread:
 //!
 //! ```text
-//!   serializable ..................... read at once, as old as it is (KV-16)
 //!   this node leads alone ............ read at once: nothing newer can exist
+//!   serializable ..................... read at once, as old as it is (KV-16)
+//!   at least R, and it is there ...... read at once
+//!   max age, and it is no older ...... read at once (gate.is_current_within)
 //!   otherwise, gate.submit(Read) ..... a round of the leader, then read (LIN-1)
 //! ```
+//!
+//! Options that several builders have are macros in `options.rs`, over how each reaches what is
+//! set: one text and one implementation, found on the builder itself. Keys go in and come out
+//! through the builder's `Scope` (`scope.rs`), so that a handle may be confined to a prefix.
 //!
 //! # What holds
 //!
@@ -40,6 +46,7 @@
 //!   without an answer leaves it unknown.
 //! - Dropping a future cancels the waiting, not the request: a write that was handed over may
 //!   still happen, once.
+//! - No builder reads, changes or shows a key that its scope has not translated (`HLP-1`).
 //! - No thread, timer or lock of its own: what is here runs over any [`Gate`](crate::gate::Gate).
 //!
 //! # What is not done
@@ -58,6 +65,8 @@ mod scope;
 mod stream;
 mod transact;
 mod txn;
+#[cfg(feature = "serde")]
+mod typed;
 
 pub use cluster::TransferLeader;
 pub use kv::{Compact, Delete, Put};
@@ -71,4 +80,8 @@ pub use transact::{Isolation, Transact, TransactResponse, Transaction};
 pub use txn::{
     Branch, Compare, DeleteOp, GetOp, Op, OpResponse, Operand, PutOp, RangeOp, Txn, TxnOp, TxnOps,
     TxnResponse,
+};
+#[cfg(feature = "serde")]
+pub use typed::{
+    Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
 };

@@ -1,5 +1,8 @@
 //! What reads keys and values: get, range.
 
+#[cfg(test)]
+mod tests;
+
 use std::mem;
 use std::sync::Arc;
 

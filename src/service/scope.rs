@@ -16,6 +16,9 @@
 //! Order is kept, since keys that begin alike differ behind the prefix; so limits, sorts and
 //! intervals mean the same inside as outside.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};

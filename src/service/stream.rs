@@ -4,6 +4,9 @@
 //! asks for it, and nobody is asked any more. In between nothing is held but a key: where it goes
 //! on. Chunks begin small, so that the first is there soon, and double up to their bounds.
 
+#[cfg(test)]
+mod tests;
+
 use std::iter::FusedIterator;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -181,7 +184,7 @@ impl RangeStream {
 
     /// The revision that all chunks are of, from the first one on.
     ///
-    /// What was written after it is what a reader of the whole range has missed (`HLP-6`).
+    /// What was written after it is what a reader of the whole range has missed.
     ///
     /// ```no_run
     /// # fn example(store: quorate::Store) -> quorate::Result<()> {

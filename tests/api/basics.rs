@@ -1,6 +1,6 @@
 //! Put, get, range, delete, compact, on one member and through every one of three.
 
-use quorate::{KeyRange, KeyValue, RangeResponse, Revision, Store};
+use quorate::{KeyRange, KeyValue, Order, RangeResponse, Revision, SortBy, Store};
 
 use super::cluster::{Cluster, value};
 
@@ -19,6 +19,23 @@ fn so_does_any_of_three() {
         store.delete(..).wait().unwrap();
     }
     cluster.assert_same_everywhere();
+}
+
+/// `HLP-1`: and leaves nothing where it cannot be seen.
+#[test]
+fn so_does_a_handle_that_is_confined() {
+    let cluster = Cluster::open(3);
+    let whole = cluster.store(0);
+    whole.put("tenant-b/k", "not theirs").wait().unwrap();
+    for member in 0..3 {
+        let store = cluster.store(member).scoped("tenant-").scoped("a/");
+        puts_and_gets(&store);
+        ranges(&store);
+        deletes(&store);
+    }
+    let left = whole.range(..).wait().unwrap();
+    assert_eq!(keys(&left), ["tenant-b/k"]);
+    assert_eq!(left.kvs[0].version(), 1);
 }
 
 fn keys(read: &RangeResponse) -> Vec<&str> {
@@ -58,7 +75,7 @@ fn puts_and_gets(store: &Store) {
     store.delete(KeyRange::all()).wait().unwrap();
 }
 
-/// `KV-1`, `KV-4`, `KV-5`, `SEL-1`, `SEL-3`
+/// `KV-1`, `KV-4`, `KV-5`, `KV-7`, `KV-8`, `KV-10`, `SEL-1`, `SEL-3`
 fn ranges(store: &Store) {
     for key in ["r/3", "r/1", "r/2", "s"] {
         store.put(key, "v").wait().unwrap();
@@ -74,6 +91,14 @@ fn ranges(store: &Store) {
     assert_eq!((keys(&page), page.more, page.count), (vec!["r/1", "r/2"], true, 4));
     let count = store.range(..).count_only().wait().unwrap();
     assert_eq!((count.kvs.len(), count.count), (0, 4));
+    let first = all.kvs[0].create_revision();
+    let last = store.range(..).order(Order::Descending).limit(1).wait().unwrap();
+    assert_eq!((keys(&last), last.more), (vec!["s"], true));
+    let oldest = store.range(..).sort_by(SortBy::CreateRevision).keys_only().wait().unwrap();
+    assert_eq!(keys(&oldest), ["r/3", "r/1", "r/2", "s"]);
+    assert!(oldest.kvs.iter().all(|kv| kv.value().is_empty()));
+    let later = store.range(..).min_create_revision(first.next()).wait().unwrap();
+    assert_eq!((keys(&later), later.count), (vec!["r/2", "s"], 4));
 }
 
 /// `KV-50`, `KV-51`, `KV-52`

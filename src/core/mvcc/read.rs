@@ -89,6 +89,7 @@ impl Reader {
     }
 
     /// How many keys `range` has (`KV-5`, `KV-6`), and the revision that was read.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn count(&self, range: &KeyRange, at: Option<Revision>) -> Result<(Revision, u64)> {
         self.index.read(at, |at| count(&self.index, range, at))
     }

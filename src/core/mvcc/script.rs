@@ -5,6 +5,8 @@
 //! delete KEY [END]               END "\0": everything from KEY on
 //! get KEY [at=R]
 //! range KEY [END] [at=R] [limit=N] [count]
+//!   sort=key|version|create|mod|value order=asc|desc only=keys
+//!   min_mod=R max_mod=R min_create=R max_create=R
 //! chunks KEY [END] at=R size=N   reads a range in pieces, until one is not full
 //! txn { OP; OP; .. }             OPs: put, delete, get, range as above, in one transaction
 //! compact R
@@ -20,7 +22,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context};
 
-use super::{KeyValue, Mvcc, Query, RangePage, Reader, Record, Write};
+use super::{Bounds, KeyValue, Mvcc, Order, Query, RangePage, Reader, Record, SortBy, Write};
 use crate::error::Error;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -66,25 +68,21 @@ impl Runner {
     }
 
     fn range(&self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let (at, limit) = (revision(args)?, number(args, "limit")?.unwrap_or(0));
+        let mut query = query(args)?;
         let mut words: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
         args.reject_next()?;
-        let counted = words.last() == Some(&"count");
-        if counted {
+        query.count_only = words.last() == Some(&"count");
+        if query.count_only {
             words.pop();
         }
-        let range = key_range(&words)?;
-        let counts = self.reader.count(&range, at);
-        if counted {
-            let (at, count) = counts?;
-            return Ok(format!("at {at}: count {count}\n"));
+        query.range = key_range(&words)?;
+        let counts = self.reader.count(&query.range, query.at);
+        let page = self.reader.query(&query)?;
+        assert_eq!(counts?, (page.revision, page.count), "KV-5: no option changes the count");
+        if query.count_only {
+            assert!(page.kvs.is_empty() && !page.more, "KV-6");
+            return Ok(format!("at {}: count {}\n", page.revision, page.count));
         }
-        let page = self.reader.query(&Query {
-            at,
-            limit: usize::try_from(limit)?,
-            ..Query::new(range)
-        })?;
-        assert_eq!(counts?, (page.revision, page.count), "KV-5: a limit changes no count");
         Ok(show_page(&page))
     }
 
@@ -242,6 +240,35 @@ fn key_range(words: &[&str]) -> Outcome<KeyRange> {
     };
     range.check()?;
     Ok(range)
+}
+
+/// A query with the options of a `range` line, of all keys.
+fn query(args: &mut ArgumentConsumer<'_>) -> Outcome<Query> {
+    let mut bound = |name| number(args, name).map(|bound| Revision::new(bound.unwrap_or(0)));
+    let mod_revision = Bounds { min: bound("min_mod")?, max: bound("max_mod")? };
+    let create_revision = Bounds { min: bound("min_create")?, max: bound("max_create")? };
+    let limit = usize::try_from(number(args, "limit")?.unwrap_or(0))?;
+    let sort = match args.take_key("sort") {
+        None | Some("key") => SortBy::Key,
+        Some("version") => SortBy::Version,
+        Some("create") => SortBy::CreateRevision,
+        Some("mod") => SortBy::ModRevision,
+        Some("value") => SortBy::Value,
+        Some(other) => return Err(format!("nothing to sort by: {other}").into()),
+    };
+    let order = match args.take_key("order") {
+        None | Some("asc") => Order::Ascending,
+        Some("desc") => Order::Descending,
+        Some(other) => return Err(format!("no order: {other}").into()),
+    };
+    let keys_only = match args.take_key("only") {
+        None => false,
+        Some("keys") => true,
+        Some(other) => return Err(format!("nothing to leave: {other}").into()),
+    };
+    let all = Query::new(KeyRange::all());
+    let at = revision(args)?;
+    Ok(Query { at, limit, sort, order, mod_revision, create_revision, keys_only, ..all })
 }
 
 fn show(found: Option<&KeyValue>) -> String {

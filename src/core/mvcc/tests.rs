@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::record::Draft;
-use super::twin::{KEYS, Op, Pair, key};
+use super::twin::{KEYS, Look, Op, Pair, key};
 use super::*;
 use crate::ids::LeaseId;
 use crate::keys::KeyRange;
@@ -25,17 +25,18 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// DM-1, DM-2, DM-5..DM-11, DM-16, KV-1..KV-6, KV-18, KV-50..KV-53, CMP-4..CMP-6, CMP-11.
+    /// DM-1, DM-2, DM-5..DM-11, DM-16, KV-1..KV-11, KV-13..KV-15, KV-18, KV-50..KV-53,
+    /// CMP-4..CMP-6, CMP-11.
     #[test]
     fn does_what_its_twin_does(
         steps in proptest::collection::vec(
-            (op(), 0..KEYS, 0..KEYS, 0..=10_u64, 0..200_usize), 1..60,
+            (op(), 0..KEYS, 0..KEYS, 0..=10_u64, 0..200_usize, any::<u32>()), 1..60,
         ),
     ) {
         let mut pair = Pair::new();
-        for (op, from, to, tenths, limit) in &steps {
-            pair.apply(op);
-            pair.compare(*from, *to, *tenths, *limit);
+        for (op, from, to, tenths, limit, dials) in steps {
+            pair.apply(&op);
+            pair.compare(&Look { from, to, tenths, limit, dials });
         }
         pair.finish();
     }

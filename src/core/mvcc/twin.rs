@@ -1,9 +1,10 @@
 //! A twin that does what the store does in the plainest way, and what is asked of both.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::record::Draft;
-use super::{KeyValue, Mvcc, Pinned, Query, Reader, Record};
+use super::{Bounds, KeyValue, Mvcc, Order, Pinned, Query, RangePage, Reader, Record, SortBy};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -34,6 +35,72 @@ pub(crate) enum Op {
     Compact(u64),
     Pin,
     Restore,
+}
+
+/// What is read of both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Keys, by their numbers.
+    pub(crate) from: u16,
+    pub(crate) to: u16,
+    /// So many tenths of the way from the oldest readable revision to the newest.
+    pub(crate) tenths: u64,
+    pub(crate) limit: usize,
+    /// Every option of a query; 0 for none.
+    pub(crate) dials: u32,
+}
+
+impl Look {
+    /// The query whose options the dials say, of a store at `current`.
+    fn query(self, range: KeyRange, at: Revision, current: Revision) -> Query {
+        let mut left = self.dials;
+        let mut dial = |positions: u32| {
+            let position = left % positions;
+            left /= positions;
+            position
+        };
+        let sorts = [
+            SortBy::Key,
+            SortBy::Version,
+            SortBy::CreateRevision,
+            SortBy::ModRevision,
+            SortBy::Value,
+        ];
+        let sort = sorts[dial(5) as usize];
+        let order = [Order::Ascending, Order::Descending][dial(2) as usize];
+        let (keys_only, count_only) = (dial(2) == 1, dial(4) == 1);
+        let mut bound = || Revision::new(current.get() * u64::from(dial(3)) / 3);
+        let mod_revision = Bounds { min: bound(), max: bound() };
+        let create_revision = Bounds { min: bound(), max: bound() };
+        let limit = self.limit;
+        Query {
+            at: Some(at),
+            limit,
+            sort,
+            order,
+            mod_revision,
+            create_revision,
+            keys_only,
+            count_only,
+            ..Query::new(range)
+        }
+    }
+}
+
+/// What a key is sorted by.
+fn rank(sort: SortBy, kv: &KeyValue) -> (u64, Vec<u8>) {
+    match sort {
+        SortBy::Key => (0, kv.key().to_vec()),
+        SortBy::Version => (kv.version(), Vec::new()),
+        SortBy::CreateRevision => (kv.create_revision().get(), Vec::new()),
+        SortBy::ModRevision => (kv.mod_revision().get(), Vec::new()),
+        SortBy::Value => (0, kv.value().to_vec()),
+    }
+}
+
+fn within(bounds: Bounds, revision: Revision) -> bool {
+    let (min, max) = (bounds.min.get(), bounds.max.get());
+    (min == 0 || revision.get() >= min) && (max == 0 || revision.get() <= max)
 }
 
 /// Everything as lists of records, searched from end to end.
@@ -76,6 +143,33 @@ impl Twin {
     fn range(&self, range: &KeyRange, at: u64) -> Vec<KeyValue> {
         let versions = self.versions.iter().filter(|(key, _)| range.contains(key));
         versions.filter_map(|(_, all)| Self::live_at(all, at)).cloned().map(KeyValue::new).collect()
+    }
+
+    /// `KV-4` to `KV-15`, one step after the other, as `KV-9` has them.
+    fn query(&self, query: &Query, at: Revision) -> RangePage {
+        let selected = self.range(&query.range, at.get());
+        let count = selected.len() as u64;
+        if query.count_only {
+            return RangePage { revision: at, kvs: Vec::new(), more: false, count };
+        }
+        let admitted = |kv: &KeyValue| {
+            within(query.mod_revision, kv.mod_revision())
+                && within(query.create_revision, kv.create_revision())
+        };
+        let mut kvs: Vec<_> = selected.into_iter().filter(admitted).collect();
+        // They are in the order of the keys, and a stable sort leaves equals in it (KV-13).
+        match query.order {
+            Order::Ascending => kvs.sort_by_key(|kv| rank(query.sort, kv)),
+            Order::Descending => kvs.sort_by_key(|kv| Reverse(rank(query.sort, kv))),
+        }
+        let more = query.limit > 0 && kvs.len() > query.limit;
+        if more {
+            kvs.truncate(query.limit);
+        }
+        if query.keys_only {
+            kvs = kvs.into_iter().map(KeyValue::keys_only).collect();
+        }
+        RangePage { revision: at, kvs, more, count }
     }
 
     /// `CMP-4`, `CMP-5`, `CMP-6`, as they are written.
@@ -162,26 +256,25 @@ impl Pair {
         self.mvcc.publish();
     }
 
-    /// Compares what readers see, of some range, at some revision, with some limit.
-    pub(crate) fn compare(&self, from: u16, to: u16, tenths: u64, limit: usize) {
+    /// Compares what readers see.
+    pub(crate) fn compare(&self, look: &Look) {
+        let Look { from, to, tenths, limit, .. } = *look;
         let oldest = self.mvcc.compacted().map_or(1, Revision::get);
-        let at = oldest + (self.mvcc.revision().get() - oldest) * tenths / 10;
-        let revision = Some(Revision::new(at));
+        let current = self.mvcc.revision();
+        let at = Revision::new(oldest + (current.get() - oldest) * tenths / 10);
         for range in [KeyRange::all(), KeyRange::from(key(from)..key(to)), KeyRange::key(key(to))] {
-            let wanted = self.twin.range(&range, at);
-            let page = self
-                .reader
-                .query(&Query { at: revision, limit, ..Query::new(range.clone()) })
-                .unwrap();
-            let shown = if limit == 0 { wanted.len() } else { limit.min(wanted.len()) };
-            assert_eq!(page.kvs, wanted[..shown]);
-            assert_eq!(page.more, shown < wanted.len(), "KV-4");
-            assert_eq!(page.count, wanted.len() as u64, "KV-5");
-            assert_eq!(self.reader.count(&range, revision).unwrap().1, page.count, "KV-6");
+            for look in [Look { dials: 0, ..*look }, *look] {
+                let query = look.query(range.clone(), at, current);
+                let page = self.reader.query(&query).unwrap();
+                assert_eq!(page, self.twin.query(&query, at), "{query:?}");
+            }
+            let wanted = self.twin.range(&range, at.get());
+            let count = self.reader.count(&range, Some(at)).unwrap().1;
+            assert_eq!(count, wanted.len() as u64, "KV-6");
             assert_eq!(chunks(&self.reader, &range, at, limit + 1), wanted, "KV-18");
         }
-        let wanted = self.twin.range(&KeyRange::key(key(to)), at).pop();
-        assert_eq!(self.reader.get(&key(to), revision).unwrap().1, wanted);
+        let wanted = self.twin.range(&KeyRange::key(key(to)), at.get()).pop();
+        assert_eq!(self.reader.get(&key(to), Some(at)).unwrap().1, wanted);
     }
 
     /// Compares everything that is kept, and what was pinned on the way.
@@ -196,11 +289,11 @@ impl Pair {
     }
 }
 
-fn chunks(reader: &Reader, range: &KeyRange, at: u64, size: usize) -> Vec<KeyValue> {
+fn chunks(reader: &Reader, range: &KeyRange, at: Revision, size: usize) -> Vec<KeyValue> {
     let mut all: Vec<KeyValue> = Vec::new();
     loop {
         let after = all.last().map(|kv| kv.key().to_vec());
-        let chunk = reader.chunk(range, Revision::new(at), after.as_deref(), size).unwrap();
+        let chunk = reader.chunk(range, at, after.as_deref(), size).unwrap();
         let done = chunk.len() < size;
         all.extend(chunk);
         if done {

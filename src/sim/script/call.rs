@@ -46,11 +46,19 @@ impl Play {
                     Ok(format!("done, revision {}", compacted.header.revision))
                 })?;
             }
-            Command::Read { at, key, rev, to, timeout } => {
-                let range = store_range(&self.store(at)?, (key, to.as_deref()), *rev);
+            Command::Read { at, key, rev, to, within, least, timeout } => {
+                let mut range = store_range(&self.store(at)?, (key, to.as_deref()), *rev);
+                let mut text = show::read(key, to.as_deref(), *rev);
+                if let Some(ms) = within {
+                    range = range.max_staleness(Duration::from_millis(*ms));
+                    text = format!("{text} within {ms}ms");
+                }
+                if let Some(revision) = least {
+                    range = range.at_least(Revision::new(*revision));
+                    text = format!("{text} from {revision}");
+                }
                 let wait = timeout.map_or(PATIENCE, Duration::from_millis);
                 let (call, number) = (range.timeout(wait), self.number());
-                let text = show::read(key, to.as_deref(), *rev);
                 self.spawn(number, text, async move { Ok(found(&call.await?)) })?;
             }
             Command::Get { at, key, rev, to } => {

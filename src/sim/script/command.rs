@@ -61,7 +61,8 @@ pub(super) enum Command {
         at: Place,
         revision: u64,
     },
-    /// Linearizable. `rev=`: as of a revision. `to=`: a range.
+    /// Linearizable, or of a state that is no older than `within=` milliseconds or has reached the
+    /// revision `least=`. `rev=`: as of a revision. `to=`: a range.
     Read {
         at: Place,
         key: String,
@@ -69,6 +70,10 @@ pub(super) enum Command {
         rev: Option<u64>,
         #[arg(key)]
         to: Option<String>,
+        #[arg(key)]
+        within: Option<u64>,
+        #[arg(key)]
+        least: Option<u64>,
         #[arg(key)]
         timeout: Option<u64>,
     },

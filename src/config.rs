@@ -363,7 +363,7 @@ impl Config {
         self
     }
 
-    /// How many conditions, and operations in each branch, a transaction may have (`CFG-18`,
+    /// How many conditions, and operations in each branch, a transaction may have (`CFG-16`,
     /// `TXN-6`). Default 128, at least 1, at most 10,000.
     ///
     /// ```

@@ -36,3 +36,5 @@ mod lifecycle;
 mod reads;
 #[path = "api/refusals.rs"]
 mod refusals;
+#[path = "api/transactions.rs"]
+mod transactions;

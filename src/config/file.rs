@@ -153,8 +153,8 @@ mod tests {
             "initial_cluster": {"b": "x:1", "a": "x:2"}, "initial_state": "existing",
             "heartbeat_interval": "50ms", "election_timeout": "2s", "request_timeout": "1 m",
             "snapshot_count": 7, "snapshot_log_bytes": "1GiB", "snapshot_catchup_entries": 8,
-            "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB", "max_txn_ops": 9,
-            "max_message_bytes": "2 MiB", "max_pending_requests": 9,
+            "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB",
+            "max_txn_ops": 9, "max_message_bytes": "2 MiB", "max_pending_requests": 9,
             "max_pending_bytes": "32MiB", "max_inflight_appends": 10
         }"#;
         let wanted = Config::new("b", "d")

@@ -30,9 +30,9 @@ use crate::keys::KeyRange;
 /// [`is_invalid`](Error::is_invalid) for an empty key or options that contradict each other;
 /// [`is_lease_not_found`](Error::is_lease_not_found) and
 /// [`is_key_not_found`](Error::is_key_not_found) where an option says so;
-/// [`is_too_large`](Error::is_too_large) if key and value exceed `max_request_bytes`, [`is_overloaded`](Error::is_overloaded),
-/// [`is_timeout`](Error::is_timeout), [`is_unavailable`](Error::is_unavailable),
-/// [`is_closed`](Error::is_closed) and [`is_halted`](Error::is_halted).
+/// [`is_too_large`](Error::is_too_large) if key and value exceed `max_request_bytes`;
+/// [`is_overloaded`](Error::is_overloaded), [`is_timeout`](Error::is_timeout),
+/// [`is_unavailable`](Error::is_unavailable), [`is_closed`](Error::is_closed) and [`is_halted`](Error::is_halted).
 /// [`Error::outcome`] says of each whether the put may have happened.
 ///
 /// ```no_run
@@ -150,7 +150,8 @@ impl Delete {
 }
 
 impl_delete_options!(
-    Delete, delete => delete.call.ask_mut().delete, "store.delete(\"jobs/\"..\"jobs0\")", ".await?"
+    Delete, delete => delete.call.ask_mut().delete,
+    "store.delete(\"jobs/\"..\"jobs0\")", ".await?"
 );
 impl_call!(Delete -> DeleteResponse, "store.delete(\"jobs/\"..\"jobs0\")");
 

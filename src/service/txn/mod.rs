@@ -56,17 +56,21 @@ use crate::gate::Gate;
 ///
 /// # Errors
 ///
-/// [`is_invalid`](crate::Error::is_invalid) for an empty key, options that contradict each other, or a
-/// bound on the staleness of a transaction that writes; [`is_too_large`](crate::Error::is_too_large) for
-/// more conditions, or operations in a branch, than `max_txn_ops` (those of transactions within
-/// come off what is left, `TXN-6`), for more than 16 levels, or for too many bytes;
-/// [`is_duplicate_key`](crate::Error::is_duplicate_key) if a branch writes a key twice (`TXN-9`); for
-/// what is on the branch taken [`is_lease_not_found`](crate::Error::is_lease_not_found),
-/// [`is_key_not_found`](crate::Error::is_key_not_found), [`is_compacted`](crate::Error::is_compacted) and
-/// [`is_future_revision`](crate::Error::is_future_revision), and then nothing is done (`TXN-8`);
-/// [`is_overloaded`](crate::Error::is_overloaded), [`is_timeout`](crate::Error::is_timeout),
-/// [`is_unavailable`](crate::Error::is_unavailable), [`is_closed`](crate::Error::is_closed) and
-/// [`is_halted`](crate::Error::is_halted). [`Error::outcome`](crate::Error::outcome) says of each whether it may have happened.
+/// Before anything is asked: [`is_invalid`](crate::Error::is_invalid) for an empty key, options
+/// that contradict each other, or a bound on the staleness of a transaction that writes;
+/// [`is_too_large`](crate::Error::is_too_large) for more conditions, or operations in a branch,
+/// than `max_txn_ops` (those of transactions within come off what is left, `TXN-6`), for more than
+/// 16 levels, or for too many bytes; [`is_duplicate_key`](crate::Error::is_duplicate_key) if a
+/// branch writes a key twice (`TXN-9`).
+///
+/// For what is on the branch taken, and then nothing is done (`TXN-8`):
+/// [`is_lease_not_found`](crate::Error::is_lease_not_found),
+/// [`is_key_not_found`](crate::Error::is_key_not_found),
+/// [`is_compacted`](crate::Error::is_compacted) and
+/// [`is_future_revision`](crate::Error::is_future_revision).
+///
+/// Otherwise those of [`Put`](crate::Put), or of [`Get`](crate::Get) if it only reads.
+/// [`Error::outcome`](crate::Error::outcome) says of each whether it may have happened.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {

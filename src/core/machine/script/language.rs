@@ -6,7 +6,7 @@
 //! TXN      [if COMPARE and COMPARE ..] [then OP; OP ..] [else OP; OP ..]
 //! COMPARE  version|create|mod|value|lease(KEY or KEY..END) = != > < OPERAND
 //! OP       put KEY=VALUE [lease=ID] [prev] [keep-value] [keep-lease]
-//!          range KEY or KEY..END [at=R] [limit=N] [keys] [count]
+//!          range KEY or KEY..END [at=R] [limit=N] [order=descending] [min-mod=R] [keys] [count]
 //!          delete KEY or KEY..END [prev]
 //!          (TXN)
 //! ```
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::Text;
 use crate::core::machine::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
-use crate::core::mvcc::Query;
+use crate::core::mvcc::{Order, Query};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -125,6 +125,10 @@ impl<'a, I: Iterator<Item = &'a str>> Words<'a, I> {
                     match option {
                         ("at", revision) => query.at = Some(Revision::new(revision.parse()?)),
                         ("limit", limit) => query.limit = limit.parse()?,
+                        ("order", "descending") => query.order = Order::Descending,
+                        ("min-mod", revision) => {
+                            query.mod_revision.min = Revision::new(revision.parse()?);
+                        }
                         ("keys", _) => query.keys_only = true,
                         ("count", _) => query.count_only = true,
                         (other, _) => return Err(format!("range has no {other}").into()),

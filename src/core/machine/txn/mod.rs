@@ -15,9 +15,9 @@
 //! 3. *Run*. The operations of the path, in order, each seeing what the ones before it did
 //!    (`TXN-11`), all in one revision (`TXN-13`). Nothing can fail here (`TXN-15`).
 //!
-//! What a transaction looks like is checked before it is proposed (`check.rs`): how many operations,
-//! how deep, and that no key is written twice. Who decodes one from the log relies on the depth
-//! only; two writes of one key run in order, and the later one wins.
+//! What a transaction looks like is checked before it is proposed (`check.rs`): how many
+//! operations, how deep, and that no key is written twice. Who decodes one from the log relies on
+//! the depth only; two writes of one key run in order, and the later one wins.
 //!
 //! One that only reads is not proposed (`TXN-16`): steps 1 to 3 run on any state that is recent
 //! enough, on the caller's thread.

@@ -15,7 +15,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => key().prop_map(|key| Op::Put(Put::new(key, Bytes::new()))),
         1 => key().prop_map(|key| Op::Delete(Delete { range: KeyRange::key(key), prev: false })),
         1 => range.prop_map(|range| Op::Delete(Delete { range, prev: false })),
-        1 => key().prop_map(|key| Op::Delete(Delete { range: KeyRange::starting_at(key), prev: true })),
+        1 => key().prop_map(|key| {
+            Op::Delete(Delete { range: KeyRange::starting_at(key), prev: true })
+        }),
         1 => key().prop_map(|key| Op::Range(Query::new(KeyRange::key(key)))),
     ];
     leaf.prop_recursive(3, 12, 3, |op| {

@@ -176,6 +176,7 @@ fn snapshots_and_segments_have_rules() {
         |config| config.snapshot_catchup_entries(1_000_001),
         "snapshot_catchup_entries is 1000001: it must be at most 1000000",
     );
+    // CFG-16
     keeps(|config| config.max_txn_ops(10_000));
     breaks(|config| config.max_txn_ops(0), "max_txn_ops is 0: it must be at least 1");
     breaks(|config| config.max_snapshots(0), "max_snapshots is 0: it must be at least 1");

@@ -32,7 +32,8 @@ use crate::keys::KeyRange;
 /// [`is_key_not_found`](Error::is_key_not_found) where an option says so;
 /// [`is_too_large`](Error::is_too_large) if key and value exceed `max_request_bytes`;
 /// [`is_overloaded`](Error::is_overloaded), [`is_timeout`](Error::is_timeout),
-/// [`is_unavailable`](Error::is_unavailable), [`is_closed`](Error::is_closed) and [`is_halted`](Error::is_halted).
+/// [`is_unavailable`](Error::is_unavailable), [`is_closed`](Error::is_closed) and
+/// [`is_halted`](Error::is_halted).
 /// [`Error::outcome`] says of each whether the put may have happened.
 ///
 /// ```no_run

@@ -1,9 +1,9 @@
 //! Transactions and functions as transactions, on one member and through every one of three.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use quorate::{Branch, Compare, Isolation, KeyRange, Op, Store};
+use quorate::{Branch, Compare, Isolation, KeyRange, KeyValue, Op, Store};
 
 use super::cluster::{Cluster, value};
 
@@ -129,9 +129,39 @@ fn rec_29_counting_by_many_loses_nothing() {
     assert_eq!(kv.version(), 6 * EACH);
 }
 
+/// `TXN-14`: both keys are written together, so whoever reads them together sees them equal.
+#[test]
+fn txn_14_nobody_sees_a_part_of_a_transaction() {
+    let cluster = Cluster::open(3);
+    let done = AtomicBool::new(false);
+    let read = |store: &Store| {
+        let range = store.range("pair/".."pair0").serializable().wait().unwrap();
+        let values: Vec<&[u8]> = range.kvs.iter().map(KeyValue::value).collect();
+        assert!(values.is_empty() || (values.len() == 2 && values[0] == values[1]), "{values:?}");
+    };
+    thread::scope(|scope| {
+        for member in 0..3 {
+            let (store, done) = (cluster.store(member), &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    read(&store);
+                }
+            });
+        }
+        let store = cluster.store(0);
+        for round in 0..200_u32 {
+            let value = round.to_string();
+            let put = |key| Op::put(key, value.clone());
+            let pair = (put("pair/a"), put("pair/b"));
+            store.txn().then(pair).wait().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Two accounts may not both be empty; whoever empties one looks at the other first.
 #[test]
-fn rec_29_and_32_skewed_writes_need_a_level_that_sees_them() {
+fn rec_29_skewed_writes_need_a_level_that_sees_them() {
     let cluster = Cluster::open(1);
     let store = cluster.store(0);
     let empty = |mine: &'static str, other: &'static str, isolation: Isolation| {

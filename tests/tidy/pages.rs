@@ -44,6 +44,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("HLP-3", "as HLP-2: there is no other member to switch to"),
     ("HLP-4", "as HLP-2"),
     ("HLP-5", "a member reads its own memory: a cache of leased keys would be slower"),
+    ("HLP-6", "the second half of a mirror is a watch"),
     (
         "HLP-7",
         "there is no client to retry: a proposal is repeated by its member, and applied once",

@@ -91,8 +91,9 @@ fn rec_29_a_change_of_what_was_read_or_is_written_is_a_conflict() {
     assert_eq!(attempts(&store, level, put("a"), read), 2, "it was missing, and came");
 }
 
+/// `REC-32` too.
 #[test]
-fn rec_30_and_32_weaker_levels_look_at_less() {
+fn rec_30_weaker_levels_look_at_less() {
     let (_, store) = filled();
     let read = |tx: &mut Transaction<'_>| tx.get("a").and_then(|_| tx.put("x", "1"));
     let put = |key: &'static str| {

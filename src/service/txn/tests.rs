@@ -40,7 +40,7 @@ fn what_comes_back_has_the_shape_of_what_was_asked() {
     assert!(done.succeeded());
     assert_eq!(done.header.revision, rev(4), "TXN-13");
     let (put, a, [b, c], ranges, deleted, none, ()) = done.branch.then().unwrap();
-    assert_eq!((put.header.revision, put.prev_kv), (rev(4), None));
+    assert_eq!((put.header.revision, put.prev_kv), (rev(4), None), "SEL-8");
     assert_eq!((value(&a), value(&b), value(&c)), (&b"1"[..], &b"2"[..], &b"3"[..]), "TXN-11");
     assert_eq!((ranges.len(), ranges[0].count, ranges[0].kvs.len()), (1, 3, 3));
     let deleted = deleted.unwrap();
@@ -182,9 +182,9 @@ fn sel_9_what_can_never_be_done_is_refused_before_it_is_asked() {
     let empty = store.txn().or_else(Op::get("")).wait();
     assert!(refused(empty.err()).is_invalid(), "SEL-4, TXN-7");
     let twice = store.txn().or_else((Op::put("a", "1"), Op::delete("a".."c"))).wait();
-    assert!(refused(twice.err()).is_duplicate_key(), "TXN-9");
+    assert!(refused(twice.err()).is_duplicate_key(), "TXN-9, ERR-6");
     let many = store.txn().then(vec![Op::get("a"); MAX_TXN_OPS + 1]).wait();
-    assert!(refused(many.err()).is_too_large(), "TXN-6");
+    assert!(refused(many.err()).is_too_large(), "TXN-6, ERR-5");
     let both = store.txn().then(Op::put("a", "1").ignore_value()).wait();
     assert!(refused(both.err()).is_invalid(), "KV-34");
     let large = store.txn().then(Op::put("a", vec![0; 300])).wait();
@@ -196,7 +196,7 @@ fn what_is_refused_when_it_is_applied_has_not_happened() {
     let (node, store) = filled();
     let kept = store.txn().then((Op::put("c", "3"), Op::put("z", "").ignore_value())).wait();
     let error = kept.unwrap_err();
-    assert!(error.is_key_not_found() && !error.is_unknown(), "TXN-8: {error}");
+    assert!(error.is_key_not_found() && !error.is_unknown(), "TXN-8, ERR-2: {error}");
     assert_eq!(store.range(..).wait().unwrap().count, 2);
     node.set_answer(Answer::Outcome(Outcome::Refused(Refusal::LeaseNotFound(LeaseId::new(5)))));
     let leased = store.txn().then(Op::put("c", "3").lease(LeaseId::new(5))).wait();

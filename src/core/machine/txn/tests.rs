@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::machine::Outcome;
+use crate::core::mvcc::Mvcc;
 
 /// Few keys, so that operations meet.
 fn key() -> impl Strategy<Value = Bytes> {
@@ -102,4 +104,42 @@ fn txn_16_one_that_only_reads_is_known_by_both_branches() {
     assert!(Txn { success: vec![read()], failure: vec![read()], ..Txn::default() }.is_read_only());
     assert!(!Txn { success: vec![read()], failure: vec![put()], ..Txn::default() }.is_read_only());
     assert!(!Txn { success: vec![Op::Txn(Txn::default())], ..Txn::default() }.is_read_only());
+}
+
+/// What a put makes of a key that has value `v` and lease 9.
+fn kept(ignore_value: bool, ignore_lease: bool) -> KeyValue {
+    let mut mvcc = Mvcc::new();
+    mvcc.begin().put(b"k", b"v", LeaseId::new(9));
+    let put = Put { ignore_value, ignore_lease, ..Put::new("k".into(), Bytes::new()) };
+    assert!(matches!(put.apply(&mut mvcc), Outcome::Put { .. }));
+    mvcc.view().get(b"k").unwrap()
+}
+
+#[test]
+fn kv_36_a_put_that_keeps_only_the_value_takes_the_lease_off() {
+    let lease = LeaseId::new(9);
+    let shown = |kv: KeyValue| (kv.value().to_vec(), kv.lease(), kv.version());
+    assert_eq!(shown(kept(true, false)), (b"v".to_vec(), LeaseId::new(0), 2));
+    assert_eq!(shown(kept(true, true)), (b"v".to_vec(), lease, 2), "KV-37");
+    assert_eq!(shown(kept(false, true)), (Vec::new(), lease, 2), "KV-35");
+    assert_eq!(shown(kept(false, false)), (Vec::new(), LeaseId::new(0), 2), "KV-32");
+}
+
+#[test]
+fn txn_18_where_nobody_waits_nothing_is_read_and_all_else_is_the_same() {
+    let read = Op::Range(Query::new(KeyRange::all()));
+    let put = Op::Put(Put { prev: true, ..Put::new("k".into(), Bytes::new()) });
+    let future = Query { at: Some(Revision::new(99)), ..Query::new(KeyRange::all()) };
+    let refused = Txn { success: vec![put.clone(), Op::Range(future)], ..Txn::default() };
+    let txn = Txn { success: vec![read.clone(), put, read], ..Txn::default() };
+    let (mut here, mut there) = (Mvcc::new(), Mvcc::new());
+    let told = [txn.apply(&mut here, true), txn.apply(&mut there, false)].map(Result::unwrap);
+    let [Outcome::Txn(told), Outcome::Txn(bare)] = told else { panic!("{told:?}") };
+    assert_eq!((told.responses.len(), bare.responses.len()), (3, 0));
+    assert_eq!((told.revision, told.succeeded), (bare.revision, bare.succeeded));
+    assert_eq!(here.pin().hash(None).unwrap(), there.pin().hash(None).unwrap());
+    let refusal = [refused.apply(&mut here, true), refused.apply(&mut there, false)];
+    let [here, there] = refusal.map(Result::unwrap);
+    assert!(matches!(here, Outcome::Refused(_)));
+    assert_eq!(here, there);
 }

@@ -84,8 +84,7 @@
 //!   change since the one before; large ones should run in slices.
 //! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
 //!   cores that word, not the leaves, will be what they wait for.
-//! - There are no sort orders, filters or compares here yet, and no lease table:
-//!   a record only names its lease (`KV-32`).
+//! - There is no lease table here yet: a record only names its lease (`KV-32`).
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 

@@ -47,6 +47,14 @@ fn kv_19_a_chunk_is_bounded_in_bytes_and_has_one_key_at_least() {
 }
 
 #[test]
+fn streams_can_go_anywhere() {
+    fn movable<T: Send + Unpin + 'static>(_: &T) {}
+    let (_, store) = fake(Manner::Keep);
+    movable(&store.stream(..));
+    movable(&store.stream(..).into_iter());
+}
+
+#[test]
 fn a_stream_says_which_revision_it_is_of() {
     let (_, store) = filled(Manner::AnswerAtOnce, 20);
     let mut chunks = store.stream(..).into_iter();

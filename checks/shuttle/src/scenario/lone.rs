@@ -7,9 +7,9 @@ use super::super::open::{self, Opened};
 use super::super::shared::Shared;
 use super::PATIENCE;
 use super::disk::Disk;
+use crate::core::machine::txn::Put;
 use crate::core::machine::{Command, Outcome};
 use crate::gate::{Gate, Request, Then};
-use crate::ids::LeaseId;
 use crate::store::Store;
 use crate::sync::oneshot::{self, Receiver};
 use crate::{Config, Lane, Node, NodeId, Peer, Result, Transport, sync};
@@ -108,7 +108,7 @@ pub(super) fn write(
     timeout: Duration,
 ) -> Result<Receiver<Result<Outcome>>> {
     let (key, value) = (b"k"[..].into(), b"v"[..].into());
-    let payload = Command::Put { key, value, lease: LeaseId::new(0), prev: false }.encode();
+    let payload = Command::Put(Put::new(key, value)).encode();
     let (reply, answer) = oneshot::channel();
     shared.submit(Request::Write { payload, timeout, reply }, then)?;
     Ok(answer)

@@ -81,6 +81,11 @@ impl Scope {
         Err(Error::invalid(text))
     }
 
+    /// How many bytes at the front of a key are not seen in here.
+    pub(crate) fn hidden(&self) -> usize {
+        self.prefix.len()
+    }
+
     /// A key of this scope as it is seen in here.
     pub(crate) fn strip(&self, key: Bytes) -> Bytes {
         key.slice(self.prefix.len().min(key.len())..)

@@ -276,7 +276,8 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
                 tx.rollback();
             }
             let txn = tx.commit(self.isolation);
-            let asked = Asked::new(&self.gate, Ok(txn), Freshness::default(), self.timeout);
+            let fresh = Freshness::default();
+            let asked = Asked::new(&self.gate, &self.scope, Ok(txn), fresh, self.timeout);
             return Ok((asked, returned));
         }
     }

@@ -258,7 +258,7 @@ fn parse_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
         "txn" => {
             let text = args.next_pos().ok_or("txn needs a transaction in quotes")?;
             let txn = language::parse(text)?;
-            txn.check(MAX_TXN_OPS)?;
+            txn.check(MAX_TXN_OPS, 0)?;
             Ok(Command::Txn(txn))
         }
         "delete" => {

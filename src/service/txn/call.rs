@@ -37,7 +37,7 @@ pub(crate) enum Asked {
 
 #[derive(Debug)]
 pub(crate) struct ReadAsk {
-    /// As it came of the builder; an error is the caller's mistake.
+    /// An error is the caller's mistake.
     txn: Result<Txn>,
     freshness: Freshness,
 }
@@ -49,9 +49,11 @@ pub(crate) struct WriteAsk {
 }
 
 impl Asked {
-    /// Begins it as a read or as a write (`TXN-16`); what could not be built is refused by either.
+    /// Begins it as a read or as a write (`TXN-16`); what can never be asked is refused by
+    /// either.
     pub(crate) fn new(
         gate: &Arc<dyn Gate>,
+        scope: &Scope,
         txn: Result<Txn>,
         freshness: Freshness,
         timeout: Option<Duration>,
@@ -61,6 +63,9 @@ impl Asked {
             timeout.into_iter().for_each(|timeout| call.set_timeout(timeout));
             call
         }
+        let hidden = scope.hidden();
+        let max_ops = gate.limits().max_txn_ops;
+        let txn = txn.and_then(|txn| txn.check(max_ops, hidden).map(|()| txn));
         if txn.as_ref().is_ok_and(Txn::is_read_only) {
             Self::Reading(call(gate, ReadAsk { txn, freshness }, timeout))
         } else {
@@ -103,7 +108,8 @@ impl<T: Part, E: Part> TxnCall<T, E> {
 
     fn asked(&mut self) -> &mut Asked {
         let Self { gate, scope, op, freshness, timeout, asked } = self;
-        asked.get_or_insert_with(|| Asked::new(gate, op.to_core(scope), *freshness, *timeout))
+        asked
+            .get_or_insert_with(|| Asked::new(gate, scope, op.to_core(scope), *freshness, *timeout))
     }
 
     fn response(&self, outcome: TxnOutcome) -> Result<TxnResponse<T::Response, E::Response>> {
@@ -113,11 +119,9 @@ impl<T: Part, E: Part> TxnCall<T, E> {
     }
 }
 
-/// The transaction, if it can be asked for.
-fn checked(txn: &mut Result<Txn>, gate: &dyn Gate) -> Result<Txn> {
-    let txn = std::mem::replace(txn, Ok(Txn::default()))?;
-    txn.check(gate.limits().max_txn_ops)?;
-    Ok(txn)
+/// Takes the transaction out, or what is wrong with it.
+fn taken(txn: &mut Result<Txn>) -> Result<Txn> {
+    std::mem::replace(txn, Ok(Txn::default()))
 }
 
 impl ReadAsk {
@@ -138,7 +142,7 @@ impl Ask for ReadAsk {
     const WRITES: bool = false;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        self.txn = Ok(checked(&mut self.txn, counter.gate)?);
+        self.txn = Ok(taken(&mut self.txn)?);
         if self.freshness.is_met(counter.gate)? {
             return self.read(counter.gate).map(Started::Answered);
         }
@@ -157,7 +161,7 @@ impl Ask for WriteAsk {
     const WRITES: bool = true;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        let txn = checked(&mut self.txn, counter.gate)?;
+        let txn = taken(&mut self.txn)?;
         if self.freshness != Freshness::default() {
             let text = "a bound on staleness was given to a transaction that writes";
             return Err(Error::invalid(text));

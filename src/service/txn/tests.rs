@@ -221,6 +221,8 @@ fn hlp_1_a_scoped_one_reaches_its_own_keys_only() {
         .then((Op::put("c", "3"), Op::range(..), Op::txn().then(Op::delete("a").prev_values())))
         .wait()
         .unwrap();
+    let twice = scoped.txn().then((Op::put("k", "1"), Op::delete("k"))).wait().unwrap_err();
+    assert_eq!(twice.to_string(), "the key \"k\" is written twice in one transaction");
     let (_, range, inner) = done.branch.then().unwrap();
     let keys: Vec<&[u8]> = range.kvs.iter().map(crate::KeyValue::key).collect();
     assert_eq!(keys, [b"a", b"c"]);

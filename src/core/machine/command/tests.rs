@@ -154,11 +154,11 @@ fn the_deepest_transaction_comes_back_and_a_deeper_one_is_refused() {
     for _ in 0..MAX_DEPTH {
         deepest = nest(deepest);
     }
-    deepest.check(100).unwrap();
+    deepest.check(100, 0).unwrap();
     let command = Command::Txn(deepest.clone());
     assert_eq!(decode(payload(&command)), Ok((origin(), command)));
     let deeper = nest(deepest);
-    assert!(deeper.check(100).unwrap_err().is_too_large());
+    assert!(deeper.check(100, 0).unwrap_err().is_too_large());
     let refused = Malformed { what: "depth of a transaction" };
     assert_eq!(decode(payload(&Command::Txn(deeper))), Err(refused));
 }

@@ -28,12 +28,16 @@ impl Put {
 
 impl Txn {
     /// Refuses a transaction with a fault of syntax, taken branch or not (`TXN-7`), too many
-    /// operations (`TXN-6`), or two writes of one key (`TXN-9`).
-    pub(crate) fn check(&self, max_ops: usize) -> Result<()> {
+    /// operations (`TXN-6`), or two writes of one key (`TXN-9`). So many bytes at the front of keys
+    /// are not for the caller's eyes (`HLP-1`).
+    pub(crate) fn check(&self, max_ops: usize, hidden: usize) -> Result<()> {
         self.check_size(max_ops, max_ops, MAX_DEPTH)?;
-        writes_of(&self.success)?;
-        writes_of(&self.failure)?;
-        Ok(())
+        let twice = writes_of(&self.success).and_then(|_| writes_of(&self.failure));
+        twice.map(drop).map_err(|WrittenTwice(key)| {
+            let key = key.get(hidden..).unwrap_or_default().escape_ascii();
+            let text = format!("the key \"{key}\" is written twice in one transaction");
+            Error::new(Kind::DuplicateKey, text)
+        })
     }
 
     /// `left` operations are allowed, of `max` at the top.
@@ -72,10 +76,13 @@ struct Writes<'a> {
     deletes: Vec<&'a KeyRange>,
 }
 
+/// The key that is.
+struct WrittenTwice<'a>(&'a [u8]);
+
 impl<'a> Writes<'a> {
     /// Adds what one more operation of the same list writes. Deletes may overlap each other; a
     /// key that is put may not be written again (`TXN-9`).
-    fn add(&mut self, other: Self) -> Result<()> {
+    fn add(&mut self, other: Self) -> Result<(), WrittenTwice<'a>> {
         let twice = other.puts.iter().find(|key| {
             self.puts.contains(*key) || self.deletes.iter().any(|range| range.contains(key))
         });
@@ -86,9 +93,7 @@ impl<'a> Writes<'a> {
             })
         });
         if let Some(key) = twice {
-            let text =
-                format!("the key \"{}\" is written twice in one transaction", key.escape_ascii());
-            return Err(Error::new(Kind::DuplicateKey, text));
+            return Err(WrittenTwice(key));
         }
         self.join(other);
         Ok(())
@@ -100,7 +105,7 @@ impl<'a> Writes<'a> {
     }
 }
 
-fn writes_of(ops: &[Op]) -> Result<Writes<'_>> {
+fn writes_of(ops: &[Op]) -> Result<Writes<'_>, WrittenTwice<'_>> {
     let mut all = Writes::default();
     for op in ops {
         let mut writes = Writes::default();

@@ -69,7 +69,7 @@ proptest! {
     ) {
         let twice = writes_twice(&success) || writes_twice(&failure);
         let txn = Txn { compares: Vec::new(), success, failure };
-        let checked = txn.check(1000);
+        let checked = txn.check(1000, 0);
         prop_assert_eq!(checked.is_err(), twice, "{:?}", checked);
         prop_assert!(checked.err().is_none_or(|error| error.is_duplicate_key()));
     }
@@ -87,12 +87,14 @@ fn of_size(compares: usize, success: Vec<Op>) -> Txn {
 #[test]
 fn txn_6_the_longest_list_counts_and_a_nested_one_has_what_is_left() {
     let read = || Op::Range(Query::new(KeyRange::key("k")));
-    of_size(3, vec![read(), read()]).check(3).unwrap();
-    assert!(of_size(4, vec![]).check(3).unwrap_err().is_too_large());
-    assert!(of_size(0, vec![read(), read(), read(), read()]).check(3).unwrap_err().is_too_large());
+    of_size(3, vec![read(), read()]).check(3, 0).unwrap();
+    assert!(of_size(4, vec![]).check(3, 0).unwrap_err().is_too_large());
+    assert!(
+        of_size(0, vec![read(), read(), read(), read()]).check(3, 0).unwrap_err().is_too_large()
+    );
     let nested = |inner: usize| of_size(1, vec![read(), Op::Txn(of_size(inner, vec![]))]);
-    nested(3).check(5).unwrap();
-    let error = nested(4).check(5).unwrap_err();
+    nested(3).check(5, 0).unwrap();
+    let error = nested(4).check(5, 0).unwrap_err();
     assert!(error.is_too_large() && error.to_string().contains('5'), "{error}");
 }
 

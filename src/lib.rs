@@ -136,8 +136,8 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
-    RangeRead, RangeResponse, TransferLeader,
+    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, HashRead, HashResponse,
+    Header, Put, PutResponse, RangeRead, RangeResponse, TransferLeader,
 };
 pub use storage::Disk;
 pub use store::Store;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-use crate::service::{Compact, Delete, Get, Put, RangeRead};
+use crate::service::{Compact, Delete, Get, HashRead, Put, RangeRead};
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
 ///
@@ -109,6 +109,19 @@ impl Store {
     /// ```
     pub fn compact(&self, revision: Revision) -> Compact {
         Compact::new(&self.gate, revision)
+    }
+
+    /// Hashes what this member holds, to compare it with another: see [`HashRead`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let written = store.put("color", "blue").await?;
+    /// let hash = store.hash().at(written.header.revision).await?.hash;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hash(&self) -> HashRead {
+        HashRead::new(&self.gate)
     }
 }
 

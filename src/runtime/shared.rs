@@ -27,6 +27,12 @@ use super::writer::Log;
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
 
+/// Records that a slice of a removal looks at: some hundred microseconds.
+const SLICE_RECORDS: usize = 128;
+
+/// Between two slices others get at the driver, however short they are.
+const SHORTEST_REST: Duration = Duration::from_micros(50);
+
 /// How long a lent thread looks on before it lets itself be put to sleep.
 const LINGER: Duration = Duration::from_micros(60);
 
@@ -112,6 +118,35 @@ impl Shared {
     pub(super) fn drive_patiently(&self) {
         self.turns(|| Some(self.driver.lock()));
         self.log.wake();
+    }
+
+    /// Removes some of what was compacted, for the node thread: callers that lend theirs have
+    /// other things to do. If there is more, says how long to leave the driver to others first: as
+    /// long as they were kept from it, so that a removal takes half of the time at most.
+    pub(super) fn tidy(&self) -> Option<Duration> {
+        let mut driver = self.driver.lock();
+        if self.has_ended() {
+            return None;
+        }
+        let began = self.clock.now();
+        let tidied = catch_unwind(AssertUnwindSafe(|| driver.tidy(SLICE_RECORDS)))
+            .map_err(|panic| self.condemn(panicked("removing what was compacted", &*panic)));
+        drop(driver);
+        let rest = match tidied {
+            Ok(more) => more.then(|| self.clock.now().since(began).max(SHORTEST_REST)),
+            Err(news) => {
+                self.bury(news);
+                return None;
+            }
+        };
+        // Whoever wanted the driver meanwhile has left it to this thread; so has who ended the node.
+        if self.mailbox.is_filled() {
+            self.drive_patiently();
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            self.abandon();
+        }
+        rest
     }
 
     /// A look at the replica, and at what was left to its holder meanwhile.

@@ -123,7 +123,7 @@ impl Fake {
 impl State {
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Write { payload, reply, .. } => {
+            Request::Write { payload, reply, .. } | Request::Compact { payload, reply, .. } => {
                 let answer = match self.answer.clone() {
                     Answer::Honest => Ok(self.apply(payload)),
                     Answer::Outcome(outcome) => Ok(outcome),
@@ -131,6 +131,14 @@ impl State {
                     Answer::Gone => return,
                 };
                 // A caller that went away is no concern of the node.
+                let _ = reply.send(answer);
+            }
+            Request::Pin { reply } => {
+                let answer = match self.answer.clone() {
+                    Answer::Honest | Answer::Outcome(_) => Ok(self.machine.mvcc().pin()),
+                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+                    Answer::Gone => return,
+                };
                 let _ = reply.send(answer);
             }
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
@@ -171,6 +179,8 @@ impl Gate for Fake {
         let mut state = self.state.lock();
         let (what, timeout) = match &request {
             Request::Write { timeout, .. } => ("write".to_owned(), *timeout),
+            Request::Compact { timeout, .. } => ("write, and remove".to_owned(), *timeout),
+            Request::Pin { .. } => ("pin".to_owned(), DEFAULT_TIMEOUT),
             Request::Read { timeout, .. } => ("read".to_owned(), *timeout),
             Request::Transfer { to, timeout, .. } => (format!("transfer to {to}"), *timeout),
         };

@@ -1,4 +1,4 @@
-//! Keys and values: put, get, range, delete, compact.
+//! Keys and values: put, get, range, delete.
 
 #[cfg(test)]
 mod tests;
@@ -8,9 +8,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::pending::{Ask, Call, Counter, Started, impl_call};
-use super::response::{
-    CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
-};
+use super::response::{DeleteResponse, GetResponse, Header, PutResponse, RangeResponse};
 use crate::core::machine::{Command, Outcome};
 use crate::core::mvcc::{Query, RangePage, Reader};
 use crate::error::{Error, Kind, Result};
@@ -405,63 +403,6 @@ impl Ask for DeleteAsk {
     }
 }
 
-/// Forgets history: made by [`Store::compact`](crate::Store::compact).
-///
-/// What was overwritten or deleted before the revision can no longer be read; what is there at
-/// the revision and after it stays (`CMP-4`).
-///
-/// # Errors
-///
-/// [`is_compacted`](Error::is_compacted) if it was compacted up to there already,
-/// [`is_future_revision`](Error::is_future_revision) if the revision has not happened yet
-/// (`CMP-1`), and those of [`Put`] that have nothing to do with keys.
-///
-/// ```no_run
-/// # async fn example(store: quorate::Store) -> quorate::Result<()> {
-/// let now = store.get("color").await?.header.revision;
-/// store.compact(now).await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "nothing happens before it is awaited or waited for"]
-pub struct Compact {
-    call: Call<CompactAsk>,
-}
-
-#[derive(Debug)]
-struct CompactAsk {
-    revision: Revision,
-}
-
-impl Compact {
-    pub(crate) fn new(gate: &Arc<dyn Gate>, revision: Revision) -> Self {
-        Self { call: Call::new(gate, CompactAsk { revision }) }
-    }
-}
-
-impl_call!(Compact -> CompactResponse, "store.compact(quorate::Revision::new(100))");
-
-impl Ask for CompactAsk {
-    type Answer = Outcome;
-    type Response = CompactResponse;
-
-    const WRITES: bool = true;
-
-    fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        counter.write(encode(counter.gate, &Command::Compact { revision: self.revision })?)
-    }
-
-    fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<CompactResponse> {
-        match outcome {
-            Outcome::Compacted { revision } => {
-                Ok(CompactResponse { header: Header::at(gate, revision) })
-            }
-            other => Err(failed("compaction", other)),
-        }
-    }
-}
-
 /// Which state a read is to see.
 #[derive(Clone, Copy, Debug, Default)]
 struct View {
@@ -498,7 +439,7 @@ fn check_key(key: &[u8]) -> Result<()> {
 }
 
 /// The bytes to replicate, if they are not too many (`SEL-10`).
-fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
+pub(super) fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
     let payload = command.encode();
     let max = gate.limits().max_request_bytes;
     if payload.len() > max {
@@ -512,7 +453,7 @@ fn encode(gate: &dyn Gate, command: &Command) -> Result<BytesMut> {
 }
 
 /// The error of a write that ended in anything but its own kind of success.
-fn failed(what: &str, outcome: Outcome) -> Error {
+pub(super) fn failed(what: &str, outcome: Outcome) -> Error {
     match outcome {
         Outcome::Refused(refusal) => refusal.into(),
         // The member was reopened, or gave the write up, while a copy of it was on its way: that

@@ -50,11 +50,13 @@ mod cluster;
 #[cfg(test)]
 mod fake;
 mod kv;
+mod maintenance;
 mod pending;
 mod response;
 
 pub use cluster::TransferLeader;
-pub use kv::{Compact, Delete, Get, Put, RangeRead};
+pub use kv::{Delete, Get, Put, RangeRead};
+pub use maintenance::{Compact, HashRead};
 pub use response::{
-    CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
+    CompactResponse, DeleteResponse, GetResponse, HashResponse, Header, PutResponse, RangeResponse,
 };

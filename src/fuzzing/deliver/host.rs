@@ -10,7 +10,7 @@ use crate::core::machine::{Genesis, Image, Machine, Member};
 use crate::core::replica::consensus::{Start, Ticket};
 use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::{Input, Output, SnapshotFile, Token};
-use crate::core::replica::{Me, Replica, Restored, Settings};
+use crate::core::replica::{Me, Replica, Restored, Retain, Settings};
 use crate::entry::{ConfState, HardState, Section, SnapshotMark};
 use crate::error::{Error, Kind};
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
@@ -241,6 +241,8 @@ pub(in crate::fuzzing) fn replica(node: NodeId) -> Replica {
         snapshot_catchup_entries: 2,
         max_message_bytes: MESSAGE_BYTES,
         max_request_bytes: REQUEST_BYTES,
+        max_pinned_revisions: 0,
+        retain: Retain::default(),
     };
     let start = Start {
         id: node,

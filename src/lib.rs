@@ -57,7 +57,8 @@
 //! - The past: [`Get::at`]
 //! - At once, perhaps old, without a leader: [`Get::serializable`], [`RangeRead::serializable`]
 //! - Count only: [`RangeRead::count_only`]
-//! - Forget the past: [`Store::compact`]
+//! - Forget the past: [`Store::compact`], [`Config::retain_time`]
+//! - Compare members: [`Store::hash`]
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).

@@ -259,7 +259,7 @@ fn cmp_17_what_is_kept_has_rules() {
         |config| config.retain_bytes((64 << 10) - 1),
         "retain_bytes is 65535 bytes: it must be at least 65536 bytes",
     );
-    keeps(|config| config.max_pinned_revisions(0));
+    keeps(|config| config.max_pinned_revisions(0)); // CFG-42
 }
 
 /// CFG-38.

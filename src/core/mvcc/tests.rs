@@ -138,7 +138,7 @@ fn records_that_do_not_follow_are_refused() {
     }
 }
 
-/// CMP-4, CMP-11: blocks lose records at their ends and in the middle, and are joined.
+/// CMP-4, CMP-11, CMP-13: blocks lose records at their ends and in the middle, and are joined.
 #[test]
 fn history_blocks_survive_trimming_in_any_place() {
     let mut mvcc = Mvcc::new();

@@ -94,10 +94,10 @@ impl Retention {
         self.look_at = look.now.after(span.min(LOOK_EVERY));
         self.sample(look);
         self.mark(look);
-        let waited = |(asked, until): &mut (Revision, Instant)| {
-            look.compacted >= *asked || *until <= look.now || !leads
-        };
-        drop(self.asked.take_if(waited));
+        if self.asked.is_some_and(|(at, until)| look.compacted >= at || until <= look.now || !leads)
+        {
+            self.asked = None;
+        }
         if !leads || self.asked.is_some() {
             return None;
         }

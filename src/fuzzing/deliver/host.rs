@@ -125,6 +125,7 @@ impl Host {
             }
             self.obey(output, network);
         }
+        replica.tidy(2);
         let small = envelopes <= BURST_ENVELOPES && bytes <= BURST_BYTES;
         assert!(small, "one input led to {envelopes} envelopes with {bytes} bytes");
         let pending = replica.status().pending;

@@ -60,9 +60,14 @@ pub(super) enum Command {
         #[arg(key)]
         to: Option<String>,
     },
+    /// `physical=yes`: answered when `a` has removed what it forgets.
     Compact {
         at: Place,
         revision: u64,
+        #[arg(key)]
+        physical: Option<String>,
+        #[arg(key)]
+        timeout: Option<u64>,
     },
     /// Linearizable. `rev=`: as of a revision. `to=`: a range.
     Read {

@@ -5,9 +5,8 @@
 use bytes::Bytes;
 
 use crate::core::machine::Outcome;
-use crate::core::mvcc::Pinned;
 use crate::core::replica::Replica;
-use crate::core::replica::io::{Answer, Input, Output, Persist, Token};
+use crate::core::replica::io::{Answer, Input, Output, Persist, Pinned, Token};
 #[cfg(feature = "sim")]
 use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};

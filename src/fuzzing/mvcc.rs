@@ -2,8 +2,8 @@
 //! code that is reached and not by chance.
 //!
 //! What is promised: every answer is the twin's, at every revision, of every range, in pages of
-//! every size; and so is the history that an image and a hash are made of, now and as it was pinned,
-//! wherever a removal is (`DM-*`, `KV-*`, `CMP-*`, `HSH-3`).
+//! every size; and so is the history that an image and a hash are made of, now and as it was
+//! pinned, wherever a removal is (`DM-*`, `KV-*`, `CMP-*`, `HSH-3`).
 
 use super::input::Input;
 use crate::core::mvcc::twin::{KEYS, Op, Pair};

@@ -139,7 +139,7 @@ impl Shared {
                 return None;
             }
         };
-        // Whoever wanted the driver meanwhile has left it to this thread; so has who ended the node.
+        // Whoever wanted the driver meanwhile left it to this thread; so did who ended the node.
         if self.mailbox.is_filled() {
             self.drive_patiently();
         }

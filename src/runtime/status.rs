@@ -61,8 +61,8 @@ pub struct Status {
     pub removed: Option<Revision>,
     /// Live keys.
     pub keys: u64,
-    /// Versions of keys in memory, deletions among them; what was compacted counts until it has been
-    /// removed.
+    /// Versions of keys in memory, deletions among them; what was compacted counts until it has
+    /// been removed.
     pub versions: u64,
     /// Bytes of all those versions, keys and values.
     pub data_bytes: u64,

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::consensus::Ticket;
 use super::envelope::Envelope;
 use crate::core::machine::{Image, Machine, Outcome};
-use crate::core::mvcc::Pinned;
+pub(crate) use crate::core::mvcc::Pinned;
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::Error;
 use crate::ids::{Index, NodeId};

@@ -180,8 +180,8 @@ impl Driver {
             let answer = if removed >= upto {
                 Answer::Applied(outcome)
             } else {
-                let text = "the compaction was applied, but what it forgets was not removed here in \
-                            time: that goes on";
+                let text = "the compaction was applied, but what it forgets was not removed here \
+                            in time: that goes on";
                 Answer::Failed(Error::new(Kind::Timeout, text).with_unknown_outcome())
             };
             self.answers.push((Waiter::Write(reply, bytes), answer));

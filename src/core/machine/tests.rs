@@ -201,8 +201,8 @@ proptest! {
         prop_assert_eq!(machine.mvcc().compacted(), plain.mvcc().compacted());
     }
 
-    /// DUR-14, HSH-6, invariant 5: an image taken at any entry, read while others apply, and then the
-    /// rest of the log, is the same as the whole log (`INV-11`).
+    /// DUR-14, HSH-6, invariant 5: an image taken at any entry, read while others apply, and then
+    /// the rest of the log, is the same as the whole log (`INV-11`).
     #[test]
     fn an_image_and_the_rest_is_the_whole(log in log(), at: prop::sample::Index) {
         let mut machine = Machine::new(genesis());

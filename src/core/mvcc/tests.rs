@@ -266,7 +266,7 @@ fn read_everything(reader: &Reader, in_pieces: bool, keys: u16) -> Revision {
                 return at;
             }
             Ok(chunk) => kvs.extend(chunk),
-            // The only way to fail: the revision was compacted, and too far behind to be waited for.
+            // The only way to fail: it was compacted, and too far behind to be waited for.
             Err(error) => {
                 assert!(error.compacted_revision().is_some_and(|compacted| compacted > at));
                 assert!(reader.revision().get() > at.get() + 10);

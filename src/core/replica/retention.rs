@@ -1,16 +1,16 @@
 //! Automatic compaction: what of the past is kept, and when the rest is proposed away.
 //!
 //! Every member notes which revision was current when (`CMP-14`), and how much had been superseded
-//! by then. Only the leader acts on it (`CMP-16`): it proposes an ordinary compaction, as a write of
-//! its own, and the machine decides on it as on anybody's. So a new leader knows the past as well
-//! as the old one, and nothing is lost when an attempt is.
+//! by then. Only the leader acts on it (`CMP-16`): it proposes an ordinary compaction, as a write
+//! of its own, and the machine decides on it as on anybody's. So a new leader knows the past as
+//! well as the old one, and nothing is lost when an attempt is.
 //!
 //! ```text
 //!   revision   ..  80    90    100   110   120 (now)
 //!   moment     ..  8:00  8:10  8:20  8:30  8:40      time: 30 min   ─► up to 90
 //!                                                    revisions: 25  ─► up to 95
-//!                                                    both           ─► up to 90: the more is kept
-//!   superseded ..  4 MB  5 MB  6 MB  7 MB  8 MB      bytes: 2 MB    ─► up to 105, whatever they say
+//!                                                    both           ─► up to 90: more is kept
+//!   superseded ..  4 MB  5 MB  6 MB  7 MB  8 MB      bytes: 2 MB    ─► up to 105, all the same
 //! ```
 
 use std::collections::VecDeque;

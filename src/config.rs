@@ -13,6 +13,7 @@
 #[cfg(feature = "serde")]
 mod file;
 mod founding;
+mod history;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -67,7 +68,7 @@ pub enum InitialState {
 /// ```
 ///
 /// With the feature `serde` it is read from a file: the fields are named as the methods here,
-/// durations are `"100ms"`, `"5s"` or `"2m"`, sizes are bytes or `"64KiB"`, `"1MiB"` or
+/// durations are `"100ms"`, `"5s"`, `"2m"` or `"1h"`, sizes are bytes or `"64KiB"`, `"1MiB"` or
 /// `"1GiB"`, and `initial_cluster` is a table of name to address.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -92,6 +93,10 @@ pub struct Config {
     pub(crate) max_pending_requests: usize,
     pub(crate) max_pending_bytes: usize,
     pub(crate) max_inflight_appends: usize,
+    pub(crate) retain_revisions: Option<u64>,
+    pub(crate) retain_time: Option<Duration>,
+    pub(crate) retain_bytes: Option<u64>,
+    pub(crate) max_pinned_revisions: u64,
     pub(crate) election_seed: Option<u64>,
     pub(crate) files: Files,
 }
@@ -143,6 +148,10 @@ impl Config {
             max_pending_requests: 16_384,
             max_pending_bytes: 64 * MIB,
             max_inflight_appends: 128,
+            retain_revisions: None,
+            retain_time: None,
+            retain_bytes: None,
+            max_pinned_revisions: 1_000_000,
             election_seed: None,
             files: Files::default(),
         }

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use std::time::Duration;
 
 use crate::core::machine::Outcome;
-use crate::core::mvcc::Reader;
+use crate::core::mvcc::{Pinned, Reader};
 use crate::error::Result;
 use crate::ids::{ClusterId, NodeId, Term};
 use crate::sync::oneshot;
@@ -24,6 +24,10 @@ pub(crate) enum Request {
     Write { payload: BytesMut, timeout: Duration, reply: Reply<Outcome> },
     /// A linearizable read: answered when the local state is recent enough to be read (`LIN-1`).
     Read { timeout: Duration, reply: Reply<()> },
+    /// A compaction, answered when this member has removed what it forgets (`CMP-9`).
+    Compact { payload: BytesMut, timeout: Duration, reply: Reply<Outcome> },
+    /// The history as it is here: to be gone through on the caller's thread.
+    Pin { reply: Reply<Pinned> },
     /// Hand leadership to another member (`MEM-25`).
     Transfer { to: NodeId, timeout: Duration, reply: Reply<()> },
 }

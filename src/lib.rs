@@ -62,7 +62,8 @@
 //! - At once, if it is recent enough: [`Get::max_staleness`]; if it has what somebody else wrote:
 //!   [`Get::at_least`]
 //! - Count only: [`RangeRead::count_only`]
-//! - Forget the past: [`Store::compact`]
+//! - Forget the past: [`Store::compact`], [`Config::retain_time`]
+//! - Compare members: [`Store::hash`]
 //!
 //! **Share one store**
 //!
@@ -148,9 +149,9 @@ pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
     Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, Header, Isolation, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks,
-    RangeOp, RangeRead, RangeResponse, RangeStream, Transact, TransactResponse, Transaction,
-    TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+    GetResponse, HashRead, HashResponse, Header, Isolation, Op, OpResponse, Operand, Put, PutOp,
+    PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Transact,
+    TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
 };
 #[cfg(feature = "serde")]
 pub use service::{

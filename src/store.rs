@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::{
-    Compact, Delete, Get, Put, RangeRead, RangeStream, Scope, Transact, Transaction, Txn,
+    Compact, Delete, Get, HashRead, Put, RangeRead, RangeStream, Scope, Transact, Transaction, Txn,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -238,6 +238,19 @@ impl Store {
     /// ```
     pub fn compact(&self, revision: Revision) -> Compact {
         Compact::new(&self.gate, &self.scope, revision)
+    }
+
+    /// Hashes what this member holds, to compare it with another: see [`HashRead`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let written = store.put("color", "blue").await?;
+    /// let hash = store.hash().at(written.header.revision).await?.hash;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hash(&self) -> HashRead {
+        HashRead::new(&self.gate, &self.scope)
     }
 }
 

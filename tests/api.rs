@@ -30,6 +30,8 @@ mod faults;
 mod founding;
 #[path = "api/halting.rs"]
 mod halting;
+#[path = "api/history.rs"]
+mod history;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
 #[path = "api/reads.rs"]

@@ -1,7 +1,7 @@
 //! `Config` from a file, whatever its format (feature `serde`).
 //!
 //! The fields are named as the methods of [`Config`]. Durations are whole numbers with a unit
-//! (`"100ms"`, `"5s"`, `"2m"`), sizes are bytes or have one (`65536`, `"64KiB"`, `"1MiB"`,
+//! (`"100ms"`, `"5s"`, `"2m"`, `"1h"`), sizes are bytes or have one (`65536`, `"64KiB"`, `"1MiB"`,
 //! `"1GiB"`), and the members are a table of name to address. An unknown field is an error. The
 //! rules are not asked here: [`Config::validate`] does that, for a file as for code.
 
@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::{Config, InitialState};
 
-const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000)];
+const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZES: &[(&str, u64)] = &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 #[derive(Deserialize)]
@@ -41,6 +41,10 @@ struct File {
     max_pending_requests: Option<usize>,
     max_pending_bytes: Option<Size<usize>>,
     max_inflight_appends: Option<usize>,
+    retain_revisions: Option<u64>,
+    retain_time: Option<Span>,
+    retain_bytes: Option<Size<u64>>,
+    max_pinned_revisions: Option<u64>,
 }
 
 impl<'de> Deserialize<'de> for Config {
@@ -60,6 +64,7 @@ impl<'de> Deserialize<'de> for Config {
         set!(max_snapshots, segment_bytes.0, max_request_bytes.0, max_message_bytes.0);
         set!(max_txn_ops);
         set!(max_pending_requests, max_pending_bytes.0, max_inflight_appends);
+        set!(retain_revisions, retain_time.0, retain_bytes.0, max_pinned_revisions);
         Ok(config)
     }
 }
@@ -96,7 +101,7 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let Some(millis) = number(&text, DURATIONS) else {
-            let text = format!("{text:?} is no duration such as \"100ms\", \"5s\" or \"2m\"");
+            let text = format!("{text:?} is no duration such as \"100ms\", \"5s\" or \"1h\"");
             return Err(D::Error::custom(text));
         };
         Ok(Self(Duration::from_millis(millis)))
@@ -146,6 +151,7 @@ mod tests {
         parse(&format!(r#"{{"name": "a", "data_dir": "d", {field}}}"#))
     }
 
+    /// Every field, `CMP-17` among them.
     #[test]
     fn every_field_arrives() {
         let text = r#"{
@@ -155,7 +161,9 @@ mod tests {
             "snapshot_count": 7, "snapshot_log_bytes": "1GiB", "snapshot_catchup_entries": 8,
             "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB",
             "max_txn_ops": 9, "max_message_bytes": "2 MiB", "max_pending_requests": 9,
-            "max_pending_bytes": "32MiB", "max_inflight_appends": 10
+            "max_pending_bytes": "32MiB", "max_inflight_appends": 10,
+            "retain_revisions": 11, "retain_time": "1h", "retain_bytes": "256MiB",
+            "max_pinned_revisions": 12
         }"#;
         let wanted = Config::new("b", "d")
             .wal_dir("w")
@@ -175,7 +183,11 @@ mod tests {
             .max_message_bytes(2 << 20)
             .max_pending_requests(9)
             .max_pending_bytes(32 << 20)
-            .max_inflight_appends(10);
+            .max_inflight_appends(10)
+            .retain_revisions(11)
+            .retain_time(Duration::from_secs(3_600))
+            .retain_bytes(256 << 20)
+            .max_pinned_revisions(12);
         assert_eq!(format!("{:?}", parse(text).unwrap()), format!("{wanted:?}"));
         wanted.validate().unwrap();
     }
@@ -190,7 +202,11 @@ mod tests {
     fn a_wrong_file_is_refused_by_field_and_value() {
         for (field, wanted) in [
             (r#""heartbeat": "1s""#, "unknown field `heartbeat`"),
-            (r#""heartbeat_interval": "1h""#, r#""1h" is no duration"#),
+            (r#""heartbeat_interval": "1d""#, r#""1d" is no duration"#),
+            (r#""retain_time": "-1h""#, r#""-1h" is no duration"#),
+            (r#""retain_time": 1"#, "invalid type: integer `1`"),
+            (r#""retain_revisions": "1h""#, "invalid type: string"),
+            (r#""retain_revisions": -1"#, "invalid value: integer `-1`"),
             (r#""heartbeat_interval": "1.5s""#, r#""1.5s" is no duration"#),
             (r#""heartbeat_interval": "99999999999999999999s""#, "is no duration"),
             (r#""heartbeat_interval": 100"#, "invalid type: integer `100`"),

@@ -29,7 +29,8 @@ impl Config {
         self.check_times()?;
         self.check_snapshots()?;
         self.check_sizes()?;
-        self.check_queues()
+        self.check_queues()?;
+        self.check_retention()
     }
 
     fn check_places(&self) -> Result<()> {
@@ -149,12 +150,30 @@ impl Config {
     }
 }
 
-/// A text that must be there and be short.
+impl Config {
+    /// `CMP-17`
+    fn check_retention(&self) -> Result<()> {
+        const MIN_TIME: Duration = Duration::from_secs(1);
+        const MIN_BYTES: u64 = 64 << 10;
+        if self.retain_revisions == Some(0) {
+            return Err(below("retain_revisions", 0, 1, ""));
+        }
+        if let Some(short) = self.retain_time.filter(|it| *it < MIN_TIME) {
+            return Err(below("retain_time", time(short), time(MIN_TIME), ""));
+        }
+        if let Some(few) = self.retain_bytes.filter(|it| *it < MIN_BYTES) {
+            return Err(below("retain_bytes", Bytes(few), Bytes(MIN_BYTES), ""));
+        }
+        Ok(())
+    }
+}
+
 /// A path without its empty steps: `./a//b` is `a/b`.
 fn plain(path: &Path) -> PathBuf {
     path.components().filter(|step| *step != Component::CurDir).collect()
 }
 
+/// A text that must be there and be short.
 pub(super) fn word(knob: &str, value: &str, most: usize) -> Result<()> {
     if value.is_empty() {
         return Err(Error::config(format!("{knob} is empty: it must be 1 to {most} bytes")));

@@ -252,6 +252,19 @@ fn queues_have_rules() {
     );
 }
 
+#[test]
+fn cmp_17_what_is_kept_has_rules() {
+    keeps(|config| config.retain_revisions(1).retain_bytes(64 << 10));
+    breaks(|config| config.retain_revisions(0), "retain_revisions is 0: it must be at least 1");
+    keeps(|config| config.retain_time(ms(1_000)));
+    breaks(|config| config.retain_time(ms(999)), "retain_time is 999ms: it must be at least 1s");
+    breaks(
+        |config| config.retain_bytes((64 << 10) - 1),
+        "retain_bytes is 65535 bytes: it must be at least 65536 bytes",
+    );
+    keeps(|config| config.max_pinned_revisions(0)); // CFG-42
+}
+
 /// CFG-38.
 #[test]
 fn derived_values_follow() {

@@ -90,8 +90,8 @@ impl Mailbox {
     /// Takes a caller's request, or gives the reason why not (`SEL-11`).
     pub(crate) fn post(&self, posted: Posted) -> Result<()> {
         let bytes = match &posted.request {
-            Request::Write { payload, .. } => payload.len(),
-            Request::Read { .. } | Request::Transfer { .. } => 0,
+            Request::Write { payload, .. } | Request::Compact { payload, .. } => payload.len(),
+            Request::Read { .. } | Request::Pin { .. } | Request::Transfer { .. } => 0,
         };
         let Bounds { max_requests, max_request_bytes, .. } = self.bounds;
         let mut waiting = self.waiting.lock();

@@ -7,7 +7,7 @@ use crate::config::{Config, Founding, HEARTBEAT_TICKS, InitialState};
 use crate::core::machine::{Genesis, Machine, Member};
 use crate::core::replica::consensus::Start;
 use crate::core::replica::envelope::Address;
-use crate::core::replica::{Me, Replica, Restored, Settings};
+use crate::core::replica::{Me, Replica, Restored, Retain, Settings};
 use crate::entry::{ConfState, HardState, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::gate::Limits;
@@ -160,6 +160,12 @@ fn settings(config: &Config) -> Settings {
         snapshot_catchup_entries: config.snapshot_catchup_entries,
         max_message_bytes: config.max_message_bytes,
         max_request_bytes: config.max_request_bytes,
+        max_pinned_revisions: config.max_pinned_revisions,
+        retain: Retain {
+            revisions: config.retain_revisions,
+            time: config.retain_time,
+            bytes: config.retain_bytes,
+        },
     }
 }
 

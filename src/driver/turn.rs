@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use crate::core::machine::Outcome;
 use crate::core::replica::Replica;
-use crate::core::replica::io::{Answer, Input, Output, Persist, Token};
+use crate::core::replica::io::{Answer, Input, Output, Persist, Pinned, Token};
 #[cfg(feature = "sim")]
 use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Reply, Request};
-use crate::ids::{Index, NodeId};
+use crate::ids::{Index, NodeId, Revision};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer};
 
@@ -22,13 +22,20 @@ use super::mailbox::{Batch, Mailbox, Posted};
 pub(crate) enum Waiter {
     /// With the bytes that the mailbox counts for it.
     Write(Reply<Outcome>, usize),
+    /// Likewise; and when it was done, this member removes what it forgets first, unless that
+    /// takes longer than this.
+    Compact(Reply<Outcome>, usize, Instant),
+    Pin(Reply<Pinned>),
     Done(Reply<()>),
 }
 
 impl From<Request> for Waiter {
     fn from(request: Request) -> Self {
         match request {
-            Request::Write { reply, payload, .. } => Self::Write(reply, payload.len()),
+            Request::Write { reply, payload, .. } | Request::Compact { reply, payload, .. } => {
+                Self::Write(reply, payload.len())
+            }
+            Request::Pin { reply } => Self::Pin(reply),
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => Self::Done(reply),
         }
     }
@@ -38,8 +45,8 @@ impl Waiter {
     /// The bytes that the mailbox counts for it.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Write(_, bytes) => *bytes,
-            Self::Done(_) => 0,
+            Self::Write(_, bytes) | Self::Compact(_, bytes, _) => *bytes,
+            Self::Pin(_) | Self::Done(_) => 0,
         }
     }
 
@@ -47,13 +54,25 @@ impl Waiter {
     /// all the same.
     pub(crate) fn fail(self, error: Error, taken: bool) {
         match self {
-            Self::Write(reply, _) => {
+            Self::Write(reply, _) | Self::Compact(reply, ..) => {
                 let error = if taken { error.with_unknown_outcome() } else { error };
                 drop(reply.send(Err(error)));
             }
+            Self::Pin(reply) => drop(reply.send(Err(error))),
             Self::Done(reply) => drop(reply.send(Err(error))),
         }
     }
+}
+
+/// A compaction that was applied, and whoever waits for what follows from it (`CMP-9`).
+#[derive(Debug)]
+struct Removal {
+    reply: Reply<Outcome>,
+    bytes: usize,
+    deadline: Instant,
+    outcome: Outcome,
+    /// Everything below must be gone.
+    upto: Option<Revision>,
 }
 
 /// What a turn hands out, and to whom: a runtime. None of it may wait.
@@ -90,6 +109,8 @@ pub(crate) struct Driver {
     /// Places in `waiters` that are free.
     free: Vec<usize>,
     batch: Batch,
+    /// Compactions that were applied and are to be finished.
+    removals: Vec<Removal>,
     /// Answers to give once the driver is let go: waking a caller may run the caller's code.
     answers: Vec<(Waiter, Answer)>,
 }
@@ -104,6 +125,7 @@ impl Driver {
             waiters: Vec::new(),
             free: Vec::new(),
             batch: Batch::default(),
+            removals: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -134,14 +156,44 @@ impl Driver {
             self.obey(output, host)?;
         }
         host.publish(&self.replica);
+        self.end_removals(now);
         Ok(Answers(std::mem::take(&mut self.answers)))
+    }
+
+    /// Removes some of what was compacted (`CMP-8`): looks at up to `work` records, which takes
+    /// about two microseconds for each. Says whether to come again soon: after another turn, and
+    /// not before those have had theirs who want something of the driver.
+    pub(crate) fn tidy(&mut self, work: usize) -> bool {
+        let removed = |replica: &Replica| replica.machine().mvcc().removed();
+        let before = removed(&self.replica);
+        let more = self.replica.tidy(work);
+        // Who waits for it is told by a turn.
+        more || (!self.removals.is_empty() && removed(&self.replica) != before)
+    }
+
+    /// Answers who waited for what is removed by now, or has waited long enough.
+    fn end_removals(&mut self, now: Instant) {
+        let removed = self.replica.machine().mvcc().removed();
+        let over = |it: &mut Removal| removed >= it.upto || it.deadline <= now;
+        for removal in self.removals.extract_if(.., over) {
+            let Removal { reply, bytes, outcome, upto, .. } = removal;
+            let answer = if removed >= upto {
+                Answer::Applied(outcome)
+            } else {
+                let text = "the compaction was applied, but what it forgets was not removed here \
+                            in time: that goes on";
+                Answer::Failed(Error::new(Kind::Timeout, text).with_unknown_outcome())
+            };
+            self.answers.push((Waiter::Write(reply, bytes), answer));
+        }
     }
 
     /// Every caller that is still owed an answer, and whether a turn has taken the request: for a
     /// node that ends.
     pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Vec<(Waiter, bool)> {
         let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
-        let taken = self.waiters.drain(..).flatten().chain(answers);
+        let removals = self.removals.drain(..).map(|it| Waiter::Write(it.reply, it.bytes));
+        let taken = self.waiters.drain(..).flatten().chain(removals).chain(answers);
         let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
         let mut waiting = std::mem::take(&mut self.batch).requests;
@@ -157,6 +209,8 @@ impl Driver {
     pub(crate) fn sizes(&self, mailbox: &Mailbox, out: &mut Vec<Size>) {
         mailbox.sizes(out);
         out.push(Size::new("callers owed an answer", self.waiters.len(), mailbox.max_requests()));
+        let most = mailbox.max_requests();
+        out.push(Size::new("callers that wait for a removal", self.removals.len(), most));
         out.push(Size::new("answers not given", self.answers.len(), 0));
     }
 
@@ -167,6 +221,12 @@ impl Driver {
                 let token = self.register(Waiter::Write(reply, payload.len()));
                 Input::Write { token, payload, deadline: at.after(timeout) }
             }
+            Request::Compact { payload, timeout, reply } => {
+                let deadline = at.after(timeout);
+                let token = self.register(Waiter::Compact(reply, payload.len(), deadline));
+                Input::Write { token, payload, deadline }
+            }
+            Request::Pin { reply } => Input::Pin { token: self.register(Waiter::Pin(reply)) },
             Request::Read { timeout, reply } => {
                 let token = self.register(Waiter::Done(reply));
                 Input::Read { token, deadline: at.after(timeout) }
@@ -187,6 +247,19 @@ impl Driver {
         Token(place as u64)
     }
 
+    fn answer(&mut self, waiter: Waiter, answer: Answer) {
+        match (waiter, answer) {
+            (
+                Waiter::Compact(reply, bytes, deadline),
+                Answer::Applied(outcome @ Outcome::Compacted { .. }),
+            ) => {
+                let upto = self.replica.machine().mvcc().compacted();
+                self.removals.push(Removal { reply, bytes, deadline, outcome, upto });
+            }
+            (waiter, answer) => self.answers.push((waiter, answer)),
+        }
+    }
+
     fn obey(&mut self, output: Output, host: &mut impl Host) -> Result<()> {
         match output {
             Output::Send { to, lane, envelope } => host.send(to, lane, envelope),
@@ -196,7 +269,7 @@ impl Driver {
                 let waiter = self.waiters.get_mut(place).and_then(Option::take);
                 if let Some(waiter) = waiter {
                     self.free.push(place);
-                    self.answers.push((waiter, answer));
+                    self.answer(waiter, answer);
                 }
             }
             Output::Members(peers) => host.members_changed(&peers),
@@ -218,15 +291,22 @@ impl Answers {
         for (waiter, answer) in self.0 {
             // A caller that has gone away does not want to know.
             match (waiter, answer) {
-                (Waiter::Write(reply, _), Answer::Applied(outcome)) => {
+                (
+                    Waiter::Write(reply, _) | Waiter::Compact(reply, ..),
+                    Answer::Applied(outcome),
+                ) => {
                     drop(reply.send(Ok(outcome)));
                 }
-                (Waiter::Write(reply, _), Answer::Failed(error)) => drop(reply.send(Err(error))),
+                (Waiter::Write(reply, _) | Waiter::Compact(reply, ..), Answer::Failed(error)) => {
+                    drop(reply.send(Err(error)));
+                }
+                (Waiter::Pin(reply), Answer::Pinned(pinned)) => drop(reply.send(Ok(pinned))),
+                (Waiter::Pin(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
                 (Waiter::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),
                 (Waiter::Done(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-                // The core answers a write with its outcome and all else with "done": dropping
-                // the reply tells the waiter that the node is gone.
-                (Waiter::Write(..), Answer::Done) | (Waiter::Done(_), Answer::Applied(_)) => {}
+                // The core answers each with what was asked for: dropping the reply tells the
+                // waiter that the node is gone.
+                (waiter, _) => drop(waiter),
             }
         }
     }

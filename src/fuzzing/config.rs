@@ -48,7 +48,7 @@ fn from_values(input: &mut Input<'_>) -> Config {
             break;
         }
         let knob = input.byte();
-        config = set(config, knob % 20, input);
+        config = set(config, knob % 24, input);
     }
     config
 }
@@ -78,6 +78,10 @@ fn set(config: Config, knob: u8, input: &mut Input<'_>) -> Config {
         16 => config.max_pending_requests(count(input)),
         17 => config.max_pending_bytes(count(input)),
         18 => config.max_inflight_appends(count(input)),
+        19 => config.retain_revisions(input.number()),
+        20 => config.retain_time(span(input)),
+        21 => config.retain_bytes(input.number()),
+        22 => config.max_pinned_revisions(input.number()),
         _ => config.election_seed(input.number()),
     }
 }

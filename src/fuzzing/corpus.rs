@@ -274,16 +274,23 @@ fn operations() -> Cases {
         vec![op, a, b, c, d, number]
     };
     let many = op(op::PUT_MANY, 3, 700, 255);
-    let puts: Vec<u8> = (0..8).flat_map(|n| op(op::PUT + 6 * n.min(9), 5, 9, 1)).collect();
+    let puts: Vec<u8> = (0..8).flat_map(|n| op(op::PUT + op::COUNT * n, 5, 9, 1)).collect();
     let life = [op(op::PUT, 4, 4, 1), op(op::DELETE, 4, 9, 2), op(op::PUT, 4, 5, 3)].concat();
     let wide = [many.clone(), op(op::DELETE, 100, 600, 0), op(op::COMPACT, 1, 899, 10)].concat();
-    let pinned = [op(op::PIN, 0, 899, 3), life.clone(), op(op::COMPACT + 30, 2, 8, 5)].concat();
+    let pinned =
+        [op(op::PIN, 0, 899, 3), life.clone(), op(op::COMPACT + 5 * op::COUNT, 2, 8, 5)].concat();
+    let some = [op(op::COMPACT, 0, 9, 5), op(op::TIDY, 2, 700, 90), op(op::READ, 0, 9, 3)].concat();
     named([
         ("life", life.clone()),
         ("puts", [puts.as_slice(), &op(op::COMPACT, 0, 9, 5), &life].concat()),
         ("wide", [wide.as_slice(), &many, &op(op::PIN, 0, 0, 0), &wide].concat()),
         ("pinned", [pinned.as_slice(), &puts, &pinned].concat()),
-        ("restored", [life.as_slice(), &op(5, 7, 9, 40), &puts, &op(5 + 12, 0, 0, 2)].concat()),
+        (
+            "restored",
+            [life.as_slice(), &op(op::RESTORE, 7, 9, 40), &puts, &op(op::RESTORE, 0, 0, 2)]
+                .concat(),
+        ),
+        ("removing", [many.as_slice(), &many, &life, &some, &many, &some, &puts, &some].concat()),
         (
             "emptied",
             [many.as_slice(), &op(op::DELETE, 899, 0, 0), &op(op::COMPACT, 0, 0, 10)].concat(),

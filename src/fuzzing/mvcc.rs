@@ -2,8 +2,8 @@
 //! code that is reached and not by chance.
 //!
 //! What is promised: every answer is the twin's, at every revision, of every range, in pages of
-//! every size, with every option; and so is the history that is left, now and as it was pinned
-//! (`DM-*`, `KV-*`, `CMP-*`).
+//! every size, with every option; and so is the history that an image and a hash are made of, now
+//! and as it was pinned, wherever a removal is (`DM-*`, `KV-*`, `CMP-*`, `HSH-3`).
 
 use super::input::Input;
 use crate::core::mvcc::twin::{KEYS, Look, Op, Pair};
@@ -18,7 +18,10 @@ pub(super) mod op {
     pub(in super::super) const DELETE: u8 = 2;
     pub(in super::super) const COMPACT: u8 = 3;
     pub(in super::super) const PIN: u8 = 4;
-    pub(super) const COUNT: u8 = 6;
+    pub(in super::super) const RESTORE: u8 = 5;
+    pub(in super::super) const TIDY: u8 = 6;
+    pub(in super::super) const READ: u8 = 7;
+    pub(in super::super) const COUNT: u8 = 9;
 }
 
 /// Runs a case: operations, each with the read that follows it.
@@ -41,10 +44,14 @@ pub fn mvcc_model(data: &[u8]) {
             op::DELETE => Op::Delete(from, to),
             op::COMPACT => Op::Compact(u64::from(number % 11)),
             op::PIN => Op::Pin,
-            _ => Op::Restore,
+            op::RESTORE => Op::Restore,
+            op::TIDY => Op::Tidy(usize::from(number)),
+            op::READ => Op::Read(u64::from(number % 11)),
+            _ => Op::EndRead,
         });
         let (tenths, limit) = (u64::from(op / op::COUNT % 11), usize::from(number));
         pair.compare(&Look { from, to, tenths, limit, dials });
+        pair.compare_history(limit);
     }
     pair.finish();
 }

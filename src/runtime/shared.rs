@@ -27,6 +27,16 @@ use super::writer::Log;
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
 
+/// Records that a slice of a removal looks at: some ten to two hundred microseconds. A thread that
+/// the system stops in the middle of one keeps all others waiting, so shorter is better than fewer.
+const SLICE_RECORDS: usize = 64;
+
+/// Rests between slices, in the time that the last one took, when somebody had to wait for it.
+const BUSY_RESTS: u32 = 4;
+
+/// Between two slices others get at the driver, however short they are.
+const SHORTEST_REST: Duration = Duration::from_micros(50);
+
 /// How long a lent thread looks on before it lets itself be put to sleep.
 const LINGER: Duration = Duration::from_micros(60);
 
@@ -115,6 +125,38 @@ impl Shared {
     pub(super) fn drive_patiently(&self) {
         self.turns(|| Some(self.driver.lock()));
         self.log.wake();
+    }
+
+    /// Removes some of what was compacted, for the node thread: callers that lend theirs have
+    /// other things to do. If there is more, says how long to leave the driver to others first: as
+    /// long as they were kept from it, or four times that if any of them waited.
+    pub(super) fn tidy(&self) -> Option<Duration> {
+        let mut driver = self.driver.lock();
+        if self.has_ended() {
+            return None;
+        }
+        let began = self.clock.now();
+        let tidied = catch_unwind(AssertUnwindSafe(|| driver.tidy(SLICE_RECORDS)))
+            .map_err(|panic| self.condemn(panicked("removing what was compacted", &*panic)));
+        drop(driver);
+        let rest = match tidied {
+            Ok(more) => more.then(|| {
+                let took = self.clock.now().since(began).max(SHORTEST_REST);
+                if self.mailbox.is_filled() { took * BUSY_RESTS } else { took }
+            }),
+            Err(news) => {
+                self.bury(news);
+                return None;
+            }
+        };
+        // Whoever wanted the driver meanwhile left it to this thread; so did who ended the node.
+        if self.mailbox.is_filled() {
+            self.drive_patiently();
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            self.abandon();
+        }
+        rest
     }
 
     /// A look at the replica, and at what was left to its holder meanwhile.

@@ -56,9 +56,13 @@ pub struct Status {
     pub revision: Revision,
     /// The oldest readable revision, if anything was compacted.
     pub compacted: Option<Revision>,
+    /// How far the removal of what was compacted has come on this member: up to this revision it
+    /// is finished (`CMP-8`). Equal to `compacted` when nothing is left to remove.
+    pub removed: Option<Revision>,
     /// Live keys.
     pub keys: u64,
-    /// Versions of keys, deletions among them.
+    /// Versions of keys in memory, deletions among them; what was compacted counts until it has
+    /// been removed.
     pub versions: u64,
     /// Bytes of all those versions, keys and values.
     pub data_bytes: u64,
@@ -118,6 +122,7 @@ impl Status {
             last_index: replica.last_index,
             revision: replica.revision,
             compacted: replica.compacted,
+            removed: replica.removed,
             keys: stats.keys as u64,
             versions: stats.versions as u64,
             data_bytes: stats.bytes as u64,

@@ -89,14 +89,15 @@ impl Threads {
     }
 }
 
-/// The node thread: keeps time, and drives what nobody else does.
+/// The node thread: keeps time, drives what nobody else does, and removes what was compacted.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
     while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
+        let rest = shared.tidy();
         if let Some(span) = shared.may_sleep() {
-            parker.park_timeout(span);
+            parker.park_timeout(rest.map_or(span, |rest| rest.min(span)));
         }
         shared.awake();
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::machine::{Genesis, Machine, Member, Origin, Outcome, stamp};
-use crate::core::mvcc::Reader;
+use crate::core::mvcc::{Pace, Reader};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
@@ -110,6 +110,12 @@ impl Fake {
         self.state.lock().age = Some(age);
     }
 
+    /// Removes what was compacted; a pin that is more than `max_pinned` behind is not waited for.
+    pub(super) fn tidy(&self, max_pinned: u64) {
+        let pace = Pace { work: usize::MAX, max_pinned };
+        while self.state.lock().machine.tidy(pace) {}
+    }
+
     /// Answers everything that was kept.
     pub(super) fn answer(&self) {
         let mut state = self.state.lock();
@@ -131,7 +137,7 @@ impl Fake {
 impl State {
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Write { payload, reply, .. } => {
+            Request::Write { payload, reply, .. } | Request::Compact { payload, reply, .. } => {
                 let answer = match self.answer.clone() {
                     Answer::Honest => Ok(self.apply(payload)),
                     Answer::Outcome(outcome) => Ok(outcome),
@@ -139,6 +145,14 @@ impl State {
                     Answer::Gone => return,
                 };
                 // A caller that went away is no concern of the node.
+                let _ = reply.send(answer);
+            }
+            Request::Pin { reply } => {
+                let answer = match self.answer.clone() {
+                    Answer::Honest | Answer::Outcome(_) => Ok(self.machine.mvcc().pin()),
+                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+                    Answer::Gone => return,
+                };
                 let _ = reply.send(answer);
             }
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
@@ -179,6 +193,8 @@ impl Gate for Fake {
         let mut state = self.state.lock();
         let (what, timeout) = match &request {
             Request::Write { timeout, .. } => ("write".to_owned(), *timeout),
+            Request::Compact { timeout, .. } => ("write, and remove".to_owned(), *timeout),
+            Request::Pin { .. } => ("pin".to_owned(), DEFAULT_TIMEOUT),
             Request::Read { timeout, .. } => ("read".to_owned(), *timeout),
             Request::Transfer { to, timeout, .. } => (format!("transfer to {to}"), *timeout),
         };

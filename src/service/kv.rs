@@ -1,4 +1,4 @@
-//! What changes keys and values: put, delete, compact.
+//! What changes keys and values: put, delete.
 
 #[cfg(test)]
 mod tests;
@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use super::options::{impl_delete_options, impl_put_options};
 use super::pending::{Ask, Call, Counter, Started, impl_call};
-use super::response::{CompactResponse, DeleteResponse, Header, PutResponse};
+use super::response::{DeleteResponse, Header, PutResponse};
 use super::scope::Scope;
 use crate::core::machine::{Command, Outcome, txn};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
-use crate::ids::Revision;
 use crate::keys::KeyRange;
 
 /// Writes a value under a key: made by [`Store::put`](crate::Store::put).
@@ -175,66 +174,6 @@ impl Ask for DeleteAsk {
                 prev_kvs: self.scope.show_all(prev),
             }),
             other => Err(failed("delete", other)),
-        }
-    }
-}
-
-/// Forgets history: made by [`Store::compact`](crate::Store::compact).
-///
-/// What was overwritten or deleted before the revision can no longer be read; what is there at
-/// the revision and after it stays (`CMP-4`).
-///
-/// # Errors
-///
-/// [`is_compacted`](Error::is_compacted) if it was compacted up to there already,
-/// [`is_future_revision`](Error::is_future_revision) if the revision has not happened yet
-/// (`CMP-1`), [`is_invalid`](Error::is_invalid) on a handle that is
-/// [scoped](crate::Store::scoped), and those of [`Put`] that have nothing to do with keys.
-///
-/// ```no_run
-/// # async fn example(store: quorate::Store) -> quorate::Result<()> {
-/// let now = store.get("color").await?.header.revision;
-/// store.compact(now).await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "nothing happens before it is awaited or waited for"]
-pub struct Compact {
-    call: Call<CompactAsk>,
-}
-
-#[derive(Debug)]
-struct CompactAsk {
-    scope: Scope,
-    revision: Revision,
-}
-
-impl Compact {
-    pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, revision: Revision) -> Self {
-        Self { call: Call::new(gate, CompactAsk { scope: scope.clone(), revision }) }
-    }
-}
-
-impl_call!(Compact -> CompactResponse, "store.compact(quorate::Revision::new(100))");
-
-impl Ask for CompactAsk {
-    type Answer = Outcome;
-    type Response = CompactResponse;
-
-    const WRITES: bool = true;
-
-    fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        self.scope.check_whole("a compaction")?;
-        counter.write(encode(counter.gate, &Command::Compact { revision: self.revision })?)
-    }
-
-    fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<CompactResponse> {
-        match outcome {
-            Outcome::Compacted { revision } => {
-                Ok(CompactResponse { header: Header::at(gate, revision) })
-            }
-            other => Err(failed("compaction", other)),
         }
     }
 }

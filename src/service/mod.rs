@@ -57,6 +57,7 @@ mod cluster;
 #[cfg(test)]
 mod fake;
 mod kv;
+mod maintenance;
 mod options;
 mod pending;
 mod read;
@@ -69,10 +70,11 @@ mod txn;
 mod typed;
 
 pub use cluster::TransferLeader;
-pub use kv::{Compact, Delete, Put};
+pub use kv::{Delete, Put};
+pub use maintenance::{Compact, HashRead};
 pub use read::{Get, RangeRead};
 pub use response::{
-    CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
+    CompactResponse, DeleteResponse, GetResponse, HashResponse, Header, PutResponse, RangeResponse,
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};

@@ -26,6 +26,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::core::machine::Outcome;
+use crate::core::mvcc::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Reply, Request, Then};
 use crate::ids::NodeId;
@@ -198,6 +199,20 @@ impl Counter<'_> {
     pub(super) fn write<A: Ask<Answer = Outcome>>(&self, payload: BytesMut) -> Result<Started<A>> {
         let timeout = self.timeout;
         self.hand_over(|reply| Request::Write { payload, timeout, reply })
+    }
+
+    /// Hands in an encoded compaction that this member is to finish.
+    pub(super) fn compact<A: Ask<Answer = Outcome>>(
+        &self,
+        payload: BytesMut,
+    ) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Compact { payload, timeout, reply })
+    }
+
+    /// Asks for the history as it is.
+    pub(super) fn pin<A: Ask<Answer = Pinned>>(&self) -> Result<Started<A>> {
+        self.hand_over(|reply| Request::Pin { reply })
     }
 
     /// Asks to be told when the local state is recent enough.

@@ -78,6 +78,21 @@ pub struct DeleteResponse {
     pub prev_kvs: Vec<KeyValue>,
 }
 
+/// What a [`HashRead`](crate::HashRead) gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HashResponse {
+    /// Who answered, and the store's revision there.
+    pub header: Header,
+    /// The hash. Comparable with that of another member if `revision` and `compacted` are equal
+    /// (`HSH-4`).
+    pub hash: u32,
+    /// The revision up to which it goes.
+    pub revision: Revision,
+    /// The revision from which on it covers everything, if anything was compacted.
+    pub compacted: Option<Revision>,
+}
+
 /// What a [`Compact`](crate::Compact) gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ use futures_core::stream::{FusedStream, Stream};
 use super::options::{Freshness, impl_at, impl_freshness};
 use super::pending::{Ask, Call, Counter, Started};
 use super::scope::Scope;
-use crate::core::mvcc::{KeyValue, Reader};
+use crate::core::mvcc::{self, KeyValue};
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::ids::Revision;
@@ -102,8 +102,8 @@ struct Cursor {
     after: Option<Vec<u8>>,
     /// Keys of the next chunk.
     size: usize,
-    /// Nothing is left behind `after`.
-    done: bool,
+    /// Keeps the revision readable. `None`: nothing is left behind `after`.
+    pin: Option<mvcc::Pin>,
 }
 
 impl RangeStream {
@@ -208,7 +208,9 @@ impl RangeStream {
     fn chunk(&mut self) -> Result<Option<Vec<KeyValue>>> {
         let Some(cursor) = &mut self.cursor else { return Ok(None) };
         let ask = self.call.ask();
-        let chunk = cursor.next(self.call.gate().reader()?, ask.bounds)?;
+        // A node that was closed since has nothing more to say.
+        self.call.gate().reader()?;
+        let chunk = cursor.next(ask.bounds)?;
         Ok(chunk.map(|kvs| ask.scope.show_all(kvs)))
     }
 
@@ -242,18 +244,16 @@ impl Ask for Begin {
     fn finish(&mut self, gate: &dyn Gate, (): ()) -> Result<Cursor> {
         let reader = gate.reader()?;
         self.freshness.check(reader)?;
-        let at = self.at.unwrap_or_else(|| reader.revision());
-        let size = self.bounds.keys.min(FIRST_KEYS);
-        Ok(Cursor { range: self.range.clone(), at, after: None, size, done: false })
+        let pin = reader.pin(self.at)?;
+        let (at, size) = (pin.revision(), self.bounds.keys.min(FIRST_KEYS));
+        Ok(Cursor { range: self.range.clone(), at, pin: Some(pin), after: None, size })
     }
 }
 
 impl Cursor {
-    fn next(&mut self, reader: &Reader, bounds: Bounds) -> Result<Option<Vec<KeyValue>>> {
-        if self.done {
-            return Ok(None);
-        }
-        let mut kvs = self.fetch(reader)?;
+    fn next(&mut self, bounds: Bounds) -> Result<Option<Vec<KeyValue>>> {
+        let Some(pin) = &self.pin else { return Ok(None) };
+        let mut kvs = pin.chunk(&self.range, self.after.as_deref(), self.size)?;
         if bounds.keys_only {
             kvs = kvs.into_iter().map(KeyValue::keys_only).collect();
         }
@@ -263,15 +263,13 @@ impl Cursor {
             kvs.truncate(fitting);
             self.size = fitting;
         } else {
-            self.done = kvs.len() < self.size;
+            if kvs.len() < self.size {
+                self.pin = None;
+            }
             self.size = self.size.saturating_mul(2).min(bounds.keys);
         }
         self.after = kvs.last().map(|kv| kv.key().to_vec());
         Ok((!kvs.is_empty()).then_some(kvs))
-    }
-
-    fn fetch(&self, reader: &Reader) -> Result<Vec<KeyValue>> {
-        reader.chunk(&self.range, self.at, self.after.as_deref(), self.size)
     }
 }
 

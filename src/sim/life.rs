@@ -22,6 +22,12 @@ use crate::planted::{Bug, planted};
 /// What a sync takes when nothing is wrong with the disk.
 const SYNC: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(300));
 
+/// Records that a slice of a removal looks at: few, so that most removals take several.
+const SLICE_RECORDS: usize = 4;
+
+/// How long it is until the next one.
+const SLICE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+
 /// How long a person or a supervisor takes to start a process again that has ended by itself.
 const RESTART: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -177,6 +183,7 @@ impl World {
             Err(error) => return self.halt(place, error),
         };
         let sends = std::mem::take(&mut queues.sends);
+        let more = driver.tidy(SLICE_RECORDS);
         let wake_at = driver.replica.wake_at();
         let wake_at = clock.when(wake_at);
         let (applied, _) = driver.replica.machine().applied();
@@ -190,7 +197,14 @@ impl World {
         self.start_writing(place);
         self.start_working(place);
         self.show_host(place);
+        let wake_at = if more { wake_at.min(self.next_slice()) } else { wake_at };
         self.wake_turn_at(place, wake_at.max(self.now + 1));
+    }
+
+    /// When a removal goes on.
+    fn next_slice(&mut self) -> u64 {
+        let rest = if self.by_hand { SLICE.1 } else { self.dice.span(SLICE.0, SLICE.1) };
+        self.now.saturating_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX))
     }
 
     // ---- the log

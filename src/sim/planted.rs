@@ -85,7 +85,7 @@ cases! {
     calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "INV-2", "SEL-12"];
     cutting_damage: CutDamage, Rot, 300, 200, ["durability", "logs"];
     losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];
-    releasing_too_much: ReleaseTooMuch, Crash, 2_000, 200, ["durability", "refuses"];
+    releasing_too_much: ReleaseTooMuch, Crash, 2_000, 400, ["durability", "refuses"];
     keeping_everything: KeepEverything, Calm, 1_000, 50, ["bounds"];
     dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1", "LIN-15"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];

@@ -59,6 +59,7 @@ impl Play {
             Command::Status { names } => self.status(names),
             Command::Log { names } => self.logs(names),
             Command::History { names } => self.histories(names),
+            Command::Removed { names } => self.removals(names),
             Command::Trace(on) => {
                 self.tells_all = on == "on";
                 Ok(())

@@ -16,7 +16,8 @@
 //!
 //! Taking an image costs a reference for each block of history and a copy of the sessions, which
 //! are small; the packing is done by whoever reads the sections, while the machine applies on.
-//! The same state always gives the same bytes, so their checksum is also the state's hash.
+//! The same state always gives the same bytes, so their checksum is also the state's hash. Versions
+//! that were compacted and are still to be removed are no part of the state: they are left out.
 //!
 //! What is read back is checked as a stranger's bytes are: order, counts, bounds, what the parts
 //! say about each other, and the checksum over all. No more is allocated than was read.
@@ -79,7 +80,6 @@ impl Image {
             compacted: history.compacted(),
             members: u32::try_from(machine.members.len()).unwrap_or(u32::MAX),
             sessions: u32::try_from(sessions.iter().len()).unwrap_or(u32::MAX),
-            records: u64::try_from(history.len()).unwrap_or(u64::MAX),
         };
         Self { head, members: machine.members.clone(), sessions, history }
     }
@@ -108,7 +108,8 @@ impl Image {
         let members = self.members.iter().map(Item::Member);
         let sessions = self.sessions.iter().map(|(node, session)| Item::Session(node, session));
         let records = self.history.records().map(Item::Record);
-        let items = std::iter::once(Item::Head(&self.head));
+        let count = u64::try_from(self.history.len()).unwrap_or(u64::MAX);
+        let items = std::iter::once(Item::Head(&self.head, count));
         Packer::new(items.chain(members).chain(sessions).chain(records))
     }
 
@@ -126,7 +127,8 @@ fn chain(sum: u32, section: &Section) -> u32 {
 
 /// What the sections are made of.
 enum Item<'a> {
-    Head(&'a Head),
+    /// With the number of records, which nobody knows before the sections are asked for.
+    Head(&'a Head, u64),
     Member(&'a Member),
     Session(NodeId, &'a Session),
     Record(&'a Record),
@@ -135,7 +137,7 @@ enum Item<'a> {
 impl Item<'_> {
     fn kind(&self) -> u8 {
         match self {
-            Self::Head(_) => HEAD,
+            Self::Head(..) => HEAD,
             Self::Member(_) => MEMBERS,
             Self::Session(..) => SESSIONS,
             Self::Record(_) => RECORDS,
@@ -144,7 +146,7 @@ impl Item<'_> {
 
     fn write(&self, out: &mut BytesMut) {
         match self {
-            Self::Head(head) => head.write(out),
+            Self::Head(head, records) => head.write(out, *records),
             Self::Member(member) => write_member(out, member),
             Self::Session(node, session) => write_session(out, *node, session),
             Self::Record(record) => out.put_slice(record.as_bytes()),
@@ -239,7 +241,7 @@ pub(super) fn restore(
     mark: &SnapshotMark,
 ) -> Result<Machine> {
     let mut stream = Stream::new(sections);
-    let head = stream.one(HEAD, Head::read)?;
+    let (head, records) = stream.one(HEAD, Head::read)?;
     if head.mark != *mark {
         return Err(Error::corrupt(format!(
             "the image stands at index {} term {}, not at index {} term {}, or with another \
@@ -249,7 +251,7 @@ pub(super) fn restore(
     }
     let members = stream.members(&head)?;
     let sessions = stream.sessions(&head, &members)?;
-    let records = Records { stream: &mut stream, left: head.records };
+    let records = Records { stream: &mut stream, left: records };
     let mvcc = Mvcc::restore(head.compacted, head.revision, records)?;
     stream.end()?;
     Ok(Machine {

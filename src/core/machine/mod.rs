@@ -70,7 +70,7 @@ pub(crate) use member::{Member, Members};
 pub(crate) use outcome::{Outcome, Refusal};
 pub(crate) use session::MAX_WINDOW;
 
-use crate::core::mvcc::{Mvcc, Reader};
+use crate::core::mvcc::{Mvcc, Pace, Reader};
 use crate::entry::{ConfState, Entry, EntryKind, Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
@@ -180,6 +180,14 @@ impl Machine {
     /// Lets readers see everything applied so far. Called once per batch of entries.
     pub(crate) fn publish(&mut self) {
         self.mvcc.publish();
+    }
+
+    /// Removes some of what was compacted. Says whether there is more that can be removed now.
+    ///
+    /// No part of the state: when it is called, and whether, makes no difference to an entry that
+    /// is applied, nor to the image or the hash.
+    pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
+        self.mvcc.tidy(pace)
     }
 
     /// Takes over the state of a machine restored from the leader's image. Readers made before

@@ -203,8 +203,8 @@ proptest! {
         prop_assert_eq!(machine.mvcc().compacted(), plain.mvcc().compacted());
     }
 
-    /// DUR-14, invariant 5: an image taken at any entry, read while others apply, and then the
-    /// rest of the log, is the same as the whole log (`INV-11`).
+    /// DUR-14, HSH-6, invariant 5: an image taken at any entry, read while others apply, and then
+    /// the rest of the log, is the same as the whole log (`INV-11`).
     #[test]
     fn an_image_and_the_rest_is_the_whole(log in log(), at: prop::sample::Index) {
         let mut machine = Machine::new(genesis());
@@ -221,6 +221,22 @@ proptest! {
         let others: Vec<_> = after.iter().map(|entry| apply(&mut other, entry)).collect();
         prop_assert_eq!(outcomes, others);
         prop_assert_eq!(machine.hash(), other.hash());
+    }
+
+    /// HSH-3, DM-18: whether what was compacted has been removed, and how far, shows in no hash, no
+    /// image, and no outcome.
+    #[test]
+    fn hsh_3_an_image_is_the_same_wherever_a_removal_is(
+        log in log(),
+        slices in proptest::collection::vec(0_usize..4, 1..20),
+    ) {
+        let (mut lazy, mut busy) = (Machine::new(genesis()), Machine::new(genesis()));
+        for (proposal, work) in log.iter().zip(slices.iter().cycle()) {
+            prop_assert_eq!(apply(&mut lazy, proposal), apply(&mut busy, proposal));
+            busy.tidy(Pace { work: work + 1, max_pinned: 0 });
+            prop_assert_eq!(file_of(&lazy.pin()), file_of(&busy.pin()));
+            prop_assert_eq!(restored(&lazy.pin()).hash(), busy.hash());
+        }
     }
 
     /// An image that was changed anywhere is refused; nothing panics.

@@ -17,13 +17,9 @@ pub(crate) struct Hash {
 impl Pinned {
     /// Hashes all records up to `at`, in order, or all there are (`HSH-1`, `HSH-2`).
     ///
-    /// A tombstone exactly at the compacted revision is left out, as etcd does (`HSH-3`). Other
-    /// records that the compaction does not keep are gone already. The checksum is the one of our
+    /// A tombstone exactly at the compacted revision is left out, as etcd does, and so is whatever
+    /// the compaction does not keep, removed or not (`HSH-3`). The checksum is the one of our
     /// files, over our stored form: it is not comparable with etcd's.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no call asks for the hash at a revision yet")
-    )]
     pub(crate) fn hash(&self, at: Option<Revision>) -> Result<Hash> {
         let (current, compacted) = (self.revision(), self.compacted());
         let revision = at.filter(|at| at.get() > 0).unwrap_or(current);

@@ -1,26 +1,27 @@
 //! All records by revision: what images, hashes and late watchers read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::{Position, Record};
-use crate::ids::Revision;
 
 /// Records in a full block. Pinning costs one reference per block and the tail's records.
 const BLOCK_RECORDS: usize = 1024;
 
-/// A full block. Shared with whoever has pinned it; a compaction copies what is shared.
-#[derive(Clone)]
-pub(super) struct Block {
-    /// Not after the first record. Kept when that one is dropped: blocks are found by it.
-    first: Position,
-    /// Ascending by position.
-    records: Vec<Record>,
-}
+/// A block looks for a neighbour to join whenever it has lost so many records: a look is cheap,
+/// but not for nothing.
+const LOOK_EVERY: usize = BLOCK_RECORDS / 8;
+
+/// A full block, ascending by position. Shared with whoever has pinned it; a removal copies what
+/// is shared.
+type Block = Arc<Vec<Record>>;
 
 /// The records, ascending by position (`DM-2`): full blocks, then the tail that still grows.
 #[derive(Default)]
 pub(super) struct History {
-    blocks: Vec<Arc<Block>>,
+    /// By a position that is after the block before and not after the block's first record. It
+    /// stays when that record is removed.
+    blocks: BTreeMap<Position, Block>,
     tail: Vec<Record>,
     versions: usize,
     bytes: usize,
@@ -33,14 +34,10 @@ impl History {
         self.bytes = self.bytes.saturating_add(record.as_bytes().len());
         self.tail.push(record);
         if self.tail.len() >= BLOCK_RECORDS {
-            let records = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_RECORDS));
-            self.seal(records);
-        }
-    }
-
-    fn seal(&mut self, records: Vec<Record>) {
-        if let Some(first) = records.first().map(Record::position) {
-            self.blocks.push(Arc::new(Block { first, records }));
+            let block = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_RECORDS));
+            if let Some(first) = block.first().map(Record::position) {
+                self.blocks.insert(first, Arc::new(block));
+            }
         }
     }
 
@@ -54,81 +51,99 @@ impl History {
         self.bytes
     }
 
-    /// The records from `first` to `last`, both included.
-    pub(super) fn between(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Record> {
-        let before = self.blocks.partition_point(|block| block.first.0 < first);
-        let blocks = self.blocks.get(before.saturating_sub(1)..).unwrap_or_default();
-        let records = blocks.iter().flat_map(|block| &block.records).chain(&self.tail);
-        records
-            .skip_while(move |record| record.main() < first)
-            .take_while(move |record| record.main() <= last)
+    /// The records from `first` on.
+    pub(super) fn since(&self, first: Position) -> impl Iterator<Item = &Record> {
+        let home = self.home(first).unwrap_or(first);
+        let blocks = self.blocks.range(home..).map(|(_, block)| block.as_slice());
+        blocks.chain(std::iter::once(self.tail.as_slice())).flat_map(move |records| {
+            let before = records.partition_point(|record| record.position() < first);
+            records.get(before..).unwrap_or_default()
+        })
     }
 
-    /// Removes these records, which are in here, in this order.
-    pub(super) fn remove(&mut self, dropped: &[Record]) {
-        let gone = dropped.iter().map(|record| record.as_bytes().len()).sum();
-        self.bytes = self.bytes.saturating_sub(gone);
-        self.versions = self.versions.saturating_sub(dropped.len());
-
-        let mut rest = dropped;
-        let mut blocks = std::mem::take(&mut self.blocks).into_iter().peekable();
-        while let Some(mut block) = blocks.next() {
-            let next = blocks.peek().map(|next| next.first);
-            let next = next.or_else(|| self.tail.first().map(Record::position));
-            let here =
-                rest.partition_point(|record| next.is_none_or(|next| record.position() < next));
-            let (mine, others) = rest.split_at(here);
-            rest = others;
-            if !mine.is_empty() {
-                retain(&mut Arc::make_mut(&mut block).records, mine);
-            }
-            self.keep(block);
+    /// The name of the block that has the position, if the tail does not.
+    fn home(&self, position: Position) -> Option<Position> {
+        if self.tail.first().is_some_and(|first| first.position() <= position) {
+            return None;
         }
-        retain(&mut self.tail, rest);
+        self.blocks.range(..=position).next_back().map(|(name, _)| *name)
     }
 
-    /// Puts a block that may have become small behind the others, or into the last of them.
-    fn keep(&mut self, block: Arc<Block>) {
-        if block.records.is_empty() {
-            return;
+    /// Removes a record that is in here, at the price of one block. Says whether a block had to be
+    /// copied for it, which is some ten times as dear.
+    pub(super) fn remove(&mut self, record: &Record) -> bool {
+        let Some(name) = self.home(record.position()) else {
+            let taken = take(&mut self.tail, record);
+            self.forget(record, taken);
+            return false;
+        };
+        let Some(block) = self.blocks.get_mut(&name) else { return false };
+        let shared = Arc::get_mut(block).is_none();
+        let records = Arc::make_mut(block);
+        let taken = take(records, record);
+        let left = records.len();
+        if left.saturating_mul(2) <= records.capacity() {
+            records.shrink_to_fit();
         }
-        match self.blocks.last_mut() {
-            Some(last)
-                if last.records.len().saturating_add(block.records.len()) <= BLOCK_RECORDS =>
-            {
-                Arc::make_mut(last).records.extend_from_slice(&block.records);
-            }
-            _ => self.blocks.push(block),
+        self.forget(record, taken);
+        // Only what was there can have made the block smaller, so nothing is looked at twice.
+        let joined = taken && left.is_multiple_of(LOOK_EVERY) && self.join(name, left);
+        shared || joined
+    }
+
+    fn forget(&mut self, record: &Record, taken: bool) {
+        if taken {
+            self.versions = self.versions.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(record.as_bytes().len());
         }
+    }
+
+    /// Joins a block that has become small to a neighbour where both fit into one. Says whether
+    /// that copied a block.
+    fn join(&mut self, name: Position, len: usize) -> bool {
+        if len == 0 {
+            self.blocks.remove(&name);
+            return false;
+        }
+        let fits = |other: &Block| other.len().saturating_add(len) <= BLOCK_RECORDS;
+        let before = self.blocks.range(..name).next_back().filter(|(_, block)| fits(block));
+        let pair = before.map(|(before, _)| (*before, name)).or_else(|| {
+            let (after, _) = self.blocks.range(name..).nth(1).filter(|(_, block)| fits(block))?;
+            Some((name, *after))
+        });
+        let Some((left, right)) = pair else { return false };
+        let Some(right) = self.blocks.remove(&right) else { return false };
+        let Some(left) = self.blocks.get_mut(&left) else { return false };
+        Arc::make_mut(left).extend(Arc::unwrap_or_clone(right));
+        true
     }
 
     pub(super) fn pin(&self) -> Records {
-        Records { blocks: self.blocks.clone(), tail: self.tail.clone() }
+        Records { blocks: self.blocks.values().cloned().collect(), tail: self.tail.clone() }
     }
 }
 
-/// Drops the members of `dropped` from `records`. Both ascend, so one pass by identity does it,
-/// without fetching the records that stay from memory.
-fn retain(records: &mut Vec<Record>, dropped: &[Record]) {
-    let mut dropped = dropped.iter().peekable();
-    records.retain(|record| dropped.next_if(|next| next.is_same(record)).is_none());
-    records.shrink_to_fit();
+/// Takes a record out, if it is there. Found by identity, without fetching those that stay from
+/// memory.
+fn take(records: &mut Vec<Record>, record: &Record) -> bool {
+    let place = records.iter().position(|other| other.is_same(record));
+    place.map(|place| records.remove(place)).is_some()
 }
 
 /// The history as it was at some moment.
 #[derive(Clone)]
 pub(super) struct Records {
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Block>,
     tail: Vec<Record>,
 }
 
 impl Records {
     pub(super) fn len(&self) -> usize {
-        let sealed: usize = self.blocks.iter().map(|block| block.records.len()).sum();
+        let sealed: usize = self.blocks.iter().map(|block| block.len()).sum();
         sealed.saturating_add(self.tail.len())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.blocks.iter().flat_map(|block| &block.records).chain(&self.tail)
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.blocks.iter().flat_map(|block| block.iter()).chain(&self.tail)
     }
 }

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockUpgradableReadGuard as Upgradable};
 
 use super::leaf::{LEAF_SLOTS, Leaf};
+use super::pins::Pins;
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::ids::Revision;
@@ -48,9 +49,11 @@ pub(super) struct Index {
     /// The newest revision that may be read. Every record at or before it is in the tree before
     /// this is stored.
     published: AtomicU64,
-    /// The compacted revision plus one; 0 for never. Stored before anything is dropped, and never
+    /// The compacted revision plus one; 0 for never. Stored before anything is removed, and never
     /// above `published`.
     compacted: AtomicU64,
+    /// What long reads hold back from being removed.
+    pub(super) pins: Pins,
 }
 
 /// The tree was replaced in the middle of a walk.
@@ -162,7 +165,7 @@ impl Index {
     }
 
     /// Chooses the revision of a read (`KV-2`).
-    fn fix(&self, at: Option<Revision>) -> Result<Revision> {
+    pub(super) fn fix(&self, at: Option<Revision>) -> Result<Revision> {
         let Some(at) = at.filter(|at| at.get() > 0) else { return Ok(self.published()) };
         // In this order: what is published is never behind what is compacted.
         if let Some(compacted) = self.compacted().filter(|compacted| at < *compacted) {
@@ -337,15 +340,21 @@ impl Index {
         self.compacted.store(stored, Ordering::Release);
     }
 
-    /// Drops the versions of `key` that a compaction at `at` does not keep.
-    pub(super) fn compact(&self, key: &[u8], at: Revision, dropped: &mut Vec<Record>) {
+    /// Drops of the versions of `key` up to `upto` what a compaction at `at` does not keep. Reads
+    /// below `at` must have been refused before.
+    pub(super) fn compact(
+        &self,
+        key: &[u8],
+        (upto, at): (Revision, Revision),
+        dropped: &mut Vec<Record>,
+    ) {
         let sparse = {
             let tree = self.tree.read();
             let Some((_, leaf)) = tree.leaf_of(key) else { return };
             let mut leaf = leaf.write();
             let Ok(place) = leaf.find(key) else { return };
             let before = leaf.len();
-            leaf.compact(place, at, dropped);
+            leaf.compact(place, (upto, at), dropped);
             // Tried once on the way down, and again when nothing is left.
             leaf.len() < before && (leaf.len() == SPARSE_SLOTS || leaf.len() == 0)
         };
@@ -364,6 +373,7 @@ impl Index {
         // Under the lock: who sees the new tree sees the new bounds too.
         other.publish(self.published());
         other.set_compacted(self.compacted());
+        self.pins.swap_removed(&other.pins);
         self.publish(published);
         self.set_compacted(compacted);
         drop(ours);

@@ -1,5 +1,6 @@
 //! A leaf of the index: up to 64 keys in order, each with its versions.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::record::Record;
@@ -20,7 +21,8 @@ pub(super) struct Slot {
     older: Option<Box<Older>>,
 }
 
-struct Older(Vec<Record>);
+/// A queue: a removal takes some from the front at a time, of which there may be many more.
+struct Older(VecDeque<Record>);
 
 /// Main revision and liveness of a record in one word. 63 bits last for
 /// 290,000 years at a change every microsecond.
@@ -68,7 +70,7 @@ impl Slot {
         }
         let older = &self.older.as_deref()?.0;
         let seen = older.partition_point(|record| record.main() <= at);
-        older.get(..seen)?.last().filter(|record| !record.is_tombstone())
+        older.get(seen.checked_sub(1)?).filter(|record| !record.is_tombstone())
     }
 
     fn is_live_at(&self, at: Revision) -> bool {
@@ -81,16 +83,16 @@ impl Slot {
     fn push(&mut self, record: Record) {
         self.stamp = Stamp::of(&record);
         let before = std::mem::replace(&mut self.newest, record);
-        self.older.get_or_insert_with(|| Box::new(Older(Vec::new()))).0.push(before);
+        self.older.get_or_insert_with(|| Box::new(Older(VecDeque::new()))).0.push_back(before);
     }
 
-    /// Drops what a compaction at `at` does not keep (`CMP-4`, `CMP-5`). Returns false when
-    /// nothing is left of the key (`CMP-6`).
-    fn compact(&mut self, at: Revision, dropped: &mut Vec<Record>) -> bool {
+    /// Drops of the versions up to `upto` what a compaction at `at` does not keep (`CMP-4`,
+    /// `CMP-5`). Returns false when nothing is left of the key (`CMP-6`).
+    fn compact(&mut self, upto: Revision, at: Revision, dropped: &mut Vec<Record>) -> bool {
         let gone = |record: &Record| record.is_tombstone() && record.main() < at;
-        let newest_is_old = self.stamp.main() <= at.get();
+        let newest_is_old = self.stamp.main() <= upto.get();
         if let Some(older) = self.older.as_deref_mut() {
-            let old = older.0.partition_point(|record| record.main() <= at);
+            let old = older.0.partition_point(|record| record.main() <= upto);
             let last = old.checked_sub(1).and_then(|last| older.0.get(last));
             let superseded = match last {
                 _ if newest_is_old => old,
@@ -102,7 +104,7 @@ impl Slot {
             dropped.extend(older.0.drain(..superseded));
             if older.0.is_empty() {
                 self.older = None;
-            } else {
+            } else if older.0.len() <= older.0.capacity() / 2 {
                 older.0.shrink_to_fit();
             }
         }
@@ -235,10 +237,16 @@ impl Leaf {
         slots.iter().filter(|slot| slot.is_live_at(at)).count()
     }
 
-    /// Compacts the key in slot `place`; its slot goes when nothing is left.
-    pub(super) fn compact(&mut self, place: usize, at: Revision, dropped: &mut Vec<Record>) {
+    /// Compacts the key in slot `place`, as [`super::index::Index::compact`] says; its slot goes
+    /// when nothing is left.
+    pub(super) fn compact(
+        &mut self,
+        place: usize,
+        (upto, at): (Revision, Revision),
+        dropped: &mut Vec<Record>,
+    ) {
         let Some(slot) = self.slots.get_mut(place) else { return };
-        if !slot.compact(at, dropped) {
+        if !slot.compact(upto, at, dropped) {
             // Only a tombstone leaves nothing behind, and a tombstone was not counted as live.
             self.heads.remove(place);
             self.slots.remove(place);

@@ -54,7 +54,8 @@
 //!
 //! - A *compaction* removes records that the read still needs. It raises the compacted revision
 //!   before it removes anything, and every read looks at that bound again when it is done: then
-//!   it fails (`KV-2`), or, if it was to read the newest state, starts again.
+//!   it fails (`KV-2`), or, if it was to read the newest state, starts again. A read that is longer
+//!   than a call *pins* its revision first, and what it needs stays (`pins.rs`).
 //! - A *split or join* moves slots between leaves. A read remembers the key it has come to, not
 //!   the leaf.
 //! - A *replacement* (a snapshot from the leader) exchanges everything. It raises the epoch of
@@ -67,6 +68,10 @@
 //! generation; unless it is exactly at R, so that a watcher from R on still learns of it
 //! (`CMP-5`). In the example, compacting at 4 leaves b, c, `(4,2) a deleted` and `(5,0)`.
 //!
+//! What can be read changes at once. The records go later, in slices of some hundred microseconds,
+//! while writes go on between them (`compact.rs`). How far that has come is each member's own
+//! affair: no read, no image and no hash shows it.
+//!
 //! Only keys that have changed since the compaction before can have anything to forget. So the
 //! work is measured by the changes, not by the keys, and the history says which they are.
 //!
@@ -75,24 +80,26 @@
 //! - Index and history hold the same records; per key and over all, positions ascend (`DM-2`).
 //! - Every record at or before the published revision is in the index before it is published, and
 //!   compacted ≤ published ≤ revision. All three never fall (`DM-5`).
-//! - At or before the compacted revision each key has at most one record, and a tombstone only
-//!   exactly there. A restore refuses records that say otherwise.
+//! - At or before the revision up to which everything was removed each key has at most one record,
+//!   and a tombstone only exactly there. Of an image that is the compacted revision, and a restore
+//!   refuses records that say otherwise.
 //!
 //! # What is not done
 //!
-//! - A compaction runs in one go, on the thread that applies. It takes some microseconds per
-//!   change since the one before; large ones should run in slices.
 //! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
 //!   cores that word, not the leaves, will be what they wait for.
 //! - There is no lease table here yet: a record only names its lease (`KV-32`).
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 
+mod compact;
 mod hash;
 mod history;
 mod index;
 mod key_value;
 mod leaf;
+mod pinned;
+mod pins;
 mod query;
 mod read;
 mod record;
@@ -109,10 +116,14 @@ mod write;
 
 use std::sync::Arc;
 
-use self::history::{History, Records};
+use self::compact::Removal;
+use self::history::History;
 use self::index::Index;
 
+pub(crate) use self::compact::Pace;
 pub use self::key_value::KeyValue;
+pub(crate) use self::pinned::Pinned;
+pub(crate) use self::pins::Pin;
 pub(crate) use self::query::{Bounds, Query, RangePage};
 pub use self::query::{Order, SortBy};
 pub(crate) use self::read::Reader;
@@ -120,7 +131,6 @@ pub(crate) use self::record::Record;
 pub(crate) use self::view::{Blind, View};
 pub(crate) use self::write::Write;
 
-use crate::error::{Error, Result};
 use crate::ids::Revision;
 
 /// The revision of a store in which nothing has ever been written (`DM-3`).
@@ -135,11 +145,17 @@ pub(crate) struct Mvcc {
     revision: Revision,
     /// Live keys.
     keys: usize,
+    /// Bytes of all records that were overwritten or deleted here so far, tombstones included,
+    /// removed or not. Never falls.
+    superseded: u64,
+    /// How far what was compacted has been removed.
+    removal: Removal,
     /// Records are put together here before they are allocated at their size.
     scratch: Vec<u8>,
 }
 
-/// How much there is.
+/// How much there is in memory: what was compacted counts until it has been removed here, so two
+/// members may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stats {
     /// Live keys.
@@ -155,8 +171,15 @@ impl Mvcc {
     pub(crate) fn new() -> Self {
         let index = Arc::new(Index::default());
         index.publish(FIRST);
-        let (history, scratch) = (History::default(), Vec::new());
-        Self { index, history, revision: FIRST, keys: 0, scratch }
+        Self {
+            index,
+            history: History::default(),
+            revision: FIRST,
+            keys: 0,
+            superseded: 0,
+            removal: Removal::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// A reader of what is published, now and later.
@@ -195,34 +218,23 @@ impl Mvcc {
         Stats { keys: self.keys, versions, bytes }
     }
 
-    /// Forgets what no read at `at` or later can see (`CMP-1`, `CMP-4`).
-    ///
-    /// Publishes first: readers must never be left without a revision that they may read.
-    pub(crate) fn compact(&mut self, at: Revision) -> Result<()> {
-        let before = self.compacted();
-        if let Some(compacted) = before.filter(|compacted| at <= *compacted) {
-            return Err(Error::compacted(at, compacted));
-        }
-        if at > self.revision {
-            return Err(Error::future_revision(at, self.revision));
-        }
-        self.publish();
-        self.index.set_compacted(Some(at));
+    /// These records are history from now on: nothing but a read of the past needs them.
+    fn supersede<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) {
+        let bytes: usize = records.into_iter().map(|record| record.as_bytes().len()).sum();
+        self.superseded = self.superseded.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
 
-        // Up to the compaction before, every key has one version left at most; so what can go now
-        // belongs to a key that has changed since, or was deleted exactly there (`CMP-5`).
-        let mut dropped = Vec::new();
-        for record in self.history.between(before.unwrap_or_default(), at) {
-            self.index.compact(record.key(), at, &mut dropped);
-        }
-        dropped.sort_unstable_by_key(Record::position);
-        self.history.remove(&dropped);
-        Ok(())
+    /// Bytes of all records that were overwritten or deleted so far, tombstones included. A
+    /// compaction does not lower it: the difference of two moments is what was superseded between
+    /// them.
+    pub(crate) fn superseded(&self) -> u64 {
+        self.superseded
     }
 
     /// Holds the history as it is now: for an image or a hash, on any thread, while writes go on.
     pub(crate) fn pin(&self) -> Pinned {
-        Pinned { records: self.history.pin(), revision: self.revision, compacted: self.compacted() }
+        let compacted = self.compacted();
+        Pinned::new(self.history.pin(), self.revision, compacted, self.removal.is_done(compacted))
     }
 
     /// Puts the content of `other` in the place of this one's, for all readers at once: each of
@@ -241,35 +253,5 @@ impl Mvcc {
 impl Default for Mvcc {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The history as it was at some moment.
-#[derive(Clone)]
-pub(crate) struct Pinned {
-    records: Records,
-    revision: Revision,
-    compacted: Option<Revision>,
-}
-
-impl Pinned {
-    /// The newest revision held.
-    pub(crate) fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// The oldest revision that can be read, if there has been a compaction.
-    pub(crate) fn compacted(&self) -> Option<Revision> {
-        self.compacted
-    }
-
-    /// How many records there are.
-    pub(crate) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// The records, by position.
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter()
     }
 }

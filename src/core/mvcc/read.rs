@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::KeyValue;
 use super::index::{Index, Replaced, Span};
+use super::pins::Pin;
 use super::query::{Query, RangePage};
 use super::view::{Blind, View};
 use crate::error::Result;
@@ -62,19 +63,32 @@ impl Reader {
         self.index.read(None, read)?.1
     }
 
-    /// The next keys of `range` behind `after`, at most `max_keys`: a long range in bounded
-    /// pieces. Pieces read at one revision make one snapshot.
+    /// Keeps `at` readable for a while, or the newest revision: for a read that is longer than one
+    /// call.
+    pub(crate) fn pin(&self, at: Option<Revision>) -> Result<Pin> {
+        Pin::new(&self.index, at)
+    }
+
+    /// How many keys `range` has (`KV-5`, `KV-6`), and the revision that was read.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn count(&self, range: &KeyRange, at: Option<Revision>) -> Result<(Revision, u64)> {
+        self.index.read(at, |at| count(&self.index, range, at))
+    }
+}
+
+/// A long range in bounded pieces, all of one revision (`KV-19`).
+impl Pin {
+    /// The next keys of `range` behind `after`, at most `max_keys`, in order. Values are shared
+    /// with the store, so a piece costs what its keys do.
     pub(crate) fn chunk(
         &self,
         range: &KeyRange,
-        at: Revision,
         after: Option<&[u8]>,
         max_keys: usize,
     ) -> Result<Vec<KeyValue>> {
-        let read = |at| {
+        self.read(|index, at| {
             let mut kvs = Vec::with_capacity(max_keys.min(1024));
-            let span = Span::after(range, after);
-            self.index.walk(&span, |leaf, slots| {
+            index.walk(&Span::after(range, after), |leaf, slots| {
                 let room = max_keys.saturating_sub(kvs.len());
                 kvs.extend(leaf.live(slots, at).take(room).cloned().map(KeyValue::new));
                 if kvs.len() < max_keys {
@@ -84,14 +98,7 @@ impl Reader {
                 }
             })?;
             Ok(kvs)
-        };
-        Ok(self.index.read(Some(at), read)?.1)
-    }
-
-    /// How many keys `range` has (`KV-5`, `KV-6`), and the revision that was read.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn count(&self, range: &KeyRange, at: Option<Revision>) -> Result<(Revision, u64)> {
-        self.index.read(at, |at| count(&self.index, range, at))
+        })
     }
 }
 

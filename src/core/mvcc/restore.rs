@@ -1,7 +1,7 @@
 //! From records back to a store: a restart, or an image from another member.
 
 use super::record::{Position, Record};
-use super::{FIRST, Mvcc};
+use super::{FIRST, Mvcc, Removal};
 use crate::error::{Error, Result};
 use crate::ids::Revision;
 
@@ -31,7 +31,8 @@ impl Mvcc {
             let bounds = format!("a store at revision {revision}, compacted at {compacted}");
             return Err(Error::corrupt(bounds));
         }
-        let mut mvcc = Self { revision, ..Self::new() };
+        let removal = Removal::done(compacted);
+        let mut mvcc = Self { revision, removal, ..Self::new() };
         let mut last: Option<Position> = None;
         for record in records {
             let record = record?;
@@ -45,6 +46,7 @@ impl Mvcc {
             mvcc.restore_record(record, compacted)?;
         }
         mvcc.index.set_compacted(compacted);
+        mvcc.index.pins.set_removed(compacted);
         mvcc.publish();
         Ok(mvcc)
     }
@@ -74,6 +76,8 @@ impl Mvcc {
             (true, true) => self.keys = self.keys.saturating_sub(1),
             _ => {}
         }
+        self.supersede(known.as_ref().filter(|known| !known.is_tombstone()));
+        self.supersede(Some(&record).filter(|record| record.is_tombstone()));
         self.index.insert(&record);
         self.history.push(record);
         Ok(())

@@ -7,9 +7,13 @@
 //! range KEY [END] [at=R] [limit=N] [count]
 //!   sort=key|version|create|mod|value order=asc|desc only=keys
 //!   min_mod=R max_mod=R min_create=R max_create=R
-//! chunks KEY [END] at=R size=N   reads a range in pieces, until one is not full
+//! chunks KEY [END] [at=R] size=N   reads a range in pieces, until one is not full; of the pinned
+//!                                revision unless at=R
 //! txn { OP; OP; .. }             OPs: put, delete, get, range as above, in one transaction
-//! compact R
+//! compact R [tidy=false]         tidy=false: what goes is left to `tidy`
+//! tidy [WORK] [reach=N]          looks at so many records; a pin more than N behind is ignored
+//! pin [R]                        keeps a revision, or the newest one, until `unpin`
+//! unpin
 //! hash [at=R]
 //! dump                           revisions, then every record by position
 //! restore                        into a new store, through the stored form
@@ -22,7 +26,9 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context};
 
-use super::{Bounds, KeyValue, Mvcc, Order, Query, RangePage, Reader, Record, SortBy, Write};
+use super::{
+    Bounds, KeyValue, Mvcc, Order, Pace, Pin, Query, RangePage, Reader, Record, SortBy, Write,
+};
 use crate::error::Error;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -33,6 +39,7 @@ type Outcome<T = String> = Result<T, Box<dyn StdError>>;
 struct Runner {
     mvcc: Mvcc,
     reader: Reader,
+    pin: Option<Pin>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +58,7 @@ impl Flags {
 impl Runner {
     fn new() -> Self {
         let mvcc = Mvcc::new();
-        Self { reader: mvcc.reader(), mvcc }
+        Self { reader: mvcc.reader(), mvcc, pin: None }
     }
 
     fn write(&mut self, flags: Flags, ops: &[Vec<&str>]) -> Outcome {
@@ -87,14 +94,18 @@ impl Runner {
     }
 
     fn chunks(&self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let at = revision(args)?.ok_or("chunks needs at=R")?;
+        let pin = match (revision(args)?, &self.pin) {
+            (Some(at), _) => self.reader.pin(Some(at))?,
+            (None, Some(pin)) => pin.clone(),
+            (None, None) => return Err("chunks needs at=R, or a pin".into()),
+        };
         let size = usize::try_from(number(args, "size")?.ok_or("chunks needs size=N")?)?;
         let words: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
         args.reject_next()?;
         let range = key_range(&words)?;
         let (mut out, mut after) = (String::new(), None);
         loop {
-            let kvs = self.reader.chunk(&range, at, after.as_deref(), size)?;
+            let kvs = pin.chunk(&range, after.as_deref(), size)?;
             let keys: Vec<_> = kvs.iter().map(|kv| kv.key().escape_ascii().to_string()).collect();
             writeln!(out, "[{}]", keys.join(" "))?;
             if kvs.len() < size {
@@ -117,8 +128,20 @@ impl Runner {
             writeln!(out, "{record:?}")?;
         }
         let bytes: usize = pinned.records().map(|record| record.as_bytes().len()).sum();
-        assert_eq!((stats.versions, stats.bytes), (pinned.len(), bytes));
+        if self.mvcc.removed() == self.mvcc.compacted() {
+            assert_eq!((stats.versions, stats.bytes), (pinned.len(), bytes));
+        }
         Ok(out)
+    }
+
+    fn tidy(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let max_pinned = number(args, "reach")?.unwrap_or(u64::MAX);
+        let work = args.next_pos().map_or(Ok(usize::MAX), str::parse)?;
+        args.reject_next()?;
+        let more = self.mvcc.tidy(Pace { work, max_pinned });
+        let upto = self.mvcc.removed().map_or("nowhere".to_owned(), |upto| upto.to_string());
+        let more = if more { ", more" } else { "" };
+        Ok(format!("removed up to {upto}{more}, {} versions\n", self.mvcc.stats().versions))
     }
 
     fn restore(&mut self) -> Outcome {
@@ -126,7 +149,7 @@ impl Runner {
         let stored: Vec<_> = before.records().map(|record| record.as_bytes().to_vec()).collect();
         let records = stored.iter().map(|bytes| Ok(Record::from_bytes(bytes).unwrap()));
         let restored = Mvcc::restore(before.compacted(), before.revision(), records)?;
-        assert_eq!(restored.stats(), stats);
+        assert_eq!((restored.stats().keys, restored.stats().versions), (stats.keys, before.len()));
         assert_eq!(restored.pin().hash(None)?, before.hash(None)?, "HSH-4");
         self.mvcc.replace(restored);
         Ok(String::new())
@@ -167,6 +190,19 @@ impl goldenscript::Runner for Runner {
             "compact" => {
                 let at = args.next_pos().ok_or("compact needs a revision")?.parse()?;
                 self.mvcc.compact(Revision::new(at))?;
+                if args.take_key("tidy") != Some("false") {
+                    self.mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0 });
+                }
+                Ok(String::new())
+            }
+            "tidy" => self.tidy(&mut args),
+            "pin" => {
+                let at = args.next_pos().map(str::parse).transpose()?.map(Revision::new);
+                let pin = self.pin.insert(self.reader.pin(at)?);
+                Ok(format!("at {}\n", pin.revision()))
+            }
+            "unpin" => {
+                self.pin = None;
                 Ok(String::new())
             }
             "hash" => {

@@ -1,10 +1,13 @@
 //! A twin that does what the store does in the plainest way, and what is asked of both.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::record::Draft;
-use super::{Bounds, KeyValue, Mvcc, Order, Pinned, Query, RangePage, Reader, Record, SortBy};
+use super::{
+    Bounds, KeyValue, Mvcc, Order, Pace, Pin, Pinned, Query, RangePage, Reader, Record, SortBy,
+};
+use crate::error::Result;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -35,6 +38,20 @@ pub(crate) enum Op {
     Compact(u64),
     Pin,
     Restore,
+    /// So many records of what was compacted are looked at, and removed where that is due.
+    Tidy(usize),
+    /// A long read begins, so many tenths into the readable revisions.
+    Read(u64),
+    /// The long read that began first ends.
+    EndRead,
+}
+
+/// A pin that is further behind than this is not waited for: few, so that some are.
+const MAX_PINNED: u64 = 12;
+
+/// How removals go on here.
+fn pace(work: usize) -> Pace {
+    Pace { work, max_pinned: MAX_PINNED }
 }
 
 /// What is read of both.
@@ -204,12 +221,15 @@ pub(crate) struct Pair {
     reader: Reader,
     twin: Twin,
     pins: Vec<(Pinned, Vec<Record>)>,
+    /// Long reads, and what each of them must see.
+    reads: VecDeque<(Pin, Vec<KeyValue>)>,
 }
 
 impl Pair {
     pub(crate) fn new() -> Self {
         let mvcc = Mvcc::new();
-        Self { reader: mvcc.reader(), mvcc, twin: Twin::default(), pins: Vec::new() }
+        let (twin, pins, reads) = (Twin::default(), Vec::new(), VecDeque::new());
+        Self { reader: mvcc.reader(), mvcc, twin, pins, reads }
     }
 
     pub(crate) fn apply(&mut self, op: &Op) {
@@ -237,8 +257,7 @@ impl Pair {
                 assert_eq!(write.finish().get(), main - u64::from(found.is_empty()), "KV-52");
             }
             Op::Compact(tenths) => {
-                let oldest = self.mvcc.compacted().map_or(1, Revision::get);
-                let at = oldest + (self.mvcc.revision().get() - oldest) * tenths / 10;
+                let at = self.readable(tenths);
                 let again = self.mvcc.compacted().is_some_and(|compacted| compacted.get() == at);
                 assert_eq!(self.mvcc.compact(Revision::new(at)).is_err(), again, "CMP-1");
                 self.twin.compact(at);
@@ -250,18 +269,33 @@ impl Pair {
                 let records = stored.iter().map(|bytes| Ok(Record::from_bytes(bytes).unwrap()));
                 let restored = Mvcc::restore(pinned.compacted(), pinned.revision(), records);
                 let old = self.mvcc.replace(restored.unwrap());
-                assert_eq!(self.mvcc.stats(), old.stats());
+                let (stats, before) = (self.mvcc.stats(), old.stats());
+                assert_eq!((stats.keys, stats.versions), (before.keys, pinned.len()), "DM-18");
+                // What is below was kept for them in the old content.
+                let compacted = self.mvcc.compacted().unwrap_or_default();
+                self.reads.retain(|(pin, _)| pin.revision() >= compacted);
             }
+            Op::Tidy(work) => drop(self.mvcc.tidy(pace(work + 1))),
+            Op::Read(tenths) => {
+                let at = self.readable(tenths);
+                let pin = self.reader.pin(Some(Revision::new(at))).unwrap();
+                self.reads.push_back((pin, self.twin.range(&KeyRange::all(), at)));
+            }
+            Op::EndRead => drop(self.reads.pop_front()),
         }
         self.mvcc.publish();
+    }
+
+    fn readable(&self, tenths: u64) -> u64 {
+        let oldest = self.mvcc.compacted().map_or(1, Revision::get);
+        oldest + (self.mvcc.revision().get() - oldest) * tenths / 10
     }
 
     /// Compares what readers see.
     pub(crate) fn compare(&self, look: &Look) {
         let Look { from, to, tenths, limit, .. } = *look;
-        let oldest = self.mvcc.compacted().map_or(1, Revision::get);
         let current = self.mvcc.revision();
-        let at = Revision::new(oldest + (current.get() - oldest) * tenths / 10);
+        let at = Revision::new(self.readable(tenths));
         for range in [KeyRange::all(), KeyRange::from(key(from)..key(to)), KeyRange::key(key(to))] {
             for look in [Look { dials: 0, ..*look }, *look] {
                 let query = look.query(range.clone(), at, current);
@@ -271,33 +305,62 @@ impl Pair {
             let wanted = self.twin.range(&range, at.get());
             let count = self.reader.count(&range, Some(at)).unwrap().1;
             assert_eq!(count, wanted.len() as u64, "KV-6");
-            assert_eq!(chunks(&self.reader, &range, at, limit + 1), wanted, "KV-18");
+            let pin = self.reader.pin(Some(at)).unwrap();
+            assert_eq!(chunks(&pin, &range, limit + 1).unwrap(), wanted, "KV-18");
         }
         let wanted = self.twin.range(&KeyRange::key(key(to)), at.get()).pop();
         assert_eq!(self.reader.get(&key(to), Some(at)).unwrap().1, wanted);
     }
 
-    /// Compares everything that is kept, and what was pinned on the way.
-    pub(crate) fn finish(&self) {
-        assert_same(self.mvcc.pin().records(), &self.twin.history());
+    /// Compares what an image and a hash are made of, and what long reads see (`HSH-3`).
+    pub(crate) fn compare_history(&self, size: usize) {
+        let (pinned, history) = (self.mvcc.pin(), self.twin.history());
+        assert_same(pinned.records(), &history);
+        assert_eq!(pinned.len(), history.len());
+        for (pin, wanted) in &self.reads {
+            let behind = self.mvcc.revision().get() - pin.revision().get();
+            match chunks(pin, &KeyRange::all(), size + 1) {
+                Ok(found) => assert_eq!(found, *wanted, "a pinned read is whole"),
+                Err(error) => {
+                    assert!(behind > MAX_PINNED, "a pin at {} was not waited for", pin.revision());
+                    assert_eq!(error.compacted_revision(), self.mvcc.compacted());
+                }
+            }
+        }
+    }
+
+    /// Compares everything that is kept, and what was pinned on the way; then removes what there
+    /// is to remove and finds it gone.
+    pub(crate) fn finish(&mut self) {
+        self.compare_history(100);
         for (pinned, history) in &self.pins {
             assert_same(pinned.records(), history);
         }
+        self.reads.clear();
+        let hash = self.mvcc.pin().hash(None).unwrap();
+        while self.mvcc.tidy(pace(50)) {}
+        assert_eq!(self.mvcc.removed(), self.mvcc.compacted());
+        assert_eq!(self.mvcc.pin().hash(None).unwrap(), hash, "HSH-3");
+        let history = self.twin.history();
+        assert_same(self.mvcc.pin().records(), &history);
+        let stats = self.mvcc.stats();
+        let bytes: usize = history.iter().map(|record| record.as_bytes().len()).sum();
+        assert_eq!((stats.versions, stats.bytes), (history.len(), bytes));
         self.mvcc.index.verify();
         let live = self.twin.range(&KeyRange::all(), u64::MAX).len();
-        assert_eq!(self.mvcc.stats().keys, live);
+        assert_eq!(stats.keys, live);
     }
 }
 
-fn chunks(reader: &Reader, range: &KeyRange, at: Revision, size: usize) -> Vec<KeyValue> {
+fn chunks(pin: &Pin, range: &KeyRange, size: usize) -> Result<Vec<KeyValue>> {
     let mut all: Vec<KeyValue> = Vec::new();
     loop {
         let after = all.last().map(|kv| kv.key().to_vec());
-        let chunk = reader.chunk(range, at, after.as_deref(), size).unwrap();
+        let chunk = pin.chunk(range, after.as_deref(), size)?;
         let done = chunk.len() < size;
         all.extend(chunk);
         if done {
-            return all;
+            return Ok(all);
         }
     }
 }

@@ -39,6 +39,7 @@ impl<'a> Write<'a> {
             };
             Record::build(scratch, &Draft { key, value, position, create, version, lease })
         });
+        self.mvcc.supersede(before.as_ref());
         self.changed(record);
         if before.is_none() {
             self.mvcc.keys = self.mvcc.keys.saturating_add(1);
@@ -58,6 +59,7 @@ impl<'a> Write<'a> {
             let position = (self.main, self.sub);
             let tombstone = Record::tombstone(&mut self.mvcc.scratch, before.key(), position);
             self.mvcc.index.insert(&tombstone);
+            self.mvcc.supersede([before, &tombstone]);
             self.changed(tombstone);
         }
         if found.is_empty() && planted(Bug::CountEmptyDelete) {

@@ -107,6 +107,7 @@ impl Replica {
         self.steps.push(step);
         self.consensus.snapshot_saved(mark.clone());
         self.saved = Some(receiving.file);
+        self.retention.replaced();
         self.log_bytes = 0;
         self.unpublished = true;
         let machine = &self.machine;

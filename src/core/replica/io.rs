@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::consensus::Ticket;
 use super::envelope::Envelope;
 use crate::core::machine::{Image, Machine, Outcome};
+pub(crate) use crate::core::mvcc::Pinned;
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::Error;
 use crate::ids::{Index, NodeId};
@@ -42,6 +43,8 @@ pub(crate) enum Input {
     Read { token: Token, deadline: Instant },
     /// A caller wants another leader.
     Transfer { token: Token, to: NodeId, deadline: Instant },
+    /// A caller wants to hold the history as it is.
+    Pin { token: Token },
     /// The transport lost its connection to a peer.
     Unreachable(NodeId),
     /// A `Persist` and all before it are durable.
@@ -108,5 +111,7 @@ pub(crate) enum Answer {
     Applied(Outcome),
     /// The local state may be read now; or leadership has moved as asked.
     Done,
+    /// The history of what is published.
+    Pinned(Pinned),
     Failed(Error),
 }

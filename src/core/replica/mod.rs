@@ -12,6 +12,7 @@
 //!  │ reads       rounds that make a local read safe           │
 //!  │ snapshots   transfers of whole states                    │
 //!  │ timekeeper  moments to ticks                             │
+//!  │ retention   compaction by itself                         │
 //!  │ consensus   the raft crate behind its guards ──► effects │
 //!  │ machine     committed entries become state    ◄──┘       │
 //!  └───────────────────────────┬──────────────────────────────┘
@@ -42,6 +43,7 @@ pub(crate) mod io;
 pub(crate) mod look;
 mod proposals;
 mod reads;
+mod retention;
 mod settings;
 #[cfg(feature = "sim")]
 pub(crate) mod sizes;
@@ -64,6 +66,8 @@ use self::io::{Answer, Input, Output, SnapshotFile, Token};
 pub(crate) use self::proposals::Me;
 use self::proposals::Proposals;
 use self::reads::{Reads, Waiter, Want};
+pub(crate) use self::retention::Retain;
+use self::retention::Retention;
 pub(crate) use self::settings::{Restored, Settings};
 use self::snapshots::{Offered, Pace, Snapshots, Step};
 use self::status::Dropped;
@@ -88,6 +92,7 @@ pub(crate) struct Replica {
     reads: Reads,
     snapshots: Snapshots,
     time: Timekeeper,
+    retention: Retention,
     /// What consensus last said of itself.
     standing: Standing,
     /// Forwarded writes that wait to be proposed here.
@@ -162,6 +167,7 @@ impl Replica {
             reads: Reads::new(me.boot),
             snapshots: Snapshots::new(pace, me.boot),
             time: Timekeeper::new(now, settings.tick, ticks),
+            retention: Retention::new(settings.retain),
             standing,
             forwarded: Vec::new(),
             heard: BTreeMap::new(),
@@ -207,6 +213,10 @@ impl Replica {
             }
             Input::Read { token, deadline } => self.reads.push(Waiter::Local { token, deadline }),
             Input::Transfer { token, to, deadline } => self.move_leader(token, to, deadline),
+            Input::Pin { token } => {
+                let answer = Answer::Pinned(self.machine.mvcc().pin());
+                self.out.push_back(Output::Reply { token, answer });
+            }
             Input::Unreachable(peer) => self.consensus.unreachable(peer),
             Input::Persisted(ticket) => self.consensus.persisted(ticket),
             Input::DiskOverdue(overdue) => {
@@ -320,6 +330,7 @@ impl Replica {
             drop(self.consensus.transfer(to));
         }
         self.snapshots.tick(self.now, &mut self.steps);
+        self.retain();
     }
 
     fn expire(&mut self) {

@@ -15,7 +15,7 @@ use goldenscript::{ArgumentConsumer, Command as Line, Context};
 use super::consensus::Start;
 use super::envelope::{Address, Body, ChunkStage, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
-use super::{Me, Replica, Restored, Settings};
+use super::{Me, Replica, Restored, Retain, Settings};
 use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Genesis, Machine, Member};
 use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
@@ -118,6 +118,8 @@ impl Cluster {
             snapshot_catchup_entries: setting("catchup", 0),
             max_message_bytes: CHUNK * 4,
             max_request_bytes: 32 * 1024,
+            max_pinned_revisions: 0,
+            retain: Retain::default(),
         };
         let host = &mut self.hosts[at];
         host.disk.boot += 1;
@@ -201,6 +203,7 @@ impl Cluster {
                     Answer::Applied(outcome) => show::outcome(&outcome),
                     Answer::Done => "done".to_owned(),
                     Answer::Failed(error) if error.is_unknown() => format!("unknown: {error}"),
+                    Answer::Pinned(_) => "pinned".to_owned(),
                     Answer::Failed(error) => format!("failed: {error}"),
                 };
                 self.say(at, format!("answers #{}: {text}", token.0));

@@ -6,6 +6,7 @@ use super::consensus::Start;
 use super::envelope::HEADER_BYTES;
 use super::io::SnapshotFile;
 use super::proposals::Me;
+use super::retention::Retain;
 use crate::core::machine::Machine;
 use crate::ids::ClusterId;
 
@@ -21,6 +22,9 @@ pub(crate) struct Settings {
     pub(crate) snapshot_catchup_entries: u64,
     pub(crate) max_message_bytes: usize,
     pub(crate) max_request_bytes: usize,
+    /// How far behind the current revision a pinned read is waited for.
+    pub(crate) max_pinned_revisions: u64,
+    pub(crate) retain: Retain,
 }
 
 /// What a member's disk held, or the beginning of a new one.

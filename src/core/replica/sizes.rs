@@ -48,6 +48,7 @@ impl Replica {
         self.reads.sizes(members, out);
         self.snapshots.sizes(members, out);
         self.consensus.sizes(out);
+        self.retention.sizes(out);
         let (sessions, longest) = self.machine.sessions();
         out.push(Size::new("sessions", sessions, members));
         out.push(Size::new("outcomes kept of one member", longest, MAX_WINDOW));

@@ -28,6 +28,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) last_index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Option<Revision>,
+    /// How far what was compacted has been removed here.
+    pub(crate) removed: Option<Revision>,
     pub(crate) snapshot: Index,
     /// Writes whose fate is not known yet.
     pub(crate) pending: usize,
@@ -50,6 +52,7 @@ impl Replica {
             last_index,
             revision: reader.revision(),
             compacted: reader.compacted(),
+            removed: self.machine.mvcc().removed(),
             snapshot: self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index),
             pending: self.proposals.len(),
             dropped: self.dropped,

@@ -10,7 +10,7 @@ use crate::core::machine::{Genesis, Image, Machine, Member};
 use crate::core::replica::consensus::{Start, Ticket};
 use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::{Input, Output, SnapshotFile, Token};
-use crate::core::replica::{Me, Replica, Restored, Settings};
+use crate::core::replica::{Me, Replica, Restored, Retain, Settings};
 use crate::entry::{ConfState, HardState, Section, SnapshotMark};
 use crate::error::{Error, Kind};
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
@@ -125,6 +125,7 @@ impl Host {
             }
             self.obey(output, network);
         }
+        replica.tidy(2);
         let small = envelopes <= BURST_ENVELOPES && bytes <= BURST_BYTES;
         assert!(small, "one input led to {envelopes} envelopes with {bytes} bytes");
         let pending = replica.status().pending;
@@ -241,6 +242,8 @@ pub(in crate::fuzzing) fn replica(node: NodeId) -> Replica {
         snapshot_catchup_entries: 2,
         max_message_bytes: MESSAGE_BYTES,
         max_request_bytes: REQUEST_BYTES,
+        max_pinned_revisions: 0,
+        retain: Retain::default(),
     };
     let start = Start {
         id: node,

@@ -56,6 +56,7 @@ fn futures_and_handles_can_go_anywhere() {
     movable(&store.range(..));
     movable(&store.delete("a"));
     movable(&store.compact(rev(1)));
+    movable(&store.hash());
     movable(&TransferLeader::new(&(node as Arc<dyn Gate>), MEMBER));
 }
 
@@ -323,6 +324,32 @@ fn a_write_refused_at_apply_says_why_and_that_it_is_not_applied() {
     assert!(store.compact(rev(5)).wait().unwrap_err().is_future_revision(), "CMP-1");
     store.compact(rev(4)).wait().unwrap();
     assert!(store.compact(rev(4)).wait().unwrap_err().is_compacted(), "CMP-1");
+}
+
+#[test]
+fn cmp_9_a_compaction_says_whether_its_removal_is_waited_for() {
+    let (node, store) = filled();
+    store.compact(rev(2)).wait().unwrap();
+    store.compact(rev(3)).physical().wait().unwrap();
+    let asked = ["write, 5s, Lend", "lent, done: false"];
+    let waits = ["write, and remove, 5s, Lend", "lent, done: false"];
+    assert_eq!(node.take_log(), [asked, waits].concat());
+}
+
+#[test]
+fn hsh_2_a_hash_is_of_what_this_member_has_and_asks_nobody() {
+    let (_, store) = filled();
+    let hash = store.hash().wait().unwrap();
+    assert_eq!((hash.revision, hash.header.revision, hash.compacted), (rev(4), rev(4), None));
+    let older = store.hash().at(rev(3)).wait().unwrap();
+    assert_eq!((older.revision, older.header.revision), (rev(3), rev(4)));
+    assert_ne!(older.hash, hash.hash);
+    assert!(store.hash().at(rev(5)).wait().unwrap_err().is_future_revision());
+    store.compact(rev(4)).wait().unwrap();
+    assert!(store.hash().at(rev(3)).wait().unwrap_err().is_compacted());
+    let (node, store) = fake(Manner::AnswerAtOnce);
+    node.set_answer(Answer::Gone);
+    assert!(store.hash().wait().unwrap_err().is_closed());
 }
 
 #[test]

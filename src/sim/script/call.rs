@@ -38,9 +38,11 @@ impl Play {
                     Ok(format!("{count} gone at revision {revision}"))
                 })?;
             }
-            Command::Compact { at, revision } => {
+            Command::Compact { at, revision, physical, timeout } => {
                 let (store, number) = (self.store(at)?, self.number());
-                let call = store.compact(Revision::new(*revision)).timeout(PATIENCE);
+                let wait = timeout.map_or(PATIENCE, Duration::from_millis);
+                let call = store.compact(Revision::new(*revision)).timeout(wait);
+                let call = if physical.is_some() { call.physical() } else { call };
                 self.spawn(number, format!("compact {revision}"), async move {
                     let compacted = call.await?;
                     Ok(format!("done, revision {}", compacted.header.revision))

@@ -37,6 +37,9 @@ pub(super) enum Command {
         snapshot_count: Option<u64>,
         #[arg(key)]
         max_message_bytes: Option<usize>,
+        /// Revisions that the leader keeps when it compacts by itself.
+        #[arg(key)]
+        retain_revisions: Option<u64>,
     },
 
     // ---- calls through a member: `put a k v`
@@ -57,9 +60,14 @@ pub(super) enum Command {
         #[arg(key)]
         to: Option<String>,
     },
+    /// `physical=yes`: answered when `a` has removed what it forgets.
     Compact {
         at: Place,
         revision: u64,
+        #[arg(key)]
+        physical: Option<String>,
+        #[arg(key)]
+        timeout: Option<u64>,
     },
     /// Linearizable, or of a state that is no older than `within=` milliseconds or has reached the
     /// revision `least=`. `rev=`: as of a revision. `to=`: a range.
@@ -246,6 +254,11 @@ pub(super) enum Command {
     },
     /// Every version of every key that is kept, tombstones too.
     History {
+        #[arg(optional)]
+        names: Vec<Place>,
+    },
+    /// How far each has come with removing what was compacted. A slice takes 5 ms here.
+    Removed {
         #[arg(optional)]
         names: Vec<Place>,
     },

@@ -114,9 +114,12 @@ impl Play {
     }
 
     pub(super) fn found(&mut self, command: &Command) -> Done {
-        let Command::Cluster { n, seed, snapshot_count, max_message_bytes } = command else {
+        let Command::Cluster { n, seed, snapshot_count, max_message_bytes, retain_revisions } =
+            command
+        else {
             return Err("not a cluster".into());
         };
+        let retain = *retain_revisions;
         let count = snapshot_count.unwrap_or(1_000_000);
         let message = max_message_bytes.unwrap_or(1 << 20);
         let cluster = Builder::new(Seed::new(seed.unwrap_or(1)))
@@ -125,6 +128,10 @@ impl Play {
             .config(move |config| {
                 let config = config.snapshot_count(count).snapshot_catchup_entries(0);
                 let config = config.max_snapshots(3).max_message_bytes(message);
+                let config = match retain {
+                    Some(revisions) => config.retain_revisions(revisions),
+                    None => config,
+                };
                 let request = (message - 4096).min(960 << 10);
                 config.max_request_bytes(request).segment_bytes(1 << 16)
             })

@@ -9,7 +9,7 @@ use crate::core::mvcc::{KeyValue, Record};
 use crate::core::replica::consensus::Role;
 use crate::core::replica::io::{Output, Persist};
 use crate::entry::HardState;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, Revision};
 use crate::keys::KeyRange;
 use crate::sim::node::{Life, Node};
 use crate::sim::trace::Event;
@@ -127,6 +127,17 @@ impl Play {
         Ok(())
     }
 
+    pub(super) fn removals(&mut self, names: &[Place]) -> Done {
+        for place in self.places(names)? {
+            let text = {
+                let world = self.world()?.lock();
+                world.nodes.get(place).map(removed).unwrap_or_default()
+            };
+            self.say(text);
+        }
+        Ok(())
+    }
+
     pub(super) fn histories(&mut self, names: &[Place]) -> Done {
         for place in self.places(names)? {
             let text = {
@@ -181,6 +192,15 @@ fn standing(world: &World, node: &Node) -> String {
 }
 
 /// Every version that is kept, tombstones too.
+fn removed(node: &Node) -> String {
+    let Some(replica) = node.replica() else { return format!("{} is down", node.name) };
+    let mvcc = replica.machine().mvcc();
+    let show = |at: Option<Revision>| at.map_or_else(|| "nowhere".to_owned(), |at| at.to_string());
+    let (removed, compacted) = (show(mvcc.removed()), show(mvcc.compacted()));
+    let versions = mvcc.stats().versions;
+    format!("{} has removed up to {removed} of {compacted}, {versions} versions", node.name)
+}
+
 fn history(node: &Node) -> String {
     let Some(replica) = node.replica() else { return format!("{} is down", node.name) };
     let image = replica.machine().pin();

@@ -18,11 +18,11 @@ pub(super) struct Head {
     pub(super) compacted: Option<Revision>,
     pub(super) members: u32,
     pub(super) sessions: u32,
-    pub(super) records: u64,
 }
 
 impl Head {
-    pub(super) fn write(&self, out: &mut BytesMut) {
+    /// `records`: how many there are.
+    pub(super) fn write(&self, out: &mut BytesMut, records: u64) {
         out.put_u64_le(self.cluster.get());
         out.put_u64_le(self.mark.index.get());
         out.put_u64_le(self.mark.term.get());
@@ -31,10 +31,10 @@ impl Head {
         write_option(out, self.compacted.map(Revision::get));
         out.put_u32_le(self.members);
         out.put_u32_le(self.sessions);
-        out.put_u64_le(self.records);
+        out.put_u64_le(records);
     }
 
-    pub(super) fn read(mut item: Reader) -> Result<Self, Malformed> {
+    pub(super) fn read(mut item: Reader) -> Result<(Self, u64), Malformed> {
         let cluster = ClusterId::new(item.u64("head: cluster")?);
         let index = Index::new(item.u64("head: index")?);
         let term = Term::new(item.u64("head: term")?);
@@ -46,10 +46,10 @@ impl Head {
             compacted: read_option(&mut item, "head: compacted")?.map(Revision::new),
             members: item.u32("head: members")?,
             sessions: item.u32("head: sessions")?,
-            records: item.u64("head: records")?,
         };
+        let records = item.u64("head: records")?;
         item.end("head")?;
-        Ok(head)
+        Ok((head, records))
     }
 }
 

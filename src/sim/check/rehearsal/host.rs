@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::core::machine::{Genesis, Machine, Member};
 use crate::core::replica::consensus::{Role, Start};
 use crate::core::replica::io::{Input, Output, Persist, SnapshotFile};
-use crate::core::replica::{Me, Replica, Restored, Settings};
+use crate::core::replica::{Me, Replica, Restored, Retain, Settings};
 use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
 use crate::error::Error;
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Term};
@@ -108,6 +108,8 @@ pub(super) fn settings() -> Settings {
         snapshot_catchup_entries: 5,
         max_message_bytes: 64 * 1024,
         max_request_bytes: 32 * 1024,
+        max_pinned_revisions: 0,
+        retain: Retain::default(),
     }
 }
 

@@ -126,14 +126,17 @@ pub(super) struct Leaf {
     heads: Vec<u64>,
     /// Ascending by key, at most [`LEAF_SLOTS`].
     slots: Vec<Slot>,
-    /// How many slots are live at their newest version.
-    live: usize,
-    /// No version here is newer.
-    newest: Revision,
+}
+
+/// A key that came to life or died.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    pub(super) at: Revision,
+    pub(super) born: bool,
 }
 
 /// The eight bytes of `key` behind the first `shared`, such that heads order as keys do.
-fn head(key: &[u8], shared: usize) -> u64 {
+pub(super) fn head(key: &[u8], shared: usize) -> u64 {
     let rest = key.get(shared..).unwrap_or_default();
     if let Some(bytes) = rest.first_chunk() {
         return u64::from_be_bytes(*bytes);
@@ -151,25 +154,22 @@ impl Leaf {
     }
 
     fn of(shared: usize, slots: Vec<Slot>) -> Self {
-        let mut leaf = Self { shared, heads: Vec::new(), slots, live: 0, newest: Revision::new(0) };
-        leaf.recount();
+        let mut leaf = Self { shared, heads: Vec::new(), slots };
+        leaf.index();
         leaf
     }
 
     /// Computes anew what is derived from the slots.
-    fn recount(&mut self) {
+    fn index(&mut self) {
         self.heads.clear();
         self.heads.extend(self.slots.iter().map(|slot| head(slot.key(), self.shared)));
-        self.live = self.slots.iter().filter(|slot| slot.stamp.is_live()).count();
-        let newest = self.slots.iter().map(|slot| slot.stamp.main()).max();
-        self.newest = Revision::new(newest.unwrap_or(0));
     }
 
     /// Tells the leaf what its fences share now.
     pub(super) fn set_shared(&mut self, shared: usize) {
         if self.shared != shared {
             self.shared = shared;
-            self.recount();
+            self.index();
         }
     }
 
@@ -200,39 +200,52 @@ impl Leaf {
         self.slots.get(self.find(key).ok()?)?.live_at(at)
     }
 
-    /// Adds a version at the place that [`Leaf::find`] gave for its key.
-    pub(super) fn put(&mut self, place: Result<usize, usize>, record: Record) {
-        let live = usize::from(!record.is_tombstone());
-        self.newest = self.newest.max(record.main());
-        match place {
+    /// Adds a version at the place that [`Leaf::find`] gave for its key. Says whether the key came
+    /// to life or died by it.
+    pub(super) fn put(&mut self, place: Result<usize, usize>, record: Record) -> Option<Change> {
+        let change = Change { at: record.main(), born: !record.is_tombstone() };
+        let before = match place {
             Ok(at) => {
-                let Some(slot) = self.slots.get_mut(at) else { return };
-                let before = usize::from(slot.stamp.is_live());
+                let slot = self.slots.get_mut(at)?;
+                let before = slot.stamp.is_live();
                 slot.push(record);
-                self.live = self.live.saturating_add(live).saturating_sub(before);
+                before
             }
             Err(at) => {
                 let at = at.min(self.slots.len());
                 self.heads.insert(at, head(record.key(), self.shared));
                 self.slots.insert(at, Slot::new(record));
-                self.live = self.live.saturating_add(live);
+                false
             }
-        }
+        };
+        (before != change.born).then_some(change)
     }
 
     /// The slots of `span` that are live at `at`, in key order.
-    pub(super) fn live(&self, span: Range<usize>, at: Revision) -> impl Iterator<Item = &Record> {
+    pub(super) fn live(
+        &self,
+        span: Range<usize>,
+        at: Revision,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
         let slots = self.slots.get(span).unwrap_or_default();
         slots.iter().filter_map(move |slot| slot.live_at(at))
     }
 
     /// How many slots of `span` are live at `at`, without touching a record if that can be helped.
     pub(super) fn count(&self, span: Range<usize>, at: Revision) -> usize {
-        if span == (0..self.slots.len()) && self.newest <= at {
-            return self.live;
-        }
         let slots = self.slots.get(span).unwrap_or_default();
         slots.iter().filter(|slot| slot.is_live_at(at)).count()
+    }
+
+    /// How many slots are live at their newest version.
+    pub(super) fn live_slots(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.stamp.is_live()).count()
+    }
+
+    /// The main revision of the newest version.
+    pub(super) fn newest(&self) -> Revision {
+        let newest = self.slots.iter().map(|slot| slot.stamp.main()).max();
+        Revision::new(newest.unwrap_or(0))
     }
 
     /// Compacts the key in slot `place`; its slot goes when nothing is left.
@@ -251,14 +264,14 @@ impl Leaf {
         let len = self.slots.len();
         let middle = if place >= len { len } else { len / 2 };
         let right = Self::of(self.shared, self.slots.split_off(middle));
-        self.recount();
+        self.index();
         right
     }
 
     /// Takes the slots of the next leaf to the right.
     pub(super) fn merge(&mut self, right: Self) {
         self.slots.extend(right.slots);
-        self.recount();
+        self.index();
     }
 
     pub(super) fn first_key(&self) -> Option<&[u8]> {
@@ -283,11 +296,23 @@ impl Leaf {
         assert_eq!(self.heads, heads);
         assert!(heads.is_sorted(), "heads order as keys do");
         for slot in &self.slots {
-            assert!(slot.newest.main() <= self.newest);
             assert_eq!(slot.stamp.main(), slot.newest.main().get());
             assert_eq!(slot.stamp.is_live(), !slot.newest.is_tombstone());
         }
-        let live = self.slots.iter().filter(|slot| slot.newest_live().is_some()).count();
-        assert_eq!(self.live, live);
+    }
+    /// The last main revision at which a key came to life or died, as far as versions tell.
+    pub(super) fn changed(&self) -> u64 {
+        let changed = |slot: &Slot| {
+            let older = slot.older.iter().flat_map(|older| &older.0);
+            let (mut live, mut changed) = (false, 0);
+            for record in older.chain([&slot.newest]) {
+                // A compaction has dropped the put that began this life.
+                let born = if live { 0 } else { record.create_revision().get() };
+                let at = if record.is_tombstone() { record.main().get() } else { born };
+                (live, changed) = (!record.is_tombstone(), at.max(changed));
+            }
+            changed
+        };
+        self.slots.iter().map(changed).max().unwrap_or(0)
     }
 }

@@ -102,6 +102,7 @@ mod restore;
 mod script;
 #[cfg(test)]
 mod tests;
+mod tree;
 #[cfg(any(test, fuzzing))]
 #[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "says by a panic what differs")]
 pub(crate) mod twin;

@@ -566,3 +566,6 @@ impl Inner {
         leaves
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::Draft;
-use super::{KeyValue, Mvcc, Pinned, Query, Reader, Record};
+use super::{KeyValue, Mvcc, Order, Pinned, Query, Reader, Record};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -177,6 +177,11 @@ impl Pair {
             assert_eq!(page.kvs, wanted[..shown]);
             assert_eq!(page.more, shown < wanted.len(), "KV-4");
             assert_eq!(page.count, wanted.len() as u64, "KV-5");
+            let order = Order::Descending;
+            let query = Query { at: revision, limit, order, ..Query::new(range.clone()) };
+            let page = self.reader.query(&query).unwrap();
+            assert!(page.kvs.iter().eq(wanted.iter().rev().take(shown)), "KV-10");
+            assert_eq!((page.more, page.count), (shown < wanted.len(), wanted.len() as u64));
             assert_eq!(self.reader.count(&range, revision).unwrap().1, page.count, "KV-6");
             assert_eq!(chunks(&self.reader, &range, at, limit + 1), wanted, "KV-18");
         }

@@ -306,9 +306,12 @@ impl Leaf {
             let older = slot.older.iter().flat_map(|older| &older.0);
             let (mut live, mut changed) = (false, 0);
             for record in older.chain([&slot.newest]) {
-                // A compaction has dropped the put that began this life.
-                let born = if live { 0 } else { record.create_revision().get() };
-                let at = if record.is_tombstone() { record.main().get() } else { born };
+                // Of a life that a compaction has cut, the first put is not there.
+                let at = match (live, record.is_tombstone()) {
+                    (false, false) => record.create_revision().get(),
+                    (true, true) => record.main().get(),
+                    _ => 0,
+                };
                 (live, changed) = (!record.is_tombstone(), at.max(changed));
             }
             changed

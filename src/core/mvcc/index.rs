@@ -231,6 +231,12 @@ impl Index {
         }
     }
 
+    /// Puts `new` in the place of `old`, of which it is a copy. Returns false if `old` is not here.
+    pub(super) fn relocate(&self, old: &Record, new: Record) -> bool {
+        let tree = self.tree.read();
+        tree.leaf_of(old.key()).is_some_and(|leaf| leaf.write().relocate(old, new))
+    }
+
     /// Exchanges the contents of the two. Readers of `self` see the old or the new, never both.
     pub(super) fn swap(&self, other: &Self) {
         let mut tree = std::mem::take(&mut *other.tree.write());

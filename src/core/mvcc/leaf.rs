@@ -10,6 +10,9 @@ use crate::planted::{Bug, planted};
 /// as long as it takes to move this many slots.
 pub(super) const LEAF_SLOTS: usize = 64;
 
+/// So many slots a full vector grows by. Doubling would leave a third of the room unused.
+const GROWTH_SLOTS: usize = LEAF_SLOTS / 8;
+
 /// One key: its newest version at hand, the older ones behind a pointer that most keys never need.
 pub(super) struct Slot {
     newest: Record,
@@ -82,6 +85,20 @@ impl Slot {
         self.stamp = Stamp::of(&record);
         let before = std::mem::replace(&mut self.newest, record);
         self.older.get_or_insert_with(|| Box::new(Older(Vec::new()))).0.push(before);
+    }
+
+    /// Puts `new` in the place of `old`, if that is here.
+    fn relocate(&mut self, old: &Record, new: Record) -> bool {
+        let version = if self.newest.is_same(old) {
+            Some(&mut self.newest)
+        } else {
+            let older = self.older.as_deref_mut().map(|older| &mut older.0);
+            older.and_then(|older| {
+                let at = older.partition_point(|record| record.position() < old.position());
+                older.get_mut(at).filter(|record| record.is_same(old))
+            })
+        };
+        version.map(|version| *version = new).is_some()
     }
 
     /// Drops what a compaction at `at` does not keep (`CMP-4`, `CMP-5`). Returns false when
@@ -213,12 +230,21 @@ impl Leaf {
             }
             Err(at) => {
                 let at = at.min(self.slots.len());
+                self.grow();
                 self.heads.insert(at, head(record.key(), self.shared));
                 self.slots.insert(at, Slot::new(record));
                 false
             }
         };
         (before != change.born).then_some(change)
+    }
+
+    /// Makes room for one more slot.
+    fn grow(&mut self) {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(GROWTH_SLOTS);
+            self.heads.reserve_exact(GROWTH_SLOTS);
+        }
     }
 
     /// The slots of `span` that are live at `at`, in key order.
@@ -258,20 +284,37 @@ impl Leaf {
         }
     }
 
+    /// Puts `new` in the place of `old`, of which it is a copy, if that is here.
+    pub(super) fn relocate(&mut self, old: &Record, new: Record) -> bool {
+        let slot = self.find(old.key()).ok().and_then(|at| self.slots.get_mut(at));
+        slot.is_some_and(|slot| slot.relocate(old, new))
+    }
+
     /// Cuts the leaf in two for a key that belongs at `place`: `self` keeps the first part, and
     /// what is returned begins the second. Keys that arrive in order leave full leaves behind.
     pub(super) fn split(&mut self, place: usize) -> Self {
         let len = self.slots.len();
         let middle = if place >= len { len } else { len / 2 };
         let right = Self::of(self.shared, self.slots.split_off(middle));
+        self.fit();
         self.index();
         right
     }
 
     /// Takes the slots of the next leaf to the right.
     pub(super) fn merge(&mut self, right: Self) {
+        self.slots.reserve_exact(right.slots.len());
         self.slots.extend(right.slots);
+        self.fit();
         self.index();
+    }
+
+    /// Gives back the room that is not needed soon. What is left is new memory, so that a leaf of
+    /// which a compaction has left little does not stay in the middle of what it has freed.
+    fn fit(&mut self) {
+        let room = self.slots.len().saturating_add(GROWTH_SLOTS);
+        self.slots.shrink_to(room);
+        self.heads = Vec::with_capacity(room);
     }
 
     pub(super) fn first_key(&self) -> Option<&[u8]> {

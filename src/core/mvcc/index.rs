@@ -223,8 +223,8 @@ impl Index {
             let Ok(place) = leaf.find(key) else { return };
             let before = leaf.len();
             leaf.compact(place, at, dropped);
-            // Tried once on the way down, and again when nothing is left.
-            leaf.len() < before && (leaf.len() == SPARSE_SLOTS || leaf.len() == 0)
+            // Tried now and then on the way down: there may be no room beside it at first.
+            leaf.len() < before && leaf.len() <= SPARSE_SLOTS && leaf.len().is_multiple_of(4)
         };
         if sparse {
             self.tree.write().join(key);

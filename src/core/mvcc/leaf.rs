@@ -10,9 +10,6 @@ use crate::planted::{Bug, planted};
 /// as long as it takes to move this many slots.
 pub(super) const LEAF_SLOTS: usize = 64;
 
-/// So many slots a full vector grows by. Doubling would leave a third of the room unused.
-const GROWTH_SLOTS: usize = LEAF_SLOTS / 8;
-
 /// One key: its newest version at hand, the older ones behind a pointer that most keys never need.
 pub(super) struct Slot {
     newest: Record,
@@ -136,13 +133,18 @@ impl Slot {
 /// All keys of a leaf lie between two fences of the index, so all begin with the bytes that the
 /// two fences share. The eight bytes behind those are kept apart for every key, as a number: a
 /// search touches a few cache lines of numbers and then, mostly, the one slot it was looking for.
+///
+/// Everything is in the leaf itself, and the leaves of a node are in one piece. So no small
+/// allocation, left in the middle of what a compaction has freed, keeps its pages from the system.
 pub(super) struct Leaf {
     /// How many bytes the fences share. Only keys between the fences may be searched for.
     shared: usize,
-    /// `heads[i]` is the head of `slots[i]`'s key; never falls from one to the next.
-    heads: Vec<u64>,
-    /// Ascending by key, at most [`LEAF_SLOTS`].
-    slots: Vec<Slot>,
+    /// How many slots are taken.
+    len: usize,
+    /// `heads[i]` is the head of `slots[i]`'s key; never falls from one to the next, up to `len`.
+    heads: [u64; LEAF_SLOTS],
+    /// Ascending by key. Those before `len` are there, the others are not.
+    slots: [Option<Slot>; LEAF_SLOTS],
 }
 
 /// A key that came to life or died.
@@ -167,19 +169,14 @@ pub(super) fn head(key: &[u8], shared: usize) -> u64 {
 
 impl Leaf {
     pub(super) fn new() -> Self {
-        Self::of(0, Vec::new())
-    }
-
-    fn of(shared: usize, slots: Vec<Slot>) -> Self {
-        let mut leaf = Self { shared, heads: Vec::new(), slots };
-        leaf.index();
-        leaf
+        Self { shared: 0, len: 0, heads: [0; LEAF_SLOTS], slots: [const { None }; LEAF_SLOTS] }
     }
 
     /// Computes anew what is derived from the slots.
     fn index(&mut self) {
-        self.heads.clear();
-        self.heads.extend(self.slots.iter().map(|slot| head(slot.key(), self.shared)));
+        for (head_of, slot) in self.heads.iter_mut().zip(self.slots.iter().flatten()) {
+            *head_of = head(slot.key(), self.shared);
+        }
     }
 
     /// Tells the leaf what its fences share now.
@@ -191,30 +188,66 @@ impl Leaf {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.slots.len() >= LEAF_SLOTS
+        self.len >= LEAF_SLOTS
     }
 
     /// Where `key` is, or where it belongs. It must lie between the leaf's fences.
     pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
         let head = head(key, self.shared);
-        let from = self.heads.partition_point(|&other| other < head);
-        let alike = self.heads.iter().skip(from).take_while(|&&other| other == head).count();
+        let heads = self.heads.get(..self.len).unwrap_or_default();
+        let from = heads.partition_point(|&other| other < head);
+        let alike = heads.iter().skip(from).take_while(|&&other| other == head).count();
         let run = self.slots.get(from..from.saturating_add(alike)).unwrap_or_default();
-        run.binary_search_by(|slot| slot.key().cmp(key))
+        run.binary_search_by(|slot| slot.as_ref().map(Slot::key).cmp(&Some(key)))
             .map(|at| from.saturating_add(at))
             .map_err(|at| from.saturating_add(at))
     }
 
     pub(super) fn slot(&self, at: usize) -> Option<&Slot> {
-        self.slots.get(at)
+        self.slots.get(at)?.as_ref()
+    }
+
+    fn slots(&self, span: Range<usize>) -> impl DoubleEndedIterator<Item = &Slot> {
+        self.slots.get(span).unwrap_or_default().iter().flatten()
+    }
+
+    /// Puts a slot in its place and moves those behind it. There must be room.
+    fn insert(&mut self, at: usize, slot: Slot) {
+        let room = at..self.len.saturating_add(1);
+        if let (Some(heads), Some(slots)) =
+            (self.heads.get_mut(room.clone()), self.slots.get_mut(room))
+        {
+            heads.rotate_right(1);
+            slots.rotate_right(1);
+            self.len = self.len.saturating_add(1);
+        }
+        if let (Some(head_of), Some(empty)) = (self.heads.get_mut(at), self.slots.get_mut(at)) {
+            *head_of = head(slot.key(), self.shared);
+            *empty = Some(slot);
+        }
+    }
+
+    /// Takes a slot away and closes the gap.
+    fn remove(&mut self, at: usize) {
+        let rest = at..self.len;
+        if let (Some(heads), Some(slots)) =
+            (self.heads.get_mut(rest.clone()), self.slots.get_mut(rest))
+        {
+            heads.rotate_left(1);
+            slots.rotate_left(1);
+            if let Some(last) = slots.last_mut() {
+                *last = None;
+                self.len = self.len.saturating_sub(1);
+            }
+        }
     }
 
     pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<&Record> {
-        self.slots.get(self.find(key).ok()?)?.live_at(at)
+        self.slot(self.find(key).ok()?)?.live_at(at)
     }
 
     /// Adds a version at the place that [`Leaf::find`] gave for its key. Says whether the key came
@@ -223,28 +256,17 @@ impl Leaf {
         let change = Change { at: record.main(), born: !record.is_tombstone() };
         let before = match place {
             Ok(at) => {
-                let slot = self.slots.get_mut(at)?;
+                let slot = self.slots.get_mut(at)?.as_mut()?;
                 let before = slot.stamp.is_live();
                 slot.push(record);
                 before
             }
             Err(at) => {
-                let at = at.min(self.slots.len());
-                self.grow();
-                self.heads.insert(at, head(record.key(), self.shared));
-                self.slots.insert(at, Slot::new(record));
+                self.insert(at, Slot::new(record));
                 false
             }
         };
         (before != change.born).then_some(change)
-    }
-
-    /// Makes room for one more slot.
-    fn grow(&mut self) {
-        if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(GROWTH_SLOTS);
-            self.heads.reserve_exact(GROWTH_SLOTS);
-        }
     }
 
     /// The slots of `span` that are live at `at`, in key order.
@@ -253,76 +275,72 @@ impl Leaf {
         span: Range<usize>,
         at: Revision,
     ) -> impl DoubleEndedIterator<Item = &Record> {
-        let slots = self.slots.get(span).unwrap_or_default();
-        slots.iter().filter_map(move |slot| slot.live_at(at))
+        self.slots(span).filter_map(move |slot| slot.live_at(at))
     }
 
     /// How many slots of `span` are live at `at`, without touching a record if that can be helped.
     pub(super) fn count(&self, span: Range<usize>, at: Revision) -> usize {
-        let slots = self.slots.get(span).unwrap_or_default();
-        slots.iter().filter(|slot| slot.is_live_at(at)).count()
+        self.slots(span).filter(|slot| slot.is_live_at(at)).count()
     }
 
     /// How many slots are live at their newest version.
     pub(super) fn live_slots(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.stamp.is_live()).count()
+        self.slots(0..self.len).filter(|slot| slot.stamp.is_live()).count()
     }
 
     /// The main revision of the newest version.
     pub(super) fn newest(&self) -> Revision {
-        let newest = self.slots.iter().map(|slot| slot.stamp.main()).max();
+        let newest = self.slots(0..self.len).map(|slot| slot.stamp.main()).max();
         Revision::new(newest.unwrap_or(0))
     }
 
     /// Compacts the key in slot `place`; its slot goes when nothing is left.
     pub(super) fn compact(&mut self, place: usize, at: Revision, dropped: &mut Vec<Record>) {
-        let Some(slot) = self.slots.get_mut(place) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(place) else { return };
         if !slot.compact(at, dropped) {
             // Only a tombstone leaves nothing behind, and a tombstone was not counted as live.
-            self.heads.remove(place);
-            self.slots.remove(place);
+            self.remove(place);
         }
     }
 
     /// Puts `new` in the place of `old`, of which it is a copy, if that is here.
     pub(super) fn relocate(&mut self, old: &Record, new: Record) -> bool {
-        let slot = self.find(old.key()).ok().and_then(|at| self.slots.get_mut(at));
+        let slot = self.find(old.key()).ok().and_then(|at| self.slots.get_mut(at)?.as_mut());
         slot.is_some_and(|slot| slot.relocate(old, new))
     }
 
     /// Cuts the leaf in two for a key that belongs at `place`: `self` keeps the first part, and
     /// what is returned begins the second. Keys that arrive in order leave full leaves behind.
     pub(super) fn split(&mut self, place: usize) -> Self {
-        let len = self.slots.len();
-        let middle = if place >= len { len } else { len / 2 };
-        let right = Self::of(self.shared, self.slots.split_off(middle));
-        self.fit();
-        self.index();
+        let middle = if place >= self.len { self.len } else { self.len / 2 };
+        let mut right = Self { shared: self.shared, ..Self::new() };
+        right.take(self, middle);
         right
     }
 
-    /// Takes the slots of the next leaf to the right.
-    pub(super) fn merge(&mut self, right: Self) {
-        self.slots.reserve_exact(right.slots.len());
-        self.slots.extend(right.slots);
-        self.fit();
+    /// Takes the slots of the next leaf to the right, which fit.
+    pub(super) fn merge(&mut self, right: &mut Self) {
+        self.take(right, 0);
+    }
+
+    /// Takes the slots of `other` from `from` on, which fit.
+    fn take(&mut self, other: &mut Self, from: usize) {
+        let taken = other.slots.get_mut(from..other.len).unwrap_or_default();
+        let room = self.slots.get_mut(self.len..).unwrap_or_default();
+        self.len = self.len.saturating_add(taken.len());
+        other.len = from;
+        for (to, from) in room.iter_mut().zip(taken) {
+            *to = from.take();
+        }
         self.index();
     }
 
-    /// Gives back the room that is not needed soon. What is left is new memory, so that a leaf of
-    /// which a compaction has left little does not stay in the middle of what it has freed.
-    fn fit(&mut self) {
-        let room = self.slots.len().saturating_add(GROWTH_SLOTS);
-        self.slots.shrink_to(room);
-        self.heads = Vec::with_capacity(room);
-    }
-
     pub(super) fn first_key(&self) -> Option<&[u8]> {
-        self.slots.first().map(Slot::key)
+        self.slot(0).map(Slot::key)
     }
 
     pub(super) fn last_key(&self) -> Option<&[u8]> {
-        self.slots.last().map(Slot::key)
+        self.slot(self.len.checked_sub(1)?).map(Slot::key)
     }
 }
 
@@ -331,14 +349,15 @@ impl Leaf {
 impl Leaf {
     /// Asserts what the fields promise, for a leaf between these fences.
     pub(super) fn verify(&self, fence: &[u8], next: Option<&[u8]>) {
-        assert!(self.slots.len() <= LEAF_SLOTS);
-        let keys: Vec<_> = self.slots.iter().map(Slot::key).collect();
+        assert!(self.slots.iter().take(self.len).all(Option::is_some));
+        assert!(self.slots.iter().skip(self.len).all(Option::is_none));
+        let keys: Vec<_> = self.slots(0..self.len).map(Slot::key).collect();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "keys ascend");
         assert!(keys.iter().all(|key| *key >= fence && next.is_none_or(|next| *key < next)));
         let heads: Vec<_> = keys.iter().map(|key| head(key, self.shared)).collect();
-        assert_eq!(self.heads, heads);
+        assert_eq!(self.heads[..self.len], heads);
         assert!(heads.is_sorted(), "heads order as keys do");
-        for slot in &self.slots {
+        for slot in self.slots(0..self.len) {
             assert_eq!(slot.stamp.main(), slot.newest.main().get());
             assert_eq!(slot.stamp.is_live(), !slot.newest.is_tombstone());
         }
@@ -359,6 +378,6 @@ impl Leaf {
             }
             changed
         };
-        self.slots.iter().map(changed).max().unwrap_or(0)
+        self.slots(0..self.len).map(changed).max().unwrap_or(0)
     }
 }

@@ -89,6 +89,8 @@
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 
+mod count;
+mod fences;
 mod hash;
 mod history;
 mod index;

@@ -4,10 +4,11 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::KeyValue;
+use super::count::Count;
 use super::index::{Index, Replaced, Span};
 use super::leaf::Leaf;
 use super::query::{Order, Query, RangePage};
-use super::tree::{Count, Visitor};
+use super::tree::Visitor;
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;

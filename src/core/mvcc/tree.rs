@@ -12,85 +12,38 @@
 //! at its two ends: what it costs grows with the depth. It also goes down where a number tells of
 //! a newer state than the one that is read ([`Count`]).
 
-use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use parking_lot::RwLock;
 
-use super::leaf::{Change, LEAF_SLOTS, Leaf, head};
+use super::count::Count;
+use super::fences::{Fences, separator, shared_bytes};
+use super::leaf::{Change, LEAF_SLOTS, Leaf};
 use super::query::Order;
-use crate::ids::Revision;
 
-/// Children of an inner node. As many as a leaf has keys: both are searched in the same way.
-const INNER_CHILDREN: usize = 64;
+/// Children of an inner node. The leaves are in the node: with more, a split moves too much.
+const INNER_CHILDREN: usize = 32;
 
 /// An inner node that a join leaves with this many children is joined to a neighbour.
 const SPARSE_CHILDREN: usize = INNER_CHILDREN / 4;
 
+/// So many leaves a full node grows by. Doubling would leave a third of the room unused.
+const GROWTH_LEAVES: usize = INNER_CHILDREN / 8;
+
 /// A leaf that a compaction leaves with this many keys is joined to a neighbour.
-pub(super) const SPARSE_SLOTS: usize = LEAF_SLOTS / 4;
+pub(super) const SPARSE_SLOTS: usize = LEAF_SLOTS * 3 / 8;
+
+/// Keys of two leaves that are joined, at most: the next few do not cut it again.
+const JOINED_SLOTS: usize = LEAF_SLOTS * 3 / 4;
+
+/// Likewise for inner nodes.
+const JOINED_CHILDREN: usize = INNER_CHILDREN * 3 / 4;
 
 /// Leaves that a walk reads before it lets go of the tree: a split waits no longer than that.
 const LEAVES_PER_HOLD: usize = 8;
 
 /// Where the keys of a node begin: no key below it is smaller, every key before it is.
 pub(super) type Fence = Box<[u8]>;
-
-/// How many keys live below a node, and since when.
-///
-/// The writer changes it while readers look, both with the tree locked shared. That is safe
-/// because a reader at `at` uses the number only if nothing in it is newer than `at`:
-///
-/// - The writer stores `changed` and then, with release, `live`. A reader loads `live` with
-///   acquire and then `changed`. So who sees a change in the number sees its revision too, or a
-///   later one, and if that is after `at`, goes down to the leaves.
-/// - Who reads at `at` has seen a published revision of `at` or later, and every change at or
-///   before `at` was stored before that was. So none is missing from the number.
-#[derive(Default)]
-pub(super) struct Count {
-    /// Keys whose newest version is no tombstone.
-    live: AtomicUsize,
-    /// No key below came to life or died after this main revision. A put on a live key does
-    /// neither. Never falls but when nodes are cut or joined, which needs the tree alone.
-    changed: AtomicU64,
-}
-
-impl Count {
-    fn new(live: usize, changed: u64) -> Self {
-        Self { live: AtomicUsize::new(live), changed: AtomicU64::new(changed) }
-    }
-
-    /// Of several, for who has them alone.
-    fn sum<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Self {
-        let (live, changed) = counts.into_iter().fold((0_usize, 0), |(live, changed), count| {
-            let (more, at) = count.load();
-            (live.saturating_add(more), at.max(changed))
-        });
-        Self::new(live, changed)
-    }
-
-    fn load(&self) -> (usize, u64) {
-        // In this order: see above.
-        let live = self.live.load(Acquire);
-        (live, self.changed.load(Acquire))
-    }
-
-    /// How many keys are live at `at`, if the number is not of a newer state.
-    pub(super) fn live_at(&self, at: Revision) -> Option<usize> {
-        let (live, changed) = self.load();
-        (changed <= at.get()).then_some(live)
-    }
-
-    /// For the writer, of which there is one: what it has loaded is still there when it stores.
-    fn apply(&self, change: Change) {
-        let live = self.live.load(Relaxed);
-        let live = if change.born { live.saturating_add(1) } else { live.saturating_sub(1) };
-        self.changed.store(change.at.get(), Relaxed);
-        self.live.store(live, Release);
-    }
-}
 
 /// What a walk shows to.
 pub(super) trait Visitor {
@@ -143,17 +96,6 @@ pub(super) enum Stop {
     Pause(Fence),
 }
 
-/// How many bytes the two have in common at the front.
-fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The shortest byte string that is greater than `left` and not greater than `right`.
-fn separator(left: &[u8], right: &[u8]) -> Fence {
-    let len = shared_bytes(left, right).saturating_add(1);
-    Box::from(right.get(..len).unwrap_or(right))
-}
-
 /// How many keys of the leaf are before `key`.
 fn place(leaf: &Leaf, key: &[u8]) -> usize {
     leaf.find(key).unwrap_or_else(|place| place)
@@ -167,18 +109,12 @@ pub(super) struct Tree {
     root: Inner,
 }
 
-/// A node above others. Searched as a leaf is, by eight bytes of each fence; those stand behind
-/// what the fences share, not behind what the keys below do: the outermost nodes have no fence on
-/// their other side.
+/// A node above others.
 #[derive(Default)]
 struct Inner {
-    /// What all fences but the first begin with.
-    prefix: Fence,
-    /// `heads[i]` is the head of `fences[i + 1]`; never falls from one to the next.
-    heads: Vec<u64>,
-    /// Ascending, one for each child. The first is the one that the node above has for this node,
-    /// and empty at the left edge, so that every key has a leaf.
-    fences: Vec<Fence>,
+    /// One for each child. The first is the one that the node above has for this node, and empty
+    /// at the left edge, so that every key has a leaf.
+    fences: Fences,
     /// One for each child.
     counts: Vec<Count>,
     children: Children,
@@ -186,6 +122,8 @@ struct Inner {
 
 enum Children {
     Inners(Vec<Inner>),
+    /// In one piece of memory: apart, each would keep the pages that it begins and ends on when
+    /// everything around it has gone.
     Leaves(Vec<RwLock<Leaf>>),
 }
 
@@ -198,8 +136,8 @@ impl Default for Children {
 impl Default for Tree {
     fn default() -> Self {
         let children = Children::Leaves(vec![RwLock::new(Leaf::new())]);
-        let (fences, counts) = (vec![Fence::default()], vec![Count::default()]);
-        Self { epoch: 0, root: Inner::new(fences, counts, children) }
+        let (fences, counts) = (Fences::new([b"".as_slice()]), vec![Count::default()]);
+        Self { epoch: 0, root: Inner { fences, counts, children } }
     }
 }
 
@@ -208,7 +146,7 @@ impl Tree {
     pub(super) fn leaf_of(&self, key: &[u8]) -> Option<&RwLock<Leaf>> {
         let mut inner = &self.root;
         loop {
-            let at = inner.child_of(key);
+            let at = inner.fences.find(key);
             match &inner.children {
                 Children::Inners(inners) => inner = inners.get(at)?,
                 Children::Leaves(leaves) => return leaves.get(at),
@@ -234,9 +172,10 @@ impl Tree {
     pub(super) fn split(&mut self, key: &[u8]) {
         if let Some(right) = self.root.split(key, None) {
             let left = std::mem::take(&mut self.root);
-            let fences = vec![left.first_fence(), right.first_fence()];
+            let fences = Fences::new([left.first_fence(), right.first_fence()]);
             let counts = vec![Count::sum(&left.counts), Count::sum(&right.counts)];
-            self.root = Inner::new(fences, counts, Children::Inners(vec![left, right]));
+            let children = Children::Inners(vec![left, right]);
+            self.root = Inner { fences, counts, children };
         }
     }
 
@@ -253,51 +192,14 @@ impl Tree {
 }
 
 impl Inner {
-    fn new(fences: Vec<Fence>, counts: Vec<Count>, children: Children) -> Self {
-        let (prefix, heads) = Default::default();
-        let mut inner = Self { prefix, heads, fences, counts, children };
-        inner.index();
-        inner
-    }
-
-    /// Computes anew what is derived from the fences.
-    fn index(&mut self) {
-        let fences = self.fences.get(1..).unwrap_or_default();
-        let ends = fences.first().zip(fences.last());
-        let shared = ends.map_or(0, |(first, last)| shared_bytes(first, last));
-        let prefix = fences.first().and_then(|first| first.get(..shared)).unwrap_or_default();
-        self.prefix = Box::from(prefix);
-        self.heads.clear();
-        self.heads.extend(fences.iter().map(|fence| head(fence, shared)));
-    }
-
-    fn first_fence(&self) -> Fence {
-        self.fences.first().cloned().unwrap_or_default()
-    }
-
-    /// Which child has `key` between its fences.
-    fn child_of(&self, key: &[u8]) -> usize {
-        let shared = self.prefix.len();
-        match key.get(..shared).unwrap_or(key).cmp(&self.prefix) {
-            Less => return 0,
-            Greater => return self.heads.len(),
-            Equal => {}
-        }
-        let head = head(key, shared);
-        let from = self.heads.partition_point(|&other| other < head);
-        let alike = self.heads.iter().skip(from).take_while(|&&other| other == head).count();
-        if alike == 0 {
-            return from;
-        }
-        let run = from.saturating_add(1)..from.saturating_add(alike).saturating_add(1);
-        let run = self.fences.get(run).unwrap_or_default();
-        from.saturating_add(run.partition_point(|fence| fence.as_ref() <= key))
+    fn first_fence(&self) -> &[u8] {
+        self.fences.get(0).unwrap_or_default()
     }
 
     /// The last child that may have keys before `end`.
     fn child_before(&self, end: &[u8]) -> usize {
-        let at = self.child_of(end);
-        let none = self.fences.get(at).is_some_and(|fence| fence.as_ref() >= end);
+        let at = self.fences.find(end);
+        let none = self.fences.get(at).is_some_and(|fence| fence >= end);
         at.saturating_sub(usize::from(none))
     }
 
@@ -305,7 +207,7 @@ impl Inner {
     where
         W: FnOnce(Option<&RwLock<Leaf>>) -> (T, Option<Change>),
     {
-        let at = self.child_of(key);
+        let at = self.fences.find(key);
         let (result, change) = match &self.children {
             Children::Inners(inners) => match inners.get(at) {
                 Some(inner) => inner.change(key, write),
@@ -321,17 +223,18 @@ impl Inner {
 
     /// Visits the children that may have keys of the walk. `next` is the fence behind this node.
     fn visit<V: Visitor>(&self, next: Option<&[u8]>, walk: &mut Walk<'_, V>) -> ControlFlow<Stop> {
-        let first = self.child_of(walk.start);
-        let last = walk.end.map_or(self.heads.len(), |end| self.child_before(end));
+        let first = self.fences.find(walk.start);
+        let last =
+            walk.end.map_or(self.fences.len().saturating_sub(1), |end| self.child_before(end));
         let children = last.saturating_add(1).saturating_sub(first);
         for nth in 0..children {
             let nth =
                 if walk.backward { children.saturating_sub(nth).saturating_sub(1) } else { nth };
             let at = first.saturating_add(nth);
-            let behind = self.fences.get(at.saturating_add(1)).map(AsRef::as_ref).or(next);
+            let behind = self.fences.get(at.saturating_add(1)).or(next);
             let Some(fence) = self.fences.get(at) else { break };
             // Only the first and the last can lie across an end of the walk.
-            let begins = at > first || walk.start <= fence.as_ref();
+            let begins = at > first || walk.start <= fence;
             let ends = match (walk.end, behind) {
                 _ if at < last => true,
                 (Some(end), Some(behind)) => behind <= end,
@@ -360,15 +263,15 @@ impl Inner {
     /// Cuts the leaf that has `key` in two. If this node becomes too large it is cut too, and its
     /// second part returned. `next` is the fence behind this node.
     fn split(&mut self, key: &[u8], next: Option<&[u8]>) -> Option<Self> {
-        let at = self.child_of(key);
+        let at = self.fences.find(key);
         let behind = at.saturating_add(1);
-        let next = self.fences.get(behind).map(AsRef::as_ref).or(next);
+        let next = self.fences.get(behind).or(next);
         let (fence, left, right) = match &mut self.children {
             Children::Inners(inners) => {
                 let inner = inners.get_mut(at)?;
                 let right = inner.split(key, next)?;
                 let counts = (Count::sum(&inner.counts), Count::sum(&right.counts));
-                let fence = right.first_fence();
+                let fence = Fence::from(right.first_fence());
                 inners.insert(behind, right);
                 (fence, counts.0, counts.1)
             }
@@ -376,7 +279,7 @@ impl Inner {
                 let left = leaves.get_mut(at)?.get_mut();
                 let mut right = left.split(place(left, key));
                 let last = left.last_key().unwrap_or_default();
-                let fence = separator(last, right.first_key().unwrap_or(key));
+                let fence = Fence::from(separator(last, right.first_key().unwrap_or(key)));
                 left.set_shared(shared_bytes(self.fences.get(at)?, &fence));
                 right.set_shared(next.map_or(0, |next| shared_bytes(&fence, next)));
                 // Neither part has changed later than the whole.
@@ -384,16 +287,18 @@ impl Inner {
                 let count =
                     |leaf: &Leaf| Count::new(leaf.live_slots(), changed.min(leaf.newest().get()));
                 let counts = (count(left), count(&right));
+                if leaves.len() == leaves.capacity() {
+                    leaves.reserve_exact(GROWTH_LEAVES);
+                }
                 leaves.insert(behind, RwLock::new(right));
                 (fence, counts.0, counts.1)
             }
         };
-        self.fences.insert(behind, fence);
+        self.fences.insert(behind, &fence);
         *self.counts.get_mut(at)? = left;
         self.counts.insert(behind, right);
         let len = self.fences.len();
         if len <= INNER_CHILDREN {
-            self.index();
             return None;
         }
         // Keys that arrive in order leave full nodes behind.
@@ -405,19 +310,26 @@ impl Inner {
             Children::Inners(inners) => Children::Inners(inners.split_off(middle)),
             Children::Leaves(leaves) => Children::Leaves(leaves.split_off(middle)),
         };
+        self.fit();
         let (fences, counts) = (self.fences.split_off(middle), self.counts.split_off(middle));
-        self.index();
-        Self::new(fences, counts, children)
+        Self { fences, counts, children }
+    }
+
+    /// Gives back the room that is not needed soon.
+    fn fit(&mut self) {
+        if let Children::Leaves(leaves) = &mut self.children {
+            leaves.shrink_to(leaves.len().saturating_add(GROWTH_LEAVES));
+        }
     }
 
     /// Joins the leaf that has `key` to one beside it in the same node, and nodes that become
     /// sparse by that likewise. `next` is the fence behind this node.
     fn join(&mut self, key: &[u8], next: Option<&[u8]>) {
-        let at = self.child_of(key);
+        let at = self.fences.find(key);
         if let Children::Inners(inners) = &mut self.children
             && let Some(inner) = inners.get_mut(at)
         {
-            inner.join(key, self.fences.get(at.saturating_add(1)).map(AsRef::as_ref).or(next));
+            inner.join(key, self.fences.get(at.saturating_add(1)).or(next));
         }
         for left in at.saturating_sub(1)..=at {
             if self.fits(left) {
@@ -430,44 +342,44 @@ impl Inner {
     /// Is there a child behind `left` that should be one with it?
     fn fits(&self, left: usize) -> bool {
         let right = left.saturating_add(1);
-        let (left, right, sparse, most) = match &self.children {
+        let (left, right, sparse, joined) = match &self.children {
             Children::Inners(inners) => {
                 let len = |at| inners.get(at).map(|inner: &Self| inner.fences.len());
-                (len(left), len(right), SPARSE_CHILDREN, INNER_CHILDREN)
+                (len(left), len(right), SPARSE_CHILDREN, JOINED_CHILDREN)
             }
             Children::Leaves(leaves) => {
                 let len = |at| leaves.get(at).map(|leaf: &RwLock<Leaf>| leaf.read().len());
-                (len(left), len(right), SPARSE_SLOTS, LEAF_SLOTS)
+                (len(left), len(right), SPARSE_SLOTS, JOINED_SLOTS)
             }
         };
         let Some((left, right)) = left.zip(right) else { return false };
         let less = left.min(right);
-        less == 0 || (less <= sparse && left.saturating_add(right) <= most.saturating_sub(sparse))
+        less == 0 || (less <= sparse && left.saturating_add(right) <= joined)
     }
 
     /// Joins the child behind `left` to it.
     fn merge(&mut self, left: usize, next: Option<&[u8]>) -> Option<()> {
         let right = left.saturating_add(1);
-        let next = self.fences.get(right.saturating_add(1)).map(AsRef::as_ref).or(next);
+        let next = self.fences.get(right.saturating_add(1)).or(next);
         match &mut self.children {
             Children::Inners(inners) => {
                 let right = inners.remove(right);
                 inners.get_mut(left)?.extend(right);
             }
             Children::Leaves(leaves) => {
-                let right = leaves.remove(right).into_inner();
+                let mut right = leaves.remove(right).into_inner();
                 let fence = self.fences.get(left)?;
                 let left = leaves.get_mut(left)?.get_mut();
                 // What the fences share shrinks, so the keys of both are within the new fences.
                 left.set_shared(next.map_or(0, |next| shared_bytes(fence, next)));
-                left.merge(right);
+                left.merge(&mut right);
             }
         }
         self.fences.remove(right);
         let count = self.counts.remove(right);
         let left = self.counts.get_mut(left)?;
         *left = Count::sum([&*left, &count]);
-        self.index();
+        self.fit();
         Some(())
     }
 
@@ -479,9 +391,8 @@ impl Inner {
             // All leaves are equally deep.
             _ => return,
         }
-        self.fences.extend(right.fences);
+        self.fences.append(&right.fences);
         self.counts.extend(right.counts);
-        self.index();
     }
 }
 
@@ -532,21 +443,17 @@ impl Inner {
 
     fn verify(&self, next: Option<&[u8]>, depth: usize) -> usize {
         let fences = &self.fences;
-        assert!(!fences.is_empty() && fences.len() <= INNER_CHILDREN);
-        assert!(fences.windows(2).all(|pair| pair[0] < pair[1]), "fences ascend");
-        assert!(fences[1..].iter().all(|fence| fence.starts_with(&self.prefix)));
-        let heads: Vec<_> =
-            fences[1..].iter().map(|fence| head(fence, self.prefix.len())).collect();
-        assert_eq!(self.heads, heads);
+        fences.verify();
+        assert!((1..=INNER_CHILDREN).contains(&fences.len()));
         assert_eq!(self.counts.len(), fences.len());
         let (mut leaves, mut children) = (0, 0);
         for (at, fence) in fences.iter().enumerate() {
-            let next = fences.get(at + 1).map(AsRef::as_ref).or(next);
+            let next = fences.get(at + 1).or(next);
             let (live, changed) = self.counts[at].load();
             match &self.children {
                 Children::Inners(inners) => {
                     children = inners.len();
-                    assert_eq!(inners[at].fences[0], *fence);
+                    assert_eq!(inners[at].first_fence(), fence);
                     let below = Count::sum(&inners[at].counts).load();
                     assert_eq!((live, changed), below, "of what is below");
                     leaves += inners[at].verify(next, depth - 1);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
@@ -12,7 +13,7 @@ use crate::core::mvcc::index::{Index, Span};
 use crate::core::mvcc::record::{Draft, Record};
 use crate::core::mvcc::tests::StopOnDrop;
 use crate::core::mvcc::{Mvcc, Query};
-use crate::ids::LeaseId;
+use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
 /// Enough for some inner nodes.

@@ -214,6 +214,9 @@ impl Mvcc {
         }
         dropped.sort_unstable_by_key(Record::position);
         self.history.remove(&dropped);
+        drop(dropped);
+        let index = &self.index;
+        self.history.repack(|old, new| { assert!(index.relocate(old, new)); });
         Ok(())
     }
 

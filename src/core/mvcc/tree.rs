@@ -315,10 +315,10 @@ impl Inner {
         Self { fences, counts, children }
     }
 
-    /// Gives back the room that is not needed soon.
+    /// Gives back the room for more leaves. A node that has lost one will mostly lose more.
     fn fit(&mut self) {
         if let Children::Leaves(leaves) = &mut self.children {
-            leaves.shrink_to(leaves.len().saturating_add(GROWTH_LEAVES));
+            leaves.shrink_to_fit();
         }
     }
 

@@ -127,8 +127,8 @@ impl Fences {
     /// Asserts what the fields promise.
     pub(super) fn verify(&self) {
         assert!(self.iter().is_sorted_by(|a, b| a < b), "fences ascend");
-        assert_eq!(self.ends.last().map(|end| *end as usize), Some(self.bytes.len()));
-        let prefix = self.get(1).map(|fence| &fence[..self.shared]).unwrap_or_default();
+        assert_eq!(self.begin(self.len()), self.bytes.len());
+        let prefix = self.get(1).and_then(|fence| fence.get(..self.shared)).unwrap_or_default();
         assert!(self.iter().skip(1).all(|fence| fence.starts_with(prefix)));
         let heads: Vec<_> = self.iter().skip(1).map(|fence| head(fence, self.shared)).collect();
         assert_eq!(self.heads, heads);

@@ -102,14 +102,6 @@ impl History {
         }
     }
 
-    pub(super) fn repack(&mut self, mut moved: impl FnMut(&Record, Record)) {
-        for block in &mut self.blocks {
-            let packed = Record::pack(&block.records);
-            for (old, new) in block.records.iter().zip(&packed) { moved(old, new.clone()); }
-            Arc::make_mut(block).records = packed;
-        }
-    }
-
     pub(super) fn pin(&self) -> Records {
         Records { blocks: self.blocks.clone(), tail: self.tail.clone() }
     }

@@ -32,16 +32,18 @@
 //! # Two orders of the same records
 //!
 //! ```text
-//!   index, by key (index.rs, leaf.rs)             history, by revision (history.rs)
+//!   index, by key (index.rs, tree.rs, leaf.rs)    history, by revision (history.rs)
 //!
 //!   fences     ""           "d"                    block    (2,0) (3,0) (4,0) ..   1,024 records
-//!               |            |                     block    ..                     1,024 records
-//!   leaves   [a b c]      [d .. k]                 tail     (5,0)
+//!   live        3            8                     block    ..                     1,024 records
+//!               |            |                     tail     (5,0)
+//!   leaves   [a b c]      [d .. k]
 //!             |
 //!             +- newest (5,0), older (2,0) (3,0) (4,2)
 //! ```
 //!
-//! Every record is one allocation (`record.rs`) that both point to. The index answers reads. The
+//! Both point to the same bytes of a record (`record.rs`). The index answers reads, and knows how
+//! many keys live below each of its nodes, so that it need not look at what is only counted. The
 //! history answers "what happened since", and is what images and hashes are made of: a pin of it
 //! costs one reference per block, and then needs nothing of the writer.
 //!
@@ -84,8 +86,10 @@
 //!   change since the one before; large ones should run in slices.
 //! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
 //!   cores that word, not the leaves, will be what they wait for.
-//! - There are no sort orders, filters or compares here yet, and no lease table:
-//!   a record only names its lease (`KV-32`).
+//! - There are no compares here yet, and no lease table: a record only names its lease (`KV-32`).
+//! - A range in another order than that of keys, or with filters, collects everything first.
+//! - What a compaction leaves is not packed: `Record::pack` and `Index::relocate` are not called
+//!   yet.
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 
@@ -214,9 +218,6 @@ impl Mvcc {
         }
         dropped.sort_unstable_by_key(Record::position);
         self.history.remove(&dropped);
-        drop(dropped);
-        let index = &self.index;
-        self.history.repack(|old, new| { assert!(index.relocate(old, new)); });
         Ok(())
     }
 

@@ -419,7 +419,6 @@ impl<V: Visitor> Walk<'_, V> {
 }
 
 #[cfg(any(test, fuzzing))]
-#[expect(clippy::indexing_slicing, reason = "the lengths are asserted first")]
 impl Tree {
     /// Asserts what the fields promise. Returns how many leaves there are.
     pub(super) fn verify(&self) -> usize {

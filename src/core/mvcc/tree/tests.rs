@@ -336,3 +336,32 @@ fn kv_6_every_count_beside_the_writer_is_of_one_revision() {
     });
     mvcc.index.verify();
 }
+
+/// A packed copy takes the place of its record, be that the newest version or an older one.
+#[test]
+fn a_copy_takes_the_place_of_its_record() {
+    let mut mvcc = filled();
+    for number in 0..50 {
+        mvcc.begin().put(&key(number), b"again", LeaseId::new(0));
+        mvcc.begin().put(&key(number), b"and again", LeaseId::new(0));
+    }
+    mvcc.publish();
+    let pinned = mvcc.pin();
+    let old: Vec<_> = pinned.records().cloned().collect();
+    for (old, new) in old.iter().zip(Record::pack(&old)) {
+        assert!(mvcc.index.relocate(old, new.clone()), "{old:?} is in the index");
+        assert!(!mvcc.index.relocate(old, new), "once");
+    }
+    mvcc.index.verify();
+    for record in &old {
+        let (_, found) = mvcc
+            .index
+            .read(Some(record.main()), |at| Ok(mvcc.index.get(record.key(), at)))
+            .unwrap();
+        let found = found.unwrap();
+        assert_eq!(found.as_bytes(), record.as_bytes());
+        assert!(!found.is_same(record));
+    }
+    let nowhere = record(KEYS, 2, Some(2));
+    assert!(!mvcc.index.relocate(&nowhere, nowhere.clone()));
+}

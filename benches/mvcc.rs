@@ -8,6 +8,9 @@
 //! ([`Entry`]), in the same order of arrival: random. The map keeps one version, for one thread.
 //! `docs/performance.md` has the bounds and what was measured.
 
+// The lints keep the library from reading clocks. This is a program.
+#![allow(clippy::disallowed_methods, reason = "a program at a terminal, not the library")]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;

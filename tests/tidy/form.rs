@@ -115,7 +115,7 @@ fn orphans(tree: &Tree) -> Vec<String> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let name = name.trim_end_matches(".rs");
         let root = matches!(file.path.as_str(), "src/lib.rs" | "build.rs")
-            || file.path == "checks/shuttle/src/lib.rs"
+            || matches!(file.path.as_str(), "checks/mvcc/src/lib.rs" | "checks/shuttle/src/lib.rs")
             || matches!(folder, "tests" | "examples" | "benches" | "fuzz/fuzz_targets")
             || folder == "checks/shuttle/tests"
             || name == "main";

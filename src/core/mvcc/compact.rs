@@ -17,6 +17,8 @@
 //! refused below the compacted revision; images and hashes leave out what is still to be removed
 //! (`pinned.rs`).
 
+use std::collections::BTreeSet;
+
 use super::record::{Position, Record};
 use super::{Mvcc, Revision};
 use crate::error::{Error, Result};
@@ -107,11 +109,7 @@ impl Mvcc {
         for record in &candidates {
             // A key of many versions loses all that this slice has come to at once.
             self.index.compact(record.key(), (upto, goal), &mut dropped);
-            left = left.saturating_sub(1);
-            for gone in dropped.drain(..) {
-                let copied = self.history.remove(&gone);
-                left = left.saturating_sub(if copied { COPY_WORK } else { 0 });
-            }
+            left = left.saturating_sub(1).saturating_sub(self.remove(&mut dropped));
             let (main, sub) = record.position();
             self.removal.next = (main, sub.saturating_add(1));
             if left == 0 {
@@ -120,6 +118,23 @@ impl Mvcc {
         }
         self.removal.arrive();
         false
+    }
+
+    /// Removes records from the history that the index has dropped. Says what more that cost than
+    /// looking at one, in records looked at.
+    fn remove(&mut self, dropped: &mut Vec<Record>) -> usize {
+        let (mut cost, mut sparse) = (0_usize, BTreeSet::new());
+        for gone in dropped.drain(..) {
+            let removed = self.history.remove(&gone);
+            cost = cost.saturating_add(if removed.copied { COPY_WORK } else { 0 });
+            sparse.extend(removed.sparse);
+        }
+        // Behind all of them: a record is in both or in neither when it is moved.
+        for block in sparse {
+            let moved = self.history.pack(block, |old, new| self.index.relocate(old, new));
+            cost = cost.saturating_add(moved);
+        }
+        cost
     }
 
     /// The revision up to which everything that was compacted has been removed: the compacted one

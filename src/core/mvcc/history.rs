@@ -12,16 +12,37 @@ const BLOCK_RECORDS: usize = 1024;
 /// but not for nothing.
 const LOOK_EVERY: usize = BLOCK_RECORDS / 8;
 
-/// A full block, ascending by position. Shared with whoever has pinned it; a removal copies what
-/// is shared.
-type Block = Arc<Vec<Record>>;
+/// A full block. Shared with whoever has pinned it; a removal copies what is shared.
+#[derive(Clone)]
+struct Block {
+    /// Ascending by position.
+    records: Vec<Record>,
+    /// How many records there were when their memory was last laid out. Those that went since
+    /// have left holes there which the allocator cannot give back.
+    laid_out: usize,
+}
+
+impl Block {
+    fn new(records: Vec<Record>) -> Self {
+        Self { laid_out: records.len(), records }
+    }
+}
+
+/// What a removal cost, and what is to be done about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Removed {
+    /// A block had to be copied, which is some ten times as dear as all else.
+    pub(super) copied: bool,
+    /// The block of this name has more holes than records: see [`History::pack`].
+    pub(super) sparse: Option<Position>,
+}
 
 /// The records, ascending by position (`DM-2`): full blocks, then the tail that still grows.
 #[derive(Default)]
 pub(super) struct History {
     /// By a position that is after the block before and not after the block's first record. It
     /// stays when that record is removed.
-    blocks: BTreeMap<Position, Block>,
+    blocks: BTreeMap<Position, Arc<Block>>,
     tail: Vec<Record>,
     versions: usize,
     bytes: usize,
@@ -36,7 +57,7 @@ impl History {
         if self.tail.len() >= BLOCK_RECORDS {
             let block = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_RECORDS));
             if let Some(first) = block.first().map(Record::position) {
-                self.blocks.insert(first, Arc::new(block));
+                self.blocks.insert(first, Arc::new(Block::new(block)));
             }
         }
     }
@@ -54,7 +75,7 @@ impl History {
     /// The records from `first` on.
     pub(super) fn since(&self, first: Position) -> impl Iterator<Item = &Record> {
         let home = self.home(first).unwrap_or(first);
-        let blocks = self.blocks.range(home..).map(|(_, block)| block.as_slice());
+        let blocks = self.blocks.range(home..).map(|(_, block)| block.records.as_slice());
         blocks.chain(std::iter::once(self.tail.as_slice())).flat_map(move |records| {
             let before = records.partition_point(|record| record.position() < first);
             records.get(before..).unwrap_or_default()
@@ -69,26 +90,50 @@ impl History {
         self.blocks.range(..=position).next_back().map(|(name, _)| *name)
     }
 
-    /// Removes a record that is in here, at the price of one block. Says whether a block had to be
-    /// copied for it, which is some ten times as dear.
-    pub(super) fn remove(&mut self, record: &Record) -> bool {
+    /// Removes a record that is in here, at the price of one block.
+    pub(super) fn remove(&mut self, record: &Record) -> Removed {
         let Some(name) = self.home(record.position()) else {
             let taken = take(&mut self.tail, record);
             self.forget(record, taken);
-            return false;
+            return Removed::default();
         };
-        let Some(block) = self.blocks.get_mut(&name) else { return false };
+        let Some(block) = self.blocks.get_mut(&name) else { return Removed::default() };
         let shared = Arc::get_mut(block).is_none();
-        let records = Arc::make_mut(block);
-        let taken = take(records, record);
-        let left = records.len();
-        if left.saturating_mul(2) <= records.capacity() {
-            records.shrink_to_fit();
+        let block = Arc::make_mut(block);
+        let taken = take(&mut block.records, record);
+        let left = block.records.len();
+        if left.saturating_mul(2) <= block.records.capacity() {
+            block.records.shrink_to_fit();
         }
+        let sparse = left > 0 && left.saturating_mul(2) <= block.laid_out;
         self.forget(record, taken);
         // Only what was there can have made the block smaller, so nothing is looked at twice.
-        let joined = taken && left.is_multiple_of(LOOK_EVERY) && self.join(name, left);
-        shared || joined
+        if taken && left.is_multiple_of(LOOK_EVERY) && !sparse {
+            let copied = self.join(name, left);
+            return Removed { copied: shared || copied, sparse: None };
+        }
+        Removed { copied: shared, sparse: sparse.then_some(name) }
+    }
+
+    /// Lays the records of a block out anew, side by side, so that the memory of those that went
+    /// is in one piece. `move_there` moves the same record elsewhere, from where it was to where it
+    /// is, and says whether it could; the others stay. Returns how many there are.
+    pub(super) fn pack(
+        &mut self,
+        name: Position,
+        move_there: impl Fn(&Record, Record) -> bool,
+    ) -> usize {
+        let Some(block) = self.blocks.get_mut(&name) else { return 0 };
+        let mut packed = Record::pack(&block.records);
+        for (old, new) in block.records.iter().zip(&mut packed) {
+            if !move_there(old, new.clone()) {
+                *new = old.clone();
+            }
+        }
+        let len = packed.len();
+        *block = Arc::new(Block::new(packed));
+        self.join(name, len);
+        len
     }
 
     fn forget(&mut self, record: &Record, taken: bool) {
@@ -105,7 +150,7 @@ impl History {
             self.blocks.remove(&name);
             return false;
         }
-        let fits = |other: &Block| other.len().saturating_add(len) <= BLOCK_RECORDS;
+        let fits = |other: &Block| other.records.len().saturating_add(len) <= BLOCK_RECORDS;
         let before = self.blocks.range(..name).next_back().filter(|(_, block)| fits(block));
         let pair = before.map(|(before, _)| (*before, name)).or_else(|| {
             let (after, _) = self.blocks.range(name..).nth(1).filter(|(_, block)| fits(block))?;
@@ -114,7 +159,9 @@ impl History {
         let Some((left, right)) = pair else { return false };
         let Some(right) = self.blocks.remove(&right) else { return false };
         let Some(left) = self.blocks.get_mut(&left) else { return false };
-        Arc::make_mut(left).extend(Arc::unwrap_or_clone(right));
+        let (left, right) = (Arc::make_mut(left), Arc::unwrap_or_clone(right));
+        left.records.extend(right.records);
+        left.laid_out = left.laid_out.saturating_add(right.laid_out);
         true
     }
 
@@ -133,17 +180,17 @@ fn take(records: &mut Vec<Record>, record: &Record) -> bool {
 /// The history as it was at some moment.
 #[derive(Clone)]
 pub(super) struct Records {
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     tail: Vec<Record>,
 }
 
 impl Records {
     pub(super) fn len(&self) -> usize {
-        let sealed: usize = self.blocks.iter().map(|block| block.len()).sum();
+        let sealed: usize = self.blocks.iter().map(|block| block.records.len()).sum();
         sealed.saturating_add(self.tail.len())
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        self.blocks.iter().flat_map(|block| block.iter()).chain(&self.tail)
+        self.blocks.iter().flat_map(|block| &block.records).chain(&self.tail)
     }
 }

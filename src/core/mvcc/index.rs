@@ -1,47 +1,29 @@
 //! The index: every key, in order, shared by one writer and any number of readers.
 //!
-//! Two levels. The *tree* maps the first key of each leaf to the leaf and is locked exclusively
-//! only when a leaf splits, empties or everything is replaced. Each *leaf* has a lock of its own,
-//! so a reader waits for the writer only in the one leaf that is being written, and only for as
-//! long as a slot takes to change.
+//! The *tree* (`tree.rs`) leads from a key to its leaf and is locked exclusively only when a leaf
+//! splits, empties or everything is replaced. Each *leaf* has a lock of its own, so a reader waits
+//! for the writer only in the one leaf that is being written, and only for as long as a slot takes
+//! to change.
 //!
 //! One lock around one map was measured first: beside a busy writer a reader waited 60 us there.
 //!
 //! No thread holds two tree locks or two leaf locks at once, and a leaf lock is held only under a
 //! tree lock. So nothing here can deadlock, and whoever has the tree exclusively has every leaf.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockUpgradableReadGuard as Upgradable};
 
-use super::leaf::{LEAF_SLOTS, Leaf};
+use super::leaf::Leaf;
 use super::pins::Pins;
+use super::query::Order;
 use super::record::Record;
+use super::tree::{SPARSE_SLOTS, Stop, Tree, Visitor, Walk};
 use crate::error::{Error, Result};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-
-/// Leaves that a range reads before it lets go of the tree: a split waits no longer than that.
-const LEAVES_PER_HOLD: usize = 8;
-
-/// A leaf that a compaction leaves with this many keys is joined to its neighbour.
-const SPARSE_SLOTS: usize = LEAF_SLOTS / 4;
-
-/// Where a leaf's keys begin: no key of it is smaller, every key of the one before is.
-type Fence = Arc<[u8]>;
-
-#[derive(Default)]
-pub(super) struct Tree {
-    /// Which restored content this is: a walk that lets go of the tree and finds another epoch
-    /// when it comes back has to start again.
-    epoch: u64,
-    /// Never without the empty fence once a key was written, so that every key has a leaf.
-    leaves: BTreeMap<Fence, RwLock<Leaf>>,
-}
 
 #[derive(Default)]
 pub(super) struct Index {
@@ -64,93 +46,21 @@ pub(super) struct Span<'a> {
     range: &'a KeyRange,
     /// Skip keys up to this one.
     after: Option<&'a [u8]>,
+    /// Which end comes first.
+    order: Order,
 }
 
 impl<'a> Span<'a> {
     pub(super) fn new(range: &'a KeyRange) -> Self {
-        Self { range, after: None }
+        Self::ordered(range, Order::Ascending)
+    }
+
+    pub(super) fn ordered(range: &'a KeyRange, order: Order) -> Self {
+        Self { range, after: None, order }
     }
 
     pub(super) fn after(range: &'a KeyRange, after: Option<&'a [u8]>) -> Self {
-        Self { range, after: after.filter(|after| *after >= range.start()) }
-    }
-}
-
-/// How many bytes the two have in common at the front.
-fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The shortest byte string that is greater than `left` and not greater than `right`.
-fn separator(left: &[u8], right: &[u8]) -> Fence {
-    let len = shared_bytes(left, right).saturating_add(1);
-    Arc::from(right.get(..len).unwrap_or(right))
-}
-
-impl Tree {
-    /// The leaf that has `key` between its fences.
-    fn leaf_of(&self, key: &[u8]) -> Option<(&Fence, &RwLock<Leaf>)> {
-        self.leaves.range::<[u8], _>((Unbounded, Included(key))).next_back()
-    }
-
-    /// The fence behind `fence`.
-    fn next_fence(&self, fence: &[u8]) -> Option<&Fence> {
-        self.leaves.range::<[u8], _>((Excluded(fence), Unbounded)).next().map(|(next, _)| next)
-    }
-
-    /// Tells the leaf at `fence` what its fences share.
-    fn set_shared(&mut self, fence: &[u8]) {
-        let shared = self.next_fence(fence).map_or(0, |next| shared_bytes(fence, next));
-        if let Some(leaf) = self.leaves.get_mut(fence) {
-            leaf.get_mut().set_shared(shared);
-        }
-    }
-
-    /// Adds a version whose key may need a new slot, where there may be no room for one.
-    fn insert(&mut self, record: Record) {
-        let key = record.key();
-        let Some(fence) = self.leaf_of(key).map(|(fence, _)| Fence::clone(fence)) else {
-            let mut leaf = Leaf::new();
-            leaf.put(Err(0), record);
-            self.leaves.insert(Fence::from([]), RwLock::new(leaf));
-            return;
-        };
-        let Some(leaf) = self.leaves.get_mut(&fence).map(RwLock::get_mut) else { return };
-        let place = leaf.find(key);
-        let (Err(at), true) = (place, leaf.is_full()) else {
-            leaf.put(place, record);
-            return;
-        };
-        let right = leaf.split(at);
-        let first = right.first_key().unwrap_or(key);
-        let middle = separator(leaf.last_key().unwrap_or_default(), first);
-        self.leaves.insert(Fence::clone(&middle), RwLock::new(right));
-        self.set_shared(&fence);
-        self.set_shared(&middle);
-        let home = if key < middle.as_ref() { &fence } else { &middle };
-        let Some(leaf) = self.leaves.get_mut(home).map(RwLock::get_mut) else { return };
-        leaf.put(leaf.find(key), record);
-    }
-
-    /// Joins the leaf that has `key` to the one before it, if they fit and leave room.
-    fn join(&mut self, key: &[u8]) {
-        let Some(fence) = self.leaf_of(key).map(|(fence, _)| Fence::clone(fence)) else { return };
-        let before = self.leaves.range::<[u8], _>((Unbounded, Excluded(fence.as_ref())));
-        let Some((before, left)) = before.map(|(key, leaf)| (Fence::clone(key), leaf)).next_back()
-        else {
-            return;
-        };
-        let len = self.leaves.get(&fence).map_or(0, |leaf| leaf.read().len());
-        let room = LEAF_SLOTS.saturating_sub(SPARSE_SLOTS);
-        if len > 0 && left.read().len().saturating_add(len) > room {
-            return;
-        }
-        let Some(right) = self.leaves.remove(&fence) else { return };
-        // What the fences share shrinks, so the keys of both are within the new fences.
-        self.set_shared(&before);
-        if let Some(left) = self.leaves.get_mut(&before) {
-            left.get_mut().merge(right.into_inner());
-        }
+        Self { after: after.filter(|after| *after >= range.start()), ..Self::new(range) }
     }
 }
 
@@ -200,88 +110,52 @@ impl Index {
 
     pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<Record> {
         let tree = self.tree.read();
-        let (_, leaf) = tree.leaf_of(key)?;
-        leaf.read().get(key, at).cloned()
+        tree.leaf_of(key)?.read().get(key, at).cloned()
     }
 
-    /// Visits the leaves that may have keys of `span`, in order, each with the slots that do.
+    /// Shows the visitor the leaves that may have keys of `span`, in order, each with the slots
+    /// that do.
     ///
-    /// The tree is let go now and then. By then every key before the next leaf's fence has been
-    /// visited, and the walk goes on from that fence, whichever leaf has it now: splits and joins
-    /// meanwhile neither hide a key nor show one twice.
-    pub(super) fn walk(
-        &self,
-        span: &Span<'_>,
-        mut visit: impl FnMut(&Leaf, Range<usize>) -> ControlFlow<()>,
-    ) -> Result<(), Replaced> {
+    /// The tree is let go now and then. By then every key on this side of some leaf's fence has
+    /// been visited, and the walk goes on from that fence, whichever leaf has it now: splits and
+    /// joins meanwhile neither hide a key nor show one twice.
+    pub(super) fn walk(&self, span: &Span<'_>, visitor: &mut impl Visitor) -> Result<(), Replaced> {
         // The key right behind a single one is the same with a zero byte added.
-        let behind = span.range.single().map(|key| [key, &[0]].concat());
-        let end = behind.as_deref().or(span.range.end());
-        let skip = span.after.map(|after| [after, &[0]].concat());
-        let start = skip.as_deref().unwrap_or(span.range.start());
-        if end.is_some_and(|end| end <= start) {
-            return Ok(());
+        let behind = |key: &[u8]| [key, &[0]].concat();
+        let mut end = span.range.end().map(Cow::Borrowed);
+        if let Some(key) = span.range.single() {
+            end = Some(behind(key).into());
         }
-        let mut from: Option<Fence> = None;
+        let mut start = Cow::Borrowed(span.range.start());
+        if let Some(key) = span.after {
+            start = behind(key).into();
+        }
         let mut epoch = None;
-        loop {
+        while end.as_ref().is_none_or(|end| start.as_ref() < end.as_ref()) {
             let tree = self.tree.read();
             if *epoch.get_or_insert(tree.epoch) != tree.epoch {
                 return Err(Replaced);
             }
-            from = match tree.visit(from.as_deref().unwrap_or(start), end, &mut visit) {
-                ControlFlow::Continue(next) => Some(next),
-                ControlFlow::Break(()) => return Ok(()),
-            };
+            match tree.visit(&mut Walk::new(&start, end.as_deref(), span.order, visitor)) {
+                ControlFlow::Break(Stop::Pause(fence)) => match span.order {
+                    Order::Ascending => start = Vec::from(fence).into(),
+                    Order::Descending => end = Some(Vec::from(fence).into()),
+                },
+                ControlFlow::Break(Stop::Enough) | ControlFlow::Continue(()) => break,
+            }
         }
+        Ok(())
     }
 
     /// The live records of `range` at `at`.
     pub(super) fn live(&self, span: &Span<'_>, at: Revision) -> Result<Vec<Record>, Replaced> {
         let mut found = Vec::new();
-        self.walk(span, |leaf, slots| {
+        self.walk(span, &mut |leaf: &Leaf, slots: Range<usize>| {
             found.extend(leaf.live(slots, at).cloned());
             ControlFlow::Continue(())
         })?;
         Ok(found)
     }
-}
-
-impl Tree {
-    /// Visits some leaves from the one that has `from` on. Continues with the next one's fence,
-    /// breaks when nothing is left or the visitor has enough.
-    fn visit(
-        &self,
-        from: &[u8],
-        end: Option<&[u8]>,
-        visit: &mut impl FnMut(&Leaf, Range<usize>) -> ControlFlow<()>,
-    ) -> ControlFlow<(), Fence> {
-        let Some((fence, _)) = self.leaf_of(from) else { return ControlFlow::Break(()) };
-        let mut leaves = self.leaves.range::<[u8], _>((Included(fence.as_ref()), Unbounded));
-        let mut leaf = leaves.next();
-        for held in 0.. {
-            let Some((fence, slots)) = leaf else { break };
-            if held >= LEAVES_PER_HOLD {
-                return ControlFlow::Continue(Fence::clone(fence));
-            }
-            leaf = leaves.next();
-            let slots = slots.read();
-            // A bound between the fences is searched for; one outside takes in the whole leaf.
-            let first = if from <= fence.as_ref() { 0 } else { place(&slots, from) };
-            let ends = end.filter(|end| leaf.is_none_or(|(next, _)| *end < next.as_ref()));
-            let last = ends.map_or(slots.len(), |end| place(&slots, end));
-            visit(&slots, first..last)?;
-            if ends.is_some() {
-                break;
-            }
-        }
-        ControlFlow::Break(())
-    }
-}
-
-/// How many keys of the leaf are before `key`.
-fn place(leaf: &Leaf, key: &[u8]) -> usize {
-    leaf.find(key).unwrap_or_else(|place| place)
 }
 
 /// For the writer, of which there is one: only it changes what it has just read.
@@ -294,33 +168,36 @@ impl Index {
         build: impl FnOnce(Option<&Record>) -> Record,
     ) -> (Record, Option<Record>) {
         let tree = self.tree.read();
-        let mut before = None;
-        let record;
-        'new: {
-            let Some((_, leaf)) = tree.leaf_of(key) else {
-                record = build(None);
-                break 'new;
-            };
+        let (record, before, fits) = tree.change(key, |leaf| {
+            let Some(leaf) = leaf else { return ((build(None), None, false), None) };
             // Readers go on while the record is allocated and filled.
             let leaf = leaf.upgradable_read();
             let place = leaf.find(key);
             let slot = place.ok().and_then(|at| leaf.slot(at));
-            before = slot.and_then(|slot| slot.newest_live()).cloned();
-            record = build(before.as_ref());
-            if place.is_ok() || !leaf.is_full() {
-                Upgradable::upgrade(leaf).put(place, record.clone());
-                return (record, before);
+            let before = slot.and_then(|slot| slot.newest_live()).cloned();
+            let record = build(before.as_ref());
+            if place.is_err() && leaf.is_full() {
+                return ((record, before, false), None);
             }
-        }
+            let change = Upgradable::upgrade(leaf).put(place, record.clone());
+            ((record, before, true), change)
+        });
         drop(tree);
-        self.tree.write().insert(record.clone());
+        if !fits {
+            let mut tree = self.tree.write();
+            tree.split(key);
+            tree.change(key, |leaf| {
+                let put = |leaf: &mut Leaf| leaf.put(leaf.find(key), record.clone());
+                ((), leaf.and_then(|leaf| put(&mut leaf.write())))
+            });
+        }
         (record, before)
     }
 
     /// The newest version of `key`, tombstones included.
     pub(super) fn newest(&self, key: &[u8]) -> Option<Record> {
         let tree = self.tree.read();
-        let leaf = tree.leaf_of(key)?.1.read();
+        let leaf = tree.leaf_of(key)?.read();
         leaf.slot(leaf.find(key).ok()?).map(|slot| slot.newest().clone())
     }
 
@@ -350,17 +227,23 @@ impl Index {
     ) {
         let sparse = {
             let tree = self.tree.read();
-            let Some((_, leaf)) = tree.leaf_of(key) else { return };
+            let Some(leaf) = tree.leaf_of(key) else { return };
             let mut leaf = leaf.write();
             let Ok(place) = leaf.find(key) else { return };
             let before = leaf.len();
             leaf.compact(place, (upto, at), dropped);
-            // Tried once on the way down, and again when nothing is left.
-            leaf.len() < before && (leaf.len() == SPARSE_SLOTS || leaf.len() == 0)
+            // Tried now and then on the way down: there may be no room beside it at first.
+            leaf.len() < before && leaf.len() <= SPARSE_SLOTS && leaf.len().is_multiple_of(4)
         };
         if sparse {
             self.tree.write().join(key);
         }
+    }
+
+    /// Puts `new` in the place of `old`, of which it is a copy. Returns false if `old` is not here.
+    pub(super) fn relocate(&self, old: &Record, new: Record) -> bool {
+        let tree = self.tree.read();
+        tree.leaf_of(old.key()).is_some_and(|leaf| leaf.write().relocate(old, new))
     }
 
     /// Exchanges the contents of the two. Readers of `self` see the old or the new, never both.
@@ -385,12 +268,6 @@ impl Index {
 impl Index {
     /// Asserts what the fields promise. Returns how many leaves there are.
     pub(super) fn verify(&self) -> usize {
-        let tree = self.tree.read();
-        let mut leaves = tree.leaves.iter().peekable();
-        while let Some((fence, leaf)) = leaves.next() {
-            leaf.read().verify(fence, leaves.peek().map(|(next, _)| next.as_ref()));
-        }
-        assert!(tree.leaves.keys().next().is_none_or(|first| first.is_empty()));
-        tree.leaves.len()
+        self.tree.read().verify()
     }
 }

@@ -86,6 +86,20 @@ impl Slot {
         self.older.get_or_insert_with(|| Box::new(Older(VecDeque::new()))).0.push_back(before);
     }
 
+    /// Puts `new` in the place of `old`, if that is here.
+    fn relocate(&mut self, old: &Record, new: Record) -> bool {
+        let version = if self.newest.is_same(old) {
+            Some(&mut self.newest)
+        } else {
+            let older = self.older.as_deref_mut().map(|older| &mut older.0);
+            older.and_then(|older| {
+                let at = older.partition_point(|record| record.position() < old.position());
+                older.get_mut(at).filter(|record| record.is_same(old))
+            })
+        };
+        version.map(|version| *version = new).is_some()
+    }
+
     /// Drops of the versions up to `upto` what a compaction at `at` does not keep (`CMP-4`,
     /// `CMP-5`). Returns false when nothing is left of the key (`CMP-6`).
     fn compact(&mut self, upto: Revision, at: Revision, dropped: &mut Vec<Record>) -> bool {
@@ -121,21 +135,29 @@ impl Slot {
 /// All keys of a leaf lie between two fences of the index, so all begin with the bytes that the
 /// two fences share. The eight bytes behind those are kept apart for every key, as a number: a
 /// search touches a few cache lines of numbers and then, mostly, the one slot it was looking for.
+///
+/// Everything is in the leaf itself, and the leaves of a node are in one piece. So no small
+/// allocation, left in the middle of what a compaction has freed, keeps its pages from the system.
 pub(super) struct Leaf {
     /// How many bytes the fences share. Only keys between the fences may be searched for.
     shared: usize,
-    /// `heads[i]` is the head of `slots[i]`'s key; never falls from one to the next.
-    heads: Vec<u64>,
-    /// Ascending by key, at most [`LEAF_SLOTS`].
-    slots: Vec<Slot>,
-    /// How many slots are live at their newest version.
-    live: usize,
-    /// No version here is newer.
-    newest: Revision,
+    /// How many slots are taken.
+    len: usize,
+    /// `heads[i]` is the head of `slots[i]`'s key; never falls from one to the next, up to `len`.
+    heads: [u64; LEAF_SLOTS],
+    /// Ascending by key. Those before `len` are there, the others are not.
+    slots: [Option<Slot>; LEAF_SLOTS],
+}
+
+/// A key that came to life or died.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    pub(super) at: Revision,
+    pub(super) born: bool,
 }
 
 /// The eight bytes of `key` behind the first `shared`, such that heads order as keys do.
-fn head(key: &[u8], shared: usize) -> u64 {
+pub(super) fn head(key: &[u8], shared: usize) -> u64 {
     let rest = key.get(shared..).unwrap_or_default();
     if let Some(bytes) = rest.first_chunk() {
         return u64::from_be_bytes(*bytes);
@@ -149,92 +171,129 @@ fn head(key: &[u8], shared: usize) -> u64 {
 
 impl Leaf {
     pub(super) fn new() -> Self {
-        Self::of(0, Vec::new())
-    }
-
-    fn of(shared: usize, slots: Vec<Slot>) -> Self {
-        let mut leaf = Self { shared, heads: Vec::new(), slots, live: 0, newest: Revision::new(0) };
-        leaf.recount();
-        leaf
+        Self { shared: 0, len: 0, heads: [0; LEAF_SLOTS], slots: [const { None }; LEAF_SLOTS] }
     }
 
     /// Computes anew what is derived from the slots.
-    fn recount(&mut self) {
-        self.heads.clear();
-        self.heads.extend(self.slots.iter().map(|slot| head(slot.key(), self.shared)));
-        self.live = self.slots.iter().filter(|slot| slot.stamp.is_live()).count();
-        let newest = self.slots.iter().map(|slot| slot.stamp.main()).max();
-        self.newest = Revision::new(newest.unwrap_or(0));
+    fn index(&mut self) {
+        for (head_of, slot) in self.heads.iter_mut().zip(self.slots.iter().flatten()) {
+            *head_of = head(slot.key(), self.shared);
+        }
     }
 
     /// Tells the leaf what its fences share now.
     pub(super) fn set_shared(&mut self, shared: usize) {
         if self.shared != shared {
             self.shared = shared;
-            self.recount();
+            self.index();
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.slots.len() >= LEAF_SLOTS
+        self.len >= LEAF_SLOTS
     }
 
     /// Where `key` is, or where it belongs. It must lie between the leaf's fences.
     pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
         let head = head(key, self.shared);
-        let from = self.heads.partition_point(|&other| other < head);
-        let alike = self.heads.iter().skip(from).take_while(|&&other| other == head).count();
+        let heads = self.heads.get(..self.len).unwrap_or_default();
+        let from = heads.partition_point(|&other| other < head);
+        let alike = heads.iter().skip(from).take_while(|&&other| other == head).count();
         let run = self.slots.get(from..from.saturating_add(alike)).unwrap_or_default();
-        run.binary_search_by(|slot| slot.key().cmp(key))
+        run.binary_search_by(|slot| slot.as_ref().map(Slot::key).cmp(&Some(key)))
             .map(|at| from.saturating_add(at))
             .map_err(|at| from.saturating_add(at))
     }
 
     pub(super) fn slot(&self, at: usize) -> Option<&Slot> {
-        self.slots.get(at)
+        self.slots.get(at)?.as_ref()
     }
 
-    pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<&Record> {
-        self.slots.get(self.find(key).ok()?)?.live_at(at)
+    fn slots(&self, span: Range<usize>) -> impl DoubleEndedIterator<Item = &Slot> {
+        self.slots.get(span).unwrap_or_default().iter().flatten()
     }
 
-    /// Adds a version at the place that [`Leaf::find`] gave for its key.
-    pub(super) fn put(&mut self, place: Result<usize, usize>, record: Record) {
-        let live = usize::from(!record.is_tombstone());
-        self.newest = self.newest.max(record.main());
-        match place {
-            Ok(at) => {
-                let Some(slot) = self.slots.get_mut(at) else { return };
-                let before = usize::from(slot.stamp.is_live());
-                slot.push(record);
-                self.live = self.live.saturating_add(live).saturating_sub(before);
-            }
-            Err(at) => {
-                let at = at.min(self.slots.len());
-                self.heads.insert(at, head(record.key(), self.shared));
-                self.slots.insert(at, Slot::new(record));
-                self.live = self.live.saturating_add(live);
+    /// Puts a slot in its place and moves those behind it. There must be room.
+    fn insert(&mut self, at: usize, slot: Slot) {
+        let room = at..self.len.saturating_add(1);
+        if let (Some(heads), Some(slots)) =
+            (self.heads.get_mut(room.clone()), self.slots.get_mut(room))
+        {
+            heads.rotate_right(1);
+            slots.rotate_right(1);
+            self.len = self.len.saturating_add(1);
+        }
+        if let (Some(head_of), Some(empty)) = (self.heads.get_mut(at), self.slots.get_mut(at)) {
+            *head_of = head(slot.key(), self.shared);
+            *empty = Some(slot);
+        }
+    }
+
+    /// Takes a slot away and closes the gap.
+    fn remove(&mut self, at: usize) {
+        let rest = at..self.len;
+        if let (Some(heads), Some(slots)) =
+            (self.heads.get_mut(rest.clone()), self.slots.get_mut(rest))
+        {
+            heads.rotate_left(1);
+            slots.rotate_left(1);
+            if let Some(last) = slots.last_mut() {
+                *last = None;
+                self.len = self.len.saturating_sub(1);
             }
         }
     }
 
+    pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<&Record> {
+        self.slot(self.find(key).ok()?)?.live_at(at)
+    }
+
+    /// Adds a version at the place that [`Leaf::find`] gave for its key. Says whether the key came
+    /// to life or died by it.
+    pub(super) fn put(&mut self, place: Result<usize, usize>, record: Record) -> Option<Change> {
+        let change = Change { at: record.main(), born: !record.is_tombstone() };
+        let before = match place {
+            Ok(at) => {
+                let slot = self.slots.get_mut(at)?.as_mut()?;
+                let before = slot.stamp.is_live();
+                slot.push(record);
+                before
+            }
+            Err(at) => {
+                self.insert(at, Slot::new(record));
+                false
+            }
+        };
+        (before != change.born).then_some(change)
+    }
+
     /// The slots of `span` that are live at `at`, in key order.
-    pub(super) fn live(&self, span: Range<usize>, at: Revision) -> impl Iterator<Item = &Record> {
-        let slots = self.slots.get(span).unwrap_or_default();
-        slots.iter().filter_map(move |slot| slot.live_at(at))
+    pub(super) fn live(
+        &self,
+        span: Range<usize>,
+        at: Revision,
+    ) -> impl DoubleEndedIterator<Item = &Record> {
+        self.slots(span).filter_map(move |slot| slot.live_at(at))
     }
 
     /// How many slots of `span` are live at `at`, without touching a record if that can be helped.
     pub(super) fn count(&self, span: Range<usize>, at: Revision) -> usize {
-        if span == (0..self.slots.len()) && self.newest <= at {
-            return self.live;
-        }
-        let slots = self.slots.get(span).unwrap_or_default();
-        slots.iter().filter(|slot| slot.is_live_at(at)).count()
+        self.slots(span).filter(|slot| slot.is_live_at(at)).count()
+    }
+
+    /// How many slots are live at their newest version.
+    pub(super) fn live_slots(&self) -> usize {
+        self.slots(0..self.len).filter(|slot| slot.stamp.is_live()).count()
+    }
+
+    /// The main revision of the newest version.
+    pub(super) fn newest(&self) -> Revision {
+        let newest = self.slots(0..self.len).map(|slot| slot.stamp.main()).max();
+        Revision::new(newest.unwrap_or(0))
     }
 
     /// Compacts the key in slot `place`, as [`super::index::Index::compact`] says; its slot goes
@@ -245,36 +304,51 @@ impl Leaf {
         (upto, at): (Revision, Revision),
         dropped: &mut Vec<Record>,
     ) {
-        let Some(slot) = self.slots.get_mut(place) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(place) else { return };
         if !slot.compact(upto, at, dropped) {
             // Only a tombstone leaves nothing behind, and a tombstone was not counted as live.
-            self.heads.remove(place);
-            self.slots.remove(place);
+            self.remove(place);
         }
+    }
+
+    /// Puts `new` in the place of `old`, of which it is a copy, if that is here.
+    pub(super) fn relocate(&mut self, old: &Record, new: Record) -> bool {
+        let slot = self.find(old.key()).ok().and_then(|at| self.slots.get_mut(at)?.as_mut());
+        slot.is_some_and(|slot| slot.relocate(old, new))
     }
 
     /// Cuts the leaf in two for a key that belongs at `place`: `self` keeps the first part, and
     /// what is returned begins the second. Keys that arrive in order leave full leaves behind.
     pub(super) fn split(&mut self, place: usize) -> Self {
-        let len = self.slots.len();
-        let middle = if place >= len { len } else { len / 2 };
-        let right = Self::of(self.shared, self.slots.split_off(middle));
-        self.recount();
+        let middle = if place >= self.len { self.len } else { self.len / 2 };
+        let mut right = Self { shared: self.shared, ..Self::new() };
+        right.take(self, middle);
         right
     }
 
-    /// Takes the slots of the next leaf to the right.
-    pub(super) fn merge(&mut self, right: Self) {
-        self.slots.extend(right.slots);
-        self.recount();
+    /// Takes the slots of the next leaf to the right, which fit.
+    pub(super) fn merge(&mut self, right: &mut Self) {
+        self.take(right, 0);
+    }
+
+    /// Takes the slots of `other` from `from` on, which fit.
+    fn take(&mut self, other: &mut Self, from: usize) {
+        let taken = other.slots.get_mut(from..other.len).unwrap_or_default();
+        let room = self.slots.get_mut(self.len..).unwrap_or_default();
+        self.len = self.len.saturating_add(taken.len());
+        other.len = from;
+        for (to, from) in room.iter_mut().zip(taken) {
+            *to = from.take();
+        }
+        self.index();
     }
 
     pub(super) fn first_key(&self) -> Option<&[u8]> {
-        self.slots.first().map(Slot::key)
+        self.slot(0).map(Slot::key)
     }
 
     pub(super) fn last_key(&self) -> Option<&[u8]> {
-        self.slots.last().map(Slot::key)
+        self.slot(self.len.checked_sub(1)?).map(Slot::key)
     }
 }
 
@@ -283,19 +357,35 @@ impl Leaf {
 impl Leaf {
     /// Asserts what the fields promise, for a leaf between these fences.
     pub(super) fn verify(&self, fence: &[u8], next: Option<&[u8]>) {
-        assert!(self.slots.len() <= LEAF_SLOTS);
-        let keys: Vec<_> = self.slots.iter().map(Slot::key).collect();
+        assert!(self.slots.iter().take(self.len).all(Option::is_some));
+        assert!(self.slots.iter().skip(self.len).all(Option::is_none));
+        let keys: Vec<_> = self.slots(0..self.len).map(Slot::key).collect();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "keys ascend");
         assert!(keys.iter().all(|key| *key >= fence && next.is_none_or(|next| *key < next)));
         let heads: Vec<_> = keys.iter().map(|key| head(key, self.shared)).collect();
-        assert_eq!(self.heads, heads);
+        assert_eq!(self.heads[..self.len], heads);
         assert!(heads.is_sorted(), "heads order as keys do");
-        for slot in &self.slots {
-            assert!(slot.newest.main() <= self.newest);
+        for slot in self.slots(0..self.len) {
             assert_eq!(slot.stamp.main(), slot.newest.main().get());
             assert_eq!(slot.stamp.is_live(), !slot.newest.is_tombstone());
         }
-        let live = self.slots.iter().filter(|slot| slot.newest_live().is_some()).count();
-        assert_eq!(self.live, live);
+    }
+    /// The last main revision at which a key came to life or died, as far as versions tell.
+    pub(super) fn changed(&self) -> u64 {
+        let changed = |slot: &Slot| {
+            let older = slot.older.iter().flat_map(|older| &older.0);
+            let (mut live, mut changed) = (false, 0);
+            for record in older.chain([&slot.newest]) {
+                // Of a life that a compaction has cut, the first put is not there.
+                let at = match (live, record.is_tombstone()) {
+                    (false, false) => record.create_revision().get(),
+                    (true, true) => record.main().get(),
+                    _ => 0,
+                };
+                (live, changed) = (!record.is_tombstone(), at.max(changed));
+            }
+            changed
+        };
+        self.slots(0..self.len).map(changed).max().unwrap_or(0)
     }
 }

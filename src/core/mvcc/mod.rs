@@ -32,16 +32,18 @@
 //! # Two orders of the same records
 //!
 //! ```text
-//!   index, by key (index.rs, leaf.rs)             history, by revision (history.rs)
+//!   index, by key (index.rs, tree.rs, leaf.rs)    history, by revision (history.rs)
 //!
 //!   fences     ""           "d"                    block    (2,0) (3,0) (4,0) ..   1,024 records
-//!               |            |                     block    ..                     1,024 records
-//!   leaves   [a b c]      [d .. k]                 tail     (5,0)
+//!   live        3            8                     block    ..                     1,024 records
+//!               |            |                     tail     (5,0)
+//!   leaves   [a b c]      [d .. k]
 //!             |
 //!             +- newest (5,0), older (2,0) (3,0) (4,2)
 //! ```
 //!
-//! Every record is one allocation (`record.rs`) that both point to. The index answers reads. The
+//! Both point to the same bytes of a record (`record.rs`). The index answers reads, and knows how
+//! many keys live below each of its nodes, so that it need not look at what is only counted. The
 //! history answers "what happened since", and is what images and hashes are made of: a pin of it
 //! costs one reference per block, and then needs nothing of the writer.
 //!
@@ -89,10 +91,13 @@
 //! - The lock of the tree is one word that all readers count themselves in. Beside some dozens of
 //!   cores that word, not the leaves, will be what they wait for.
 //! - There is no lease table here yet: a record only names its lease (`KV-32`).
+//! - A range in another order than that of keys, or with filters, collects everything first.
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 
 mod compact;
+mod count;
+mod fences;
 mod hash;
 mod history;
 mod index;
@@ -108,6 +113,7 @@ mod restore;
 mod script;
 #[cfg(test)]
 mod tests;
+mod tree;
 #[cfg(any(test, fuzzing))]
 #[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "says by a panic what differs")]
 pub(crate) mod twin;

@@ -100,9 +100,10 @@ impl Query {
         self.range.check()
     }
 
-    /// Keys in the order of the index, none left out: what is read can end at the limit.
+    /// Keys in the order of the index, from either end, none left out: what is read can end at
+    /// the limit.
     pub(super) fn is_plain(&self) -> bool {
-        (self.sort, self.order) == (SortBy::Key, Order::Ascending) && !self.filters()
+        self.sort == SortBy::Key && !self.filters()
     }
 
     fn filters(&self) -> bool {

@@ -1,12 +1,15 @@
 //! Reads, on any thread, beside the writer.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::KeyValue;
+use super::count::Count;
 use super::index::{Index, Replaced, Span};
+use super::leaf::Leaf;
 use super::pins::Pin;
-use super::query::{Query, RangePage};
+use super::query::{Order, Query, RangePage};
+use super::tree::Visitor;
 use super::view::{Blind, View};
 use crate::error::Result;
 use crate::ids::Revision;
@@ -87,17 +90,10 @@ impl Pin {
         max_keys: usize,
     ) -> Result<Vec<KeyValue>> {
         self.read(|index, at| {
-            let mut kvs = Vec::with_capacity(max_keys.min(1024));
-            index.walk(&Span::after(range, after), |leaf, slots| {
-                let room = max_keys.saturating_sub(kvs.len());
-                kvs.extend(leaf.live(slots, at).take(room).cloned().map(KeyValue::new));
-                if kvs.len() < max_keys {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            })?;
-            Ok(kvs)
+            let mut keys = Keys::new(at, max_keys, Order::Ascending);
+            keys.counts = false;
+            index.walk(&Span::after(range, after), &mut keys)?;
+            Ok(keys.kvs)
         })
     }
 }
@@ -109,10 +105,15 @@ pub(super) fn answer(index: &Index, query: &Query, at: Revision) -> Result<Range
         return Ok(RangePage { revision: at, kvs: Vec::new(), more: false, count });
     }
     if query.is_plain() {
-        return Ok(query.blank(page(index, &query.range, at, query.limit)?));
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit };
+        let mut keys = Keys::new(at, limit, query.order);
+        index.walk(&Span::ordered(&query.range, query.order), &mut keys)?;
+        let Keys { kvs, count, .. } = keys;
+        let more = count > u64::try_from(kvs.len()).unwrap_or(u64::MAX);
+        return Ok(query.blank(RangePage { revision: at, kvs, more, count }));
     }
     let (mut kvs, mut count) = (Vec::new(), 0);
-    index.walk(&Span::new(&query.range), |leaf, slots| {
+    index.walk(&Span::new(&query.range), &mut |leaf: &Leaf, slots| {
         let live = leaf.live(slots, at).inspect(|_| add(&mut count, 1));
         kvs.extend(live.cloned().map(KeyValue::new).filter(|kv| query.admits(kv)));
         ControlFlow::Continue(())
@@ -121,38 +122,54 @@ pub(super) fn answer(index: &Index, query: &Query, at: Revision) -> Result<Range
 }
 
 fn count(index: &Index, range: &KeyRange, at: Revision) -> Result<u64, Replaced> {
-    let mut count = 0;
-    index.walk(&Span::new(range), |leaf, slots| {
-        add(&mut count, leaf.count(slots, at));
-        ControlFlow::Continue(())
-    })?;
-    Ok(count)
+    let mut keys = Keys::new(at, 0, Order::Ascending);
+    index.walk(&Span::new(range), &mut keys)?;
+    Ok(keys.count)
 }
 
-/// The first keys of `range` at a fixed revision. Those behind the limit are counted, not copied
+/// The first keys of a walk at a fixed revision. Those behind the limit are counted, not copied
 /// (`KV-5`).
-fn page(
-    index: &Index,
-    range: &KeyRange,
+struct Keys {
     at: Revision,
-    limit: usize,
-) -> Result<RangePage, Replaced> {
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    let mut page = RangePage { revision: at, kvs: Vec::new(), more: false, count: 0 };
-    index.walk(&Span::new(range), |leaf, slots| {
-        let room = limit.saturating_sub(page.kvs.len());
-        if room == 0 {
-            add(&mut page.count, leaf.count(slots, at));
-            return ControlFlow::Continue(());
+    /// How many more keys are wanted.
+    room: usize,
+    order: Order,
+    kvs: Vec<KeyValue>,
+    count: u64,
+    /// Those behind the limit are wanted by number: else the walk ends there.
+    counts: bool,
+}
+
+impl Keys {
+    fn new(at: Revision, limit: usize, order: Order) -> Self {
+        let kvs = Vec::with_capacity(if limit == usize::MAX { 0 } else { limit.min(1024) });
+        Self { at, room: limit, order, kvs, count: 0, counts: true }
+    }
+}
+
+impl Visitor for Keys {
+    fn leaf(&mut self, leaf: &Leaf, slots: Range<usize>) -> ControlFlow<()> {
+        let before = self.kvs.len();
+        let live = leaf.live(slots.clone(), self.at).cloned().map(KeyValue::new);
+        match self.order {
+            _ if self.room == 0 => {}
+            Order::Ascending => self.kvs.extend(live.take(self.room)),
+            Order::Descending => self.kvs.extend(live.rev().take(self.room)),
         }
-        let before = page.kvs.len();
-        page.kvs.extend(leaf.live(slots.clone(), at).take(room).cloned().map(KeyValue::new));
-        let taken = page.kvs.len().saturating_sub(before);
-        add(&mut page.count, if taken < room { taken } else { leaf.count(slots, at) });
-        ControlFlow::Continue(())
-    })?;
-    page.more = page.count > u64::try_from(page.kvs.len()).unwrap_or(u64::MAX);
-    Ok(page)
+        let taken = self.kvs.len().saturating_sub(before);
+        self.room = self.room.saturating_sub(taken);
+        add(&mut self.count, if self.room > 0 { taken } else { leaf.count(slots, self.at) });
+        if self.room > 0 || self.counts {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    fn node(&mut self, count: &Count) -> bool {
+        let live = count.live_at(self.at).filter(|_| self.room == 0);
+        live.map(|live| add(&mut self.count, live)).is_some()
+    }
 }
 
 fn add(count: &mut u64, keys: usize) {

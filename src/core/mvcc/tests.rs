@@ -192,7 +192,7 @@ fn check_snapshot(kvs: &[KeyValue], at: Revision, keys: u16) {
 }
 
 /// Ends the readers when the writer is done, also when it has failed.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(super) struct StopOnDrop<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

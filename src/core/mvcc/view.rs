@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::index::{Index, Replaced, Span};
+use super::leaf::Leaf;
 use super::query::{Query, RangePage, readable};
 use super::read::answer;
 use super::{KeyValue, Record};
@@ -76,7 +77,7 @@ impl<'a> View<'a> {
             return Ok(self.index.get(key, self.at).as_ref().map(test));
         }
         let mut all = None;
-        self.index.walk(&Span::new(range), |leaf, slots| {
+        self.index.walk(&Span::new(range), &mut |leaf: &Leaf, slots| {
             for record in leaf.live(slots, self.at) {
                 all = Some(test(record));
                 if all == Some(false) {

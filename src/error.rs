@@ -51,6 +51,10 @@ pub(crate) enum Kind {
     FutureRevision(Revision),
     /// The lease named does not exist (`ERR-13`).
     LeaseNotFound,
+    /// A put was to keep what its key has, and the key is not there (`KV-34`, `KV-35`).
+    KeyNotFound,
+    /// A transaction writes a key twice (`TXN-9`).
+    DuplicateKey,
     /// A queue is full (`ERR-12`).
     Overloaded,
     /// The deadline passed (`ERR-34`).
@@ -255,6 +259,35 @@ impl Error {
     /// ```
     pub fn is_lease_not_found(&self) -> bool {
         self.0.kind == Kind::LeaseNotFound
+    }
+
+    /// A put was to keep the value or the lease of its key, and there is no such key (`KV-34`,
+    /// `KV-35`).
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// let touched = store.put("color", "").ignore_value().wait();
+    /// if touched.is_err_and(|error| error.is_key_not_found()) {
+    ///     println!("there is no color to keep");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_key_not_found(&self) -> bool {
+        self.0.kind == Kind::KeyNotFound
+    }
+
+    /// A transaction writes the same key twice (`TXN-9`).
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) {
+    /// use quorate::Op;
+    ///
+    /// let twice = store.txn().then((Op::put("a", "1"), Op::delete("a"))).wait();
+    /// assert!(twice.is_err_and(|error| error.is_duplicate_key()));
+    /// # }
+    /// ```
+    pub fn is_duplicate_key(&self) -> bool {
+        self.0.kind == Kind::DuplicateKey
     }
 
     /// A bounded queue is full. Nothing was taken; try again after a pause.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::deliver::{VOTERS, genesis};
 use super::input::Input;
+use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Machine, Origin, decode, stamp};
 use crate::entry::{ConfState, Entry, EntryKind};
 use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
@@ -198,12 +199,15 @@ fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
             let key = [b"k", input.bytes()].concat().into();
             let value = Bytes::copy_from_slice(input.bytes());
             let lease = LeaseId::new(if who & 0x60 == 0x60 { input.number() } else { 0 });
-            Command::Put { key, value, lease, prev }
+            Command::Put(Put { lease, prev, ..Put::new(key, value) })
         }
         entry::DELETE => {
             let (key, end) = (input.bytes(), input.bytes());
             let key = Bytes::from([b"k", key].concat());
-            Command::Delete { range: KeyRange::from_selector(key, end.to_vec().into()), prev }
+            Command::Delete(Delete {
+                range: KeyRange::from_selector(key, end.to_vec().into()),
+                prev,
+            })
         }
         entry::COMPACT => Command::Compact { revision: Revision::new(input.number()) },
         _ => Command::Announce {

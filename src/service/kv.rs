@@ -11,11 +11,11 @@ use super::pending::{Ask, Call, Counter, Started, impl_call};
 use super::response::{
     CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
 };
-use crate::core::machine::{Command, Outcome};
+use crate::core::machine::{Command, Outcome, txn};
 use crate::core::mvcc::{Query, RangePage, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
-use crate::ids::{LeaseId, Revision};
+use crate::ids::Revision;
 use crate::keys::KeyRange;
 
 /// Writes a value under a key: made by [`Store::put`](crate::Store::put).
@@ -83,13 +83,9 @@ impl Ask for PutAsk {
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
         check_key(&self.key)?;
-        let command = Command::Put {
-            key: mem::take(&mut self.key),
-            value: mem::take(&mut self.value),
-            lease: LeaseId::new(0),
-            prev: self.prev,
-        };
-        counter.write(encode(counter.gate, &command)?)
+        let (key, value) = (mem::take(&mut self.key), mem::take(&mut self.value));
+        let put = txn::Put { prev: self.prev, ..txn::Put::new(key, value) };
+        counter.write(encode(counter.gate, &Command::Put(put))?)
     }
 
     fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<PutResponse> {
@@ -389,8 +385,8 @@ impl Ask for DeleteAsk {
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
         self.range.check()?;
-        let command = Command::Delete { range: self.range.clone(), prev: self.prev };
-        counter.write(encode(counter.gate, &command)?)
+        let delete = txn::Delete { range: self.range.clone(), prev: self.prev };
+        counter.write(encode(counter.gate, &Command::Delete(delete))?)
     }
 
     fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<DeleteResponse> {

@@ -59,7 +59,7 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["prost::"],
-        &["src/core/machine/command.rs"],
+        &["src/core/machine/command.rs", "src/core/machine/command/wire.rs"],
         "everything else that is stored or sent has a codec of our own",
     ),
     (

@@ -12,15 +12,19 @@
 //! obeys has left the cluster without noticing. So nothing is skipped here: a command whose bytes
 //! are not exactly what this version writes is refused, and a new field is a new version.
 
+mod wire;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
+use self::wire::{WireDelete, WirePut, WireTxn};
+use super::txn::{Delete, MAX_DEPTH, Put, Txn};
 use crate::codec::{Malformed, Reader};
-use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
-use crate::keys::KeyRange;
+use crate::ids::{Incarnation, NodeId, Revision};
 
-/// The version this code writes. Every released one stays readable.
-const VERSION: u8 = 1;
+/// The version this code writes. Every released one stays readable: what 2 added are fields and
+/// kinds that a command of version 1 does not have.
+const VERSION: u8 = 2;
 
 /// The length of what stands in front of the encoded command.
 pub(crate) const FRAME_BYTES: usize = 44;
@@ -28,25 +32,13 @@ pub(crate) const FRAME_BYTES: usize = 44;
 /// A change of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Writes a new version of a key (`KV-30`).
-    Put {
-        /// Never empty (`SEL-4`).
-        key: Bytes,
-        value: Bytes,
-        /// 0 for none (`KV-31`).
-        lease: LeaseId,
-        /// The record as it was before is wanted back (`KV-33`).
-        prev: bool,
-    },
-    /// Ends the life of every key selected (`KV-50`).
-    Delete {
-        /// Never begins at the empty key (`SEL-4`).
-        range: KeyRange,
-        /// The records as they were before are wanted back.
-        prev: bool,
-    },
+    Put(Put),
+    Delete(Delete),
+    Txn(Txn),
     /// Forgets what was overwritten or deleted at or before a revision (`CMP-1`).
-    Compact { revision: Revision },
+    Compact {
+        revision: Revision,
+    },
     /// Binds a member to the data directory that speaks for it, once and for all.
     Announce {
         /// Never 0.
@@ -72,6 +64,16 @@ pub(crate) struct Origin {
 }
 
 impl Command {
+    /// Is more told of it than a session keeps: records, or what a transaction read?
+    pub(crate) fn tells_more(&self) -> bool {
+        match self {
+            Self::Put(put) => put.prev,
+            Self::Delete(delete) => delete.prev,
+            Self::Txn(_) => true,
+            Self::Compact { .. } | Self::Announce { .. } => false,
+        }
+    }
+
     /// Encodes the command behind room for the frame: [`stamp`] fills it.
     pub(crate) fn encode(&self) -> BytesMut {
         let wire = Wire { command: Some(self.to_wire()) };
@@ -84,16 +86,9 @@ impl Command {
 
     fn to_wire(&self) -> WireCommand {
         match self {
-            Self::Put { key, value, lease, prev } => WireCommand::Put(WirePut {
-                key: key.clone(),
-                value: value.clone(),
-                lease: lease.get(),
-                prev: *prev,
-            }),
-            Self::Delete { range, prev } => {
-                let (key, range_end) = range.selector();
-                WireCommand::Delete(WireDelete { key, range_end, prev: *prev })
-            }
+            Self::Put(put) => WireCommand::Put(put.into()),
+            Self::Delete(delete) => WireCommand::Delete(delete.into()),
+            Self::Txn(txn) => WireCommand::Txn(txn.into()),
             Self::Compact { revision } => {
                 WireCommand::Compact(WireCompact { revision: revision.get() })
             }
@@ -107,18 +102,9 @@ impl Command {
     /// The checks that a sender makes too: bytes from outside are never trusted.
     fn from_wire(wire: WireCommand) -> Result<Self, Malformed> {
         match wire {
-            WireCommand::Put(put) => {
-                if put.key.is_empty() {
-                    return Err(Malformed { what: "key of a put" });
-                }
-                let (key, value) = (put.key, put.value);
-                Ok(Self::Put { key, value, lease: LeaseId::new(put.lease), prev: put.prev })
-            }
-            WireCommand::Delete(delete) => {
-                let range = KeyRange::from_selector(delete.key, delete.range_end);
-                range.check().map_err(|_| Malformed { what: "key of a delete" })?;
-                Ok(Self::Delete { range, prev: delete.prev })
-            }
+            WireCommand::Put(put) => put.read().map(Self::Put),
+            WireCommand::Delete(delete) => delete.read().map(Self::Delete),
+            WireCommand::Txn(txn) => txn.read(MAX_DEPTH).map(Self::Txn),
             WireCommand::Compact(compact) => {
                 Ok(Self::Compact { revision: Revision::new(compact.revision) })
             }
@@ -161,7 +147,7 @@ pub(crate) fn decode(payload: Bytes) -> Result<(Origin, Command), Malformed> {
 }
 
 fn read_frame(reader: &mut Reader) -> Result<Origin, Malformed> {
-    if reader.u8("version of a command")? != VERSION {
+    if !(1..=VERSION).contains(&reader.u8("version of a command")?) {
         return Err(Malformed { what: "version of a command" });
     }
     if reader.take(3, "frame of a command")?.iter().any(|&byte| byte != 0) {
@@ -183,7 +169,7 @@ fn read_frame(reader: &mut Reader) -> Result<Origin, Malformed> {
 /// The protobuf message. Field numbers are for ever.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Wire {
-    #[prost(oneof = "WireCommand", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "WireCommand", tags = "1, 2, 3, 4, 5")]
     command: Option<WireCommand>,
 }
 
@@ -197,29 +183,8 @@ enum WireCommand {
     Compact(WireCompact),
     #[prost(message, tag = "4")]
     Announce(WireAnnounce),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct WirePut {
-    #[prost(bytes = "bytes", tag = "1")]
-    key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    value: Bytes,
-    #[prost(uint64, tag = "3")]
-    lease: u64,
-    #[prost(bool, tag = "4")]
-    prev: bool,
-}
-
-/// The selector as etcd writes it (`SEL-1`).
-#[derive(Clone, PartialEq, prost::Message)]
-struct WireDelete {
-    #[prost(bytes = "bytes", tag = "1")]
-    key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    range_end: Bytes,
-    #[prost(bool, tag = "3")]
-    prev: bool,
+    #[prost(message, tag = "5")]
+    Txn(WireTxn),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -259,6 +259,7 @@ pub(super) fn restore(
         members,
         sessions,
         mvcc,
+        answers_to: None,
     })
 }
 

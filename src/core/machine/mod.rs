@@ -45,8 +45,8 @@
 //!
 //! # What is not here
 //!
-//! Leases do not exist yet: a put that names one is refused (`KV-31`). Transactions with compares,
-//! the quota, and the memory of removed members (`MEM-8`) are not there either. Each will add
+//! Leases do not exist yet: a put that names one is refused (`KV-31`). The quota
+//! and the memory of removed members (`MEM-8`) are not there either. Each will add
 //! commands under a new version byte and sections to the image.
 
 mod command;
@@ -58,10 +58,9 @@ mod script;
 mod session;
 #[cfg(test)]
 mod tests;
+pub(crate) mod txn;
 
 use std::fmt;
-
-use bytes::Bytes;
 
 #[cfg(test)]
 pub(crate) use command::FRAME_BYTES;
@@ -74,8 +73,7 @@ pub(crate) use session::MAX_WINDOW;
 use crate::core::mvcc::{Mvcc, Reader};
 use crate::entry::{ConfState, Entry, EntryKind, Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ClusterId, Index, LeaseId, NodeId, Revision, Term};
-use crate::keys::KeyRange;
+use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
 use session::{Admission, Sessions};
 
 /// What every member of a new cluster starts from: the same on all of them.
@@ -98,6 +96,9 @@ pub(crate) struct Machine {
     members: Members,
     sessions: Sessions,
     mvcc: Mvcc,
+    /// Of other members' transactions the reads are left out: nobody here waits for them
+    /// (`TXN-18`). `None`: none are. It changes what `apply` returns and nothing else.
+    answers_to: Option<NodeId>,
 }
 
 /// What one entry did, and for whom.
@@ -125,7 +126,13 @@ impl Machine {
             members: Members::new(members),
             sessions: Sessions::default(),
             mvcc: Mvcc::new(),
+            answers_to: None,
         }
+    }
+
+    /// From now on, answers in full only to what this member has proposed.
+    pub(crate) fn answer_to(&mut self, node: NodeId) {
+        self.answers_to = Some(node);
     }
 
     /// Reads a machine back from the sections of an image, which must stand at `mark`.
@@ -180,7 +187,7 @@ impl Machine {
     ///
     /// Returns the state before: freeing it takes a while, so drop it where nobody waits.
     pub(crate) fn replace(&mut self, other: Self) -> Self {
-        let Self { cluster, applied, conf, members, sessions, mvcc } = other;
+        let Self { cluster, applied, conf, members, sessions, mvcc, answers_to: _ } = other;
         Self {
             cluster: std::mem::replace(&mut self.cluster, cluster),
             applied: std::mem::replace(&mut self.applied, applied),
@@ -188,6 +195,7 @@ impl Machine {
             members: std::mem::replace(&mut self.members, members),
             sessions: std::mem::replace(&mut self.sessions, sessions),
             mvcc: self.mvcc.replace(mvcc),
+            answers_to: self.answers_to,
         }
     }
 
@@ -275,15 +283,17 @@ impl Machine {
         if let Admission::Settled(outcome) = self.sessions.admit(origin) {
             return Ok(outcome);
         }
-        let outcome = self.execute(command)?;
+        let answers = self.answers_to.is_none_or(|node| node == origin.node);
+        let outcome = self.execute(command, answers)?;
         self.sessions.keep(origin, &outcome);
         Ok(outcome)
     }
 
-    fn execute(&mut self, command: Command) -> Result<Outcome> {
+    fn execute(&mut self, command: Command, answers: bool) -> Result<Outcome> {
         match command {
-            Command::Put { key, value, lease, prev } => Ok(self.put((&key, &value), lease, prev)),
-            Command::Delete { range, prev } => Ok(self.delete(&range, prev)),
+            Command::Put(put) => Ok(put.apply(&mut self.mvcc)),
+            Command::Delete(delete) => Ok(delete.apply(&mut self.mvcc)),
+            Command::Txn(txn) => txn.apply(&mut self.mvcc, answers),
             Command::Compact { revision } => self.compact(revision),
             Command::Announce { node, incarnation } => {
                 Ok(match self.members.bind(node, incarnation) {
@@ -292,24 +302,6 @@ impl Machine {
                 })
             }
         }
-    }
-
-    fn put(&mut self, (key, value): (&Bytes, &Bytes), lease: LeaseId, prev: bool) -> Outcome {
-        if lease != LeaseId::new(0) {
-            return Outcome::Refused(Refusal::LeaseNotFound(lease));
-        }
-        let mut write = self.mvcc.begin();
-        let before = write.put(key, value, lease);
-        let revision = write.finish();
-        Outcome::Put { revision, prev: before.filter(|_| prev) }
-    }
-
-    fn delete(&mut self, range: &KeyRange, prev: bool) -> Outcome {
-        let mut write = self.mvcc.begin();
-        let before = write.delete(range);
-        let revision = write.finish();
-        let count = u64::try_from(before.len()).unwrap_or(u64::MAX);
-        Outcome::Deleted { revision, count, prev: if prev { before } else { Vec::new() } }
     }
 
     fn compact(&mut self, asked: Revision) -> Result<Outcome> {

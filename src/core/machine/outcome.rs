@@ -1,5 +1,6 @@
 //! What became of a command.
 
+use super::txn::TxnOutcome;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
@@ -21,6 +22,7 @@ pub(crate) enum Outcome {
         /// The records before, in key order, if they were asked for (`KV-50`).
         prev: Vec<KeyValue>,
     },
+    Txn(TxnOutcome),
     Compacted {
         /// The store's current revision: compaction makes none (`CMP-2`).
         revision: Revision,
@@ -38,9 +40,11 @@ pub(crate) enum Outcome {
 pub(crate) enum Refusal {
     /// The lease that a put names does not exist (`KV-31`).
     LeaseNotFound(LeaseId),
-    /// A compaction at or below the one before (`CMP-1`).
+    /// A put that keeps the value or the lease of a key that is not there (`KV-34`, `KV-35`).
+    KeyNotFound,
+    /// A read below the compacted revision, or a compaction at or below it (`KV-2`, `CMP-1`).
     Compacted { asked: Revision, compacted: Revision },
-    /// A compaction at a revision that has not happened yet (`CMP-1`).
+    /// A read or a compaction at a revision that has not happened yet (`KV-2`, `CMP-1`).
     FutureRevision { asked: Revision, current: Revision },
     /// No member has this id.
     NotMember(NodeId),
@@ -65,6 +69,10 @@ impl From<Refusal> for Error {
             Refusal::LeaseNotFound(lease) => {
                 Self::new(Kind::LeaseNotFound, format!("lease {lease} does not exist"))
             }
+            Refusal::KeyNotFound => Self::new(
+                Kind::KeyNotFound,
+                "a put was to keep what its key has, but there is no such key",
+            ),
             Refusal::Compacted { asked, compacted } => Self::compacted(asked, compacted),
             Refusal::FutureRevision { asked, current } => Self::future_revision(asked, current),
             Refusal::NotMember(node) => {
@@ -97,6 +105,7 @@ mod tests {
         assert!(!compacted.is_unknown());
         let future = Error::from(Refusal::FutureRevision { asked: other, current: asked });
         assert!(future.is_future_revision() && !future.is_unknown());
+        assert!(Error::from(Refusal::KeyNotFound).is_key_not_found());
         assert!(Error::from(Refusal::LeaseNotFound(LeaseId::new(5))).is_lease_not_found());
         let (node, bound) = (NodeId::new(1), Incarnation::new(2));
         assert!(!Error::from(Refusal::OtherIncarnation { node, bound }).is_unknown());

@@ -2,7 +2,9 @@
 //! store.
 //!
 //! ```text
-//! NODE: put KEY=VALUE [lease=ID] [prev]      one entry, proposed by NODE
+//! NODE: put KEY=VALUE [lease=ID] [prev] [keep-value] [keep-lease]
+//!                                            one entry, proposed by NODE
+//! NODE: txn 'TXN'                            see script/language.rs; checked as its proposer does
 //! NODE: delete KEY [END] [prev]              END "\0": everything from KEY on
 //! NODE: compact R
 //! NODE: announce MEMBER INCARNATION
@@ -22,6 +24,8 @@
 //! install                                    puts a machine restored from the image in place
 //! ```
 
+mod language;
+
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -30,9 +34,14 @@ use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Context};
 
 use super::tests::{genesis, member_ids};
+use super::txn::{Delete, OpOutcome, Put, TxnOutcome};
 use super::*;
-use crate::core::mvcc::Reader;
-use crate::ids::Incarnation;
+use crate::core::mvcc::{KeyValue, Reader};
+use crate::ids::{Incarnation, LeaseId, Revision};
+use crate::keys::KeyRange;
+
+/// Operations that a transaction may have, as by default.
+const MAX_TXN_OPS: usize = 128;
 
 type Text<T = String> = std::result::Result<T, Box<dyn StdError>>;
 
@@ -235,8 +244,22 @@ fn parse_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
     match name {
         "put" => {
             let (key, value) = args.next_key().ok_or("put needs KEY=VALUE")?;
-            let prev = args.next_pos() == Some("prev");
-            Ok(Command::Put { key: bytes(key), value: bytes(value), lease, prev })
+            let mut put = Put { lease, ..Put::new(bytes(key), bytes(value)) };
+            while let Some(word) = args.next_pos() {
+                match word {
+                    "prev" => put.prev = true,
+                    "keep-value" => put.ignore_value = true,
+                    "keep-lease" => put.ignore_lease = true,
+                    other => return Err(format!("put has no {other}").into()),
+                }
+            }
+            Ok(Command::Put(put))
+        }
+        "txn" => {
+            let text = args.next_pos().ok_or("txn needs a transaction in quotes")?;
+            let txn = language::parse(text)?;
+            txn.check(MAX_TXN_OPS)?;
+            Ok(Command::Txn(txn))
         }
         "delete" => {
             let key = args.next_pos().ok_or("delete needs a key")?;
@@ -244,7 +267,10 @@ fn parse_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
             while let Some(word) = args.next_pos() {
                 if word == "prev" { prev = true } else { end = word }
             }
-            Ok(Command::Delete { range: KeyRange::from_selector(bytes(key), bytes(end)), prev })
+            Ok(Command::Delete(Delete {
+                range: KeyRange::from_selector(bytes(key), bytes(end)),
+                prev,
+            }))
         }
         "compact" => {
             let revision = args.next_pos().ok_or("compact needs a revision")?.parse()?;
@@ -262,22 +288,51 @@ fn parse_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
 fn show_outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Nothing => "nothing".to_owned(),
-        Outcome::Put { revision, prev: None } => format!("put at revision {revision}"),
-        Outcome::Put { revision, prev: Some(prev) } => {
-            format!("put at revision {revision}, before: {prev:?}")
-        }
-        Outcome::Deleted { revision, count, prev } => {
-            let mut text = format!("deleted {count}, revision {revision}");
-            for prev in prev {
-                let _ = write!(text, "\n  {prev:?}");
-            }
-            text
-        }
+        Outcome::Put { revision, prev } => show_put(*revision, prev.as_ref()),
+        Outcome::Deleted { revision, count, prev } => show_deleted(*revision, *count, prev),
+        Outcome::Txn(outcome) => show_txn(outcome),
         Outcome::Compacted { revision } => format!("compacted, revision {revision}"),
         Outcome::Announced => "announced".to_owned(),
         Outcome::Refused(refusal) => format!("refused: {}", Error::from(*refusal)),
         Outcome::Superseded => "superseded".to_owned(),
     }
+}
+
+fn show_put(revision: Revision, prev: Option<&KeyValue>) -> String {
+    let before = prev.map(|prev| format!(", before: {prev:?}")).unwrap_or_default();
+    format!("put at revision {revision}{before}")
+}
+
+fn show_deleted(revision: Revision, count: u64, prev: &[KeyValue]) -> String {
+    let mut text = format!("deleted {count}, revision {revision}");
+    for prev in prev {
+        let _ = write!(text, "\n  {prev:?}");
+    }
+    text
+}
+
+fn show_txn(outcome: &TxnOutcome) -> String {
+    let branch = if outcome.succeeded { "succeeded" } else { "failed" };
+    let mut text = format!("{branch}, revision {}", outcome.revision);
+    for response in &outcome.responses {
+        let response = match response {
+            OpOutcome::Put { revision, prev } => show_put(*revision, prev.as_ref()),
+            OpOutcome::Deleted { revision, count, prev } => show_deleted(*revision, *count, prev),
+            OpOutcome::Txn(outcome) => show_txn(outcome),
+            OpOutcome::Range { revision, page } => {
+                let mut text = format!("count {}, revision {revision}", page.count);
+                if page.more {
+                    text.push_str(", more");
+                }
+                for kv in &page.kvs {
+                    let _ = write!(text, "\n  {kv:?}");
+                }
+                text
+            }
+        };
+        let _ = write!(text, "\n  {}", response.replace('\n', "\n  "));
+    }
+    text
 }
 
 fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Text<Option<u64>> {

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::command::Origin;
 use super::outcome::{Outcome, Refusal};
+use super::txn::TxnOutcome;
 use crate::ids::{Incarnation, NodeId, Revision};
 use crate::planted::{Bug, planted};
 
@@ -32,11 +33,12 @@ use crate::planted::{Bug, planted};
 pub(crate) const MAX_WINDOW: usize = 65_536;
 
 /// What is kept of an outcome: no records, so that a window is small. Whoever asks again learns
-/// the revision, not the previous values.
+/// the revision and which branch a transaction took, not the previous values or what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     Put { revision: Revision },
     Deleted { revision: Revision, count: u64 },
+    Txn { revision: Revision, succeeded: bool },
     Compacted { revision: Revision },
     Announced,
     Refused(Refusal),
@@ -50,6 +52,9 @@ impl Stored {
             Outcome::Deleted { revision, count, .. } => {
                 Some(Self::Deleted { revision: *revision, count: *count })
             }
+            Outcome::Txn(TxnOutcome { revision, succeeded, .. }) => {
+                Some(Self::Txn { revision: *revision, succeeded: *succeeded })
+            }
             Outcome::Compacted { revision } => Some(Self::Compacted { revision: *revision }),
             Outcome::Announced => Some(Self::Announced),
             Outcome::Refused(refusal) => Some(Self::Refused(*refusal)),
@@ -62,6 +67,9 @@ impl Stored {
             Self::Put { revision } => Outcome::Put { revision, prev: None },
             Self::Deleted { revision, count } => {
                 Outcome::Deleted { revision, count, prev: Vec::new() }
+            }
+            Self::Txn { revision, succeeded } => {
+                Outcome::Txn(TxnOutcome { revision, succeeded, responses: Vec::new() })
             }
             Self::Compacted { revision } => Outcome::Compacted { revision },
             Self::Announced => Outcome::Announced,

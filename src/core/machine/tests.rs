@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::image::MAX_SECTION_BYTES;
+use super::txn::{Delete, Put};
 use super::*;
 use crate::codec;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, LeaseId, Revision};
+use crate::keys::KeyRange;
 
 const FIXTURE: &[u8] = include_bytes!("../../../tests/fixtures/image-v1");
 
@@ -71,7 +73,7 @@ fn put_command() -> impl Strategy<Value = Command> {
     let fields = (key(), any::<[u8; 2]>(), 0_u64..10, any::<bool>());
     fields.prop_map(|(key, value, lease, prev)| {
         let (value, lease) = (Bytes::copy_from_slice(&value), LeaseId::new(lease / 9));
-        Command::Put { key, value, lease, prev }
+        Command::Put(Put { lease, prev, ..Put::new(key, value) })
     })
 }
 
@@ -86,7 +88,7 @@ fn command() -> impl Strategy<Value = Command> {
     let delete = (range(), any::<bool>());
     prop_oneof![
         6 => put_command(),
-        3 => delete.prop_map(|(range, prev)| Command::Delete { range, prev }),
+        3 => delete.prop_map(|(range, prev)| Command::Delete(Delete { range, prev })),
         1 => (0_u64..40).prop_map(|at| Command::Compact { revision: Revision::new(at) }),
     ]
 }
@@ -278,19 +280,19 @@ proptest! {
 
 fn put(sequence: u64, value: Vec<u8>) -> Proposal {
     let (key, value) = (Bytes::from(format!("key{sequence:05}")), Bytes::from(value));
-    let command = Command::Put { key, value, lease: LeaseId::new(0), prev: false };
+    let command = Command::Put(Put::new(key, value));
     Proposal { origin: origin(1, 1, sequence, 1), command }
 }
 
 /// A state with one of everything that the image can hold.
 fn rich() -> Machine {
     let mut machine = Machine::new(genesis());
-    let delete = Command::Delete { range: KeyRange::key("key00001"), prev: true };
+    let delete = Command::Delete(Delete { range: KeyRange::key("key00001"), prev: true });
     let compact = |revision| Command::Compact { revision: Revision::new(revision) };
     let announce =
         |node| Command::Announce { node: NodeId::new(node), incarnation: Incarnation::new(99) };
     let lease = LeaseId::new(4);
-    let leased = Command::Put { key: "k".into(), value: Bytes::new(), lease, prev: false };
+    let leased = Command::Put(Put { lease, ..Put::new("k".into(), Bytes::new()) });
     for sequence in 1..=3 {
         apply(&mut machine, &put(sequence, vec![7; 3]));
     }

@@ -105,6 +105,7 @@ mod tests;
 #[cfg(any(test, fuzzing))]
 #[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "says by a panic what differs")]
 pub(crate) mod twin;
+mod view;
 mod write;
 
 use std::sync::Arc;
@@ -113,10 +114,11 @@ use self::history::{History, Records};
 use self::index::Index;
 
 pub use self::key_value::KeyValue;
-pub(crate) use self::query::{Bounds, Query, RangePage, readable};
+pub(crate) use self::query::{Bounds, Query, RangePage};
 pub use self::query::{Order, SortBy};
 pub(crate) use self::read::Reader;
 pub(crate) use self::record::Record;
+pub(crate) use self::view::{Blind, View};
 pub(crate) use self::write::Write;
 
 use crate::error::{Error, Result};
@@ -161,6 +163,11 @@ impl Mvcc {
     /// A reader of what is published, now and later.
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.index))
+    }
+
+    /// The newest state, published or not.
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(&self.index, self.revision, self.compacted())
     }
 
     /// Begins a write transaction.

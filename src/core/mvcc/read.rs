@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::KeyValue;
 use super::index::{Index, Replaced, Span};
 use super::query::{Query, RangePage};
+use super::view::{Blind, View};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -49,6 +50,16 @@ impl Reader {
     /// What `query` asks for (`KV-1` to `KV-15`).
     pub(crate) fn query(&self, query: &Query) -> Result<RangePage> {
         Ok(self.index.read(query.at, |at| answer(&self.index, query, at))?.1)
+    }
+
+    /// Asks several things of one state, the newest (`KV-18`). `ask` may be called again.
+    pub(crate) fn view<T>(&self, ask: impl Fn(&View<'_>) -> Result<T, Blind>) -> Result<T> {
+        let read = |at| match ask(&View::new(&self.index, at, self.index.compacted())) {
+            Ok(found) => Ok(Ok(found)),
+            Err(Blind::Unreadable(error)) => Ok(Err(error)),
+            Err(Blind::Replaced) => Err(Replaced),
+        };
+        self.index.read(None, read)?.1
     }
 
     /// The next keys of `range` behind `after`, at most `max_keys`: a long range in bounded

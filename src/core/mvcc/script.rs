@@ -21,6 +21,7 @@ use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context};
 
 use super::{KeyValue, Mvcc, Query, RangePage, Reader, Record, Write};
+use crate::error::Error;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 
@@ -213,14 +214,19 @@ fn run_op(write: &mut Write<'_>, op: &[&str], lease: LeaseId, out: &mut String) 
             before.iter().try_for_each(|kv| writeln!(out, "  {kv:?}"))?;
         }
         ["get", key] => {
-            let found = write.get(key.as_bytes());
-            writeln!(out, "at {}: {}", write.revision(), show(found.as_ref()))?;
+            let found = write.view().get(key.as_bytes());
+            writeln!(out, "at {}: {}", write.view().revision(), show(found.as_ref()))?;
         }
         ["range", words @ ..] => {
             let at = words.last().and_then(|word| word.strip_prefix("at="));
             let words = words.get(..words.len() - usize::from(at.is_some())).unwrap_or_default();
             let at = at.map(str::parse).transpose()?.map(Revision::new);
-            out.push_str(&show_page(&write.query(&Query { at, ..Query::new(key_range(words)?) })?));
+            out.push_str(&show_page(
+                &write
+                    .view()
+                    .query(&Query { at, ..Query::new(key_range(words)?) })
+                    .map_err(Error::from)?,
+            ));
         }
         _ => return Err(format!("unknown operation {op:?}").into()),
     }

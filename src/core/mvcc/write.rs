@@ -1,11 +1,8 @@
 //! One write transaction.
 
-use super::KeyValue;
 use super::index::Span;
-use super::query::{Query, RangePage, readable};
 use super::record::{Draft, Record};
-use super::{Mvcc, read};
-use crate::error::{Error, Result};
+use super::{KeyValue, Mvcc, View};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::planted::{Bug, mood, planted};
@@ -27,12 +24,6 @@ impl<'a> Write<'a> {
     pub(super) fn new(mvcc: &'a mut Mvcc) -> Self {
         let main = mvcc.revision.next();
         Self { mvcc, main, sub: 0 }
-    }
-
-    /// The revision that reads inside the transaction see: one more once something has changed
-    /// (`DM-15`).
-    pub(crate) fn revision(&self) -> Revision {
-        self.mvcc.revision
     }
 
     /// Puts a key, always as a new version (`KV-30`), and returns the one before (`KV-33`).
@@ -76,18 +67,15 @@ impl<'a> Write<'a> {
         found.into_iter().map(KeyValue::new).collect()
     }
 
-    /// One key, with this transaction's own changes (`DM-15`).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions, which no command is yet"))]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<KeyValue> {
-        self.mvcc.index.get(key, self.main).map(KeyValue::new)
+    /// The revision that reads inside the transaction see: one more once something has changed
+    /// (`DM-15`).
+    pub(crate) fn revision(&self) -> Revision {
+        self.mvcc.revision
     }
 
-    /// A range, with this transaction's own changes, or as it was at a revision (`KV-2`, `DM-15`).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions, which no command is yet"))]
-    pub(crate) fn query(&self, query: &Query) -> Result<RangePage> {
-        let at = readable(query.at, self.mvcc.compacted(), self.revision())?;
-        read::answer(&self.mvcc.index, query, at)
-            .map_err(|_| Error::corrupt("the index was replaced inside a write"))
+    /// The state with this transaction's own changes so far (`DM-15`).
+    pub(crate) fn view(&self) -> View<'_> {
+        self.mvcc.view()
     }
 
     /// Ends the transaction. Returns its revision, or the one before if nothing has changed

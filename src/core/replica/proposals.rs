@@ -26,7 +26,7 @@ use super::io::{Answer, Output, Token};
 use super::sizes::Size;
 #[cfg(feature = "sim")]
 use super::tally::Again;
-use crate::core::machine::{Command, MAX_WINDOW, Origin, Outcome, decode, stamp};
+use crate::core::machine::{MAX_WINDOW, Origin, Outcome, decode, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Incarnation, NodeId, Term};
 use crate::planted::{Bug, planted};
@@ -221,14 +221,13 @@ impl Proposals {
             let Some(outcome) = known(&self.me, sequence) else { continue };
             let Some(slot) = self.slot(sequence) else { continue };
             let Some(Pending { token: Some(token), payload, .. }) = slot.take() else { continue };
-            let answer = match decode(payload) {
-                // The sessions remember what happened, not what was there before.
-                Ok((_, Command::Put { prev: true, .. } | Command::Delete { prev: true, .. })) => {
-                    let text = "the write was applied while this member was given a snapshot: what \
-                                was there before is not known here";
-                    Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
-                }
-                _ => Answer::Applied(outcome),
+            // The sessions remember what happened, not what was there before or was read.
+            let answer = if decode(payload).is_ok_and(|(_, command)| command.tells_more()) {
+                let text = "the write was applied while this member was given a snapshot: what it \
+                            was to give back is not known here";
+                Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
+            } else {
+                Answer::Applied(outcome)
             };
             out.push_back(Output::Reply { token, answer });
         }
@@ -298,6 +297,7 @@ fn timed_out(offered: bool, leader: bool) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::machine::Command;
     use crate::ids::Revision;
 
     const A: NodeId = NodeId::new(1);

@@ -16,6 +16,7 @@ use super::consensus::Start;
 use super::envelope::{Address, Body, ChunkStage, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Settings};
+use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Genesis, Machine, Member};
 use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
 use crate::error::Error;
@@ -401,12 +402,16 @@ impl Cluster {
                 let value = args.next_pos().ok_or("value?")?.to_owned().into();
                 let prev = args.take_key("prev") == Some("true");
                 let lease = LeaseId::default();
-                self.write(at, &Command::Put { key, value, lease, prev }, deadline);
+                self.write(
+                    at,
+                    &Command::Put(Put { lease, prev, ..Put::new(key, value) }),
+                    deadline,
+                );
             }
             "delete" => {
                 let key = args.next_pos().ok_or("key?")?.to_owned();
                 let range = KeyRange::key(key);
-                self.write(at, &Command::Delete { range, prev: false }, deadline);
+                self.write(at, &Command::Delete(Delete { range, prev: false }), deadline);
             }
             "read" => {
                 let token = self.token();

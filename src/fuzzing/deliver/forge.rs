@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::super::input::Input;
 use super::host::{CLUSTER, LEARNER, STRANGER, VOTERS, frame, incarnation};
 use crate::codec::put_bytes;
+use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Origin, stamp};
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::Address;
@@ -221,10 +222,10 @@ pub(super) fn write(input: &mut Input<'_>) -> Command {
     match byte >> 2 & 7 {
         0..4 => {
             let value = Bytes::from(vec![byte; usize::from(input.byte()) * 4]);
-            Command::Put { key, value, lease, prev }
+            Command::Put(Put { lease, prev, ..Put::new(key, value) })
         }
-        4 => Command::Delete { range: KeyRange::key(key), prev },
-        5 => Command::Delete { range: KeyRange::starting_at(key), prev },
+        4 => Command::Delete(Delete { range: KeyRange::key(key), prev }),
+        5 => Command::Delete(Delete { range: KeyRange::starting_at(key), prev }),
         6 => Command::Compact { revision: Revision::new(input.number()) },
         _ => Command::Announce { node: VOTERS[0], incarnation: Incarnation::new(input.number()) },
     }

@@ -1,8 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::machine::txn::{Compare, Op, Operator, Target};
+use crate::core::mvcc::{Bounds, Order, Query, SortBy};
+use crate::ids::LeaseId;
+use crate::keys::KeyRange;
 
-const FIXTURE: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v1");
+const FIRST: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v1");
+const SECOND: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v2");
 
 fn origin() -> Origin {
     Origin {
@@ -22,12 +27,13 @@ fn payload(command: &Command) -> Bytes {
 
 fn put(key: &'static [u8], value: &'static [u8], lease: u64, prev: bool) -> Command {
     let (key, value) = (Bytes::from_static(key), Bytes::from_static(value));
-    Command::Put { key, value, lease: LeaseId::new(lease), prev }
+    Command::Put(Put { lease: LeaseId::new(lease), prev, ..Put::new(key, value) })
 }
 
-/// One of each kind, and each field with and without its default.
-fn samples() -> Vec<Command> {
-    let delete = |range, prev| Command::Delete { range, prev };
+/// What commands of the first version could say: one of each kind, and each field with and
+/// without its default.
+fn first_samples() -> Vec<Command> {
+    let delete = |range, prev| Command::Delete(Delete { range, prev });
     let revision = Revision::new(1 << 40);
     let (node, incarnation) = (NodeId::new(u64::MAX), Incarnation::new(1 << 63));
     vec![
@@ -43,10 +49,69 @@ fn samples() -> Vec<Command> {
     ]
 }
 
+fn compare(operator: Operator, target: Target) -> Compare {
+    Compare { range: KeyRange::from("a".."c"), operator, target }
+}
+
+/// What the second version added.
+fn second_samples() -> Vec<Command> {
+    let (key, lease) = (|| Bytes::from_static(b"k"), LeaseId::new(9));
+    let kept = Put { ignore_value: true, lease, ..Put::new(key(), Bytes::new()) };
+    let touched = Put { ignore_value: true, ignore_lease: true, prev: true, ..kept.clone() };
+    let touched = Put { lease: LeaseId::new(0), ..touched };
+    let bounds = |min, max| Bounds { min: Revision::new(min), max: Revision::new(max) };
+    let sorts = [SortBy::Key, SortBy::Version, SortBy::CreateRevision, SortBy::ModRevision];
+    let query = |sort| Query {
+        at: Some(Revision::new(7)),
+        limit: 3,
+        sort,
+        order: Order::Descending,
+        mod_revision: bounds(2, 3),
+        create_revision: bounds(4, 5),
+        keys_only: true,
+        count_only: true,
+        ..Query::new(KeyRange::prefix("a/"))
+    };
+    let inner = Txn { failure: vec![Op::Put(touched.clone())], ..Txn::default() };
+    let revision = Revision::new(6);
+    let txn = Txn {
+        compares: vec![
+            compare(Operator::Equal, Target::Version(0)),
+            compare(Operator::NotEqual, Target::CreateRevision(revision)),
+            compare(Operator::Greater, Target::ModRevision(revision)),
+            compare(Operator::Less, Target::Lease(lease)),
+            compare(Operator::Equal, Target::Value(Bytes::new())),
+            compare(Operator::Less, Target::Value(key())),
+        ],
+        success: vec![
+            Op::Put(Put::new(key(), key())),
+            Op::Delete(Delete { range: KeyRange::all(), prev: true }),
+            Op::Txn(inner),
+        ],
+        failure: sorts.into_iter().map(query).map(Op::Range).collect(),
+    };
+    let reads = vec![
+        Op::Range(Query::new(KeyRange::key("a"))),
+        Op::Range(Query { sort: SortBy::Value, ..Query::new(KeyRange::all()) }),
+    ];
+    vec![
+        Command::Put(kept),
+        Command::Put(touched),
+        Command::Txn(Txn::default()),
+        Command::Txn(txn),
+        Command::Txn(Txn { success: reads, ..Txn::default() }),
+    ]
+}
+
+fn samples() -> Vec<Command> {
+    [first_samples(), second_samples()].concat()
+}
+
 /// The samples as they are stored, each behind its length.
 pub(in super::super) fn fixture() -> Bytes {
     let mut out = BytesMut::new();
-    samples().iter().for_each(|command| crate::codec::put_bytes(&mut out, &payload(command)));
+    let samples = second_samples();
+    samples.iter().for_each(|command| crate::codec::put_bytes(&mut out, &payload(command)));
     out.freeze()
 }
 
@@ -57,11 +122,23 @@ fn a_command_comes_back_as_it_was() {
     }
 }
 
-/// Every released format is read for ever: never change the file, add one for each version.
+/// Every released format is read for ever: never change a file, add one for each version.
 #[test]
-fn the_first_format_is_still_read_and_written() {
-    let mut reader = Reader::new(Bytes::from_static(FIXTURE));
-    for command in samples() {
+fn the_first_format_is_still_read() {
+    let mut reader = Reader::new(Bytes::from_static(FIRST));
+    for command in first_samples() {
+        let stored = reader.bytes("fixture").unwrap();
+        assert_eq!(decode(stored.clone()), Ok((origin(), command.clone())));
+        // The second one wrote what there was before in the same way.
+        assert_eq!(payload(&command)[1..], stored[1..], "{command:?}");
+    }
+    reader.end("fixture").unwrap();
+}
+
+#[test]
+fn the_second_format_is_still_read_and_written() {
+    let mut reader = Reader::new(Bytes::from_static(SECOND));
+    for command in second_samples() {
         let stored = reader.bytes("fixture").unwrap();
         assert_eq!(decode(stored.clone()), Ok((origin(), command.clone())));
         assert_eq!(payload(&command), stored, "{command:?}");
@@ -69,18 +146,35 @@ fn the_first_format_is_still_read_and_written() {
     reader.end("fixture").unwrap();
 }
 
+/// Two messages for each level: what may be proposed can always be decoded.
+#[test]
+fn the_deepest_transaction_comes_back_and_a_deeper_one_is_refused() {
+    let nest = |txn| Txn { success: vec![Op::Txn(txn)], ..Txn::default() };
+    let mut deepest = Txn::default();
+    for _ in 0..MAX_DEPTH {
+        deepest = nest(deepest);
+    }
+    deepest.check(100).unwrap();
+    let command = Command::Txn(deepest.clone());
+    assert_eq!(decode(payload(&command)), Ok((origin(), command)));
+    let deeper = nest(deepest);
+    assert!(deeper.check(100).unwrap_err().is_too_large());
+    let refused = Malformed { what: "depth of a transaction" };
+    assert_eq!(decode(payload(&Command::Txn(deeper))), Err(refused));
+}
+
 #[test]
 fn keys_and_values_are_not_copied() {
     let payload = payload(&put(b"key", b"value", 0, false));
     let (_, command) = decode(payload.clone()).unwrap();
-    let Command::Put { key, value, .. } = command else { panic!("{command:?}") };
+    let Command::Put(Put { key, value, .. }) = command else { panic!("{command:?}") };
     let inside = payload.as_ptr_range();
     assert!(inside.contains(&key.as_ptr()) && inside.contains(&value.as_ptr()));
 }
 
 #[test]
 fn sel_4_an_empty_key_is_refused_again() {
-    let delete = Command::Delete { range: KeyRange::key(""), prev: false };
+    let delete = Command::Delete(Delete { range: KeyRange::key(""), prev: false });
     for command in [put(b"", b"value", 0, false), delete] {
         decode(payload(&command)).unwrap_err();
     }
@@ -97,7 +191,7 @@ fn a_frame_that_cannot_be_is_refused() {
         decode(bytes.into())
     };
     assert_eq!(changed(0, 0), Err(Malformed { what: "version of a command" }), "not stamped");
-    assert_eq!(changed(0, 2), Err(Malformed { what: "version of a command" }), "newer");
+    assert_eq!(changed(0, 3), Err(Malformed { what: "version of a command" }), "newer");
     assert_eq!(changed(2, 1), Err(Malformed { what: "reserved bytes of a command" }));
     assert_eq!(changed(36, 10), Err(Malformed { what: "origin of a command" }), "watermark 10");
     let mut nobody = good.to_vec();
@@ -113,7 +207,7 @@ fn what_this_version_does_not_know_is_never_skipped() {
     let good = payload(&put(b"key", b"value", 0, false));
     let with = |more: &[u8]| decode([&good, more].concat().into());
     let unknown = Malformed { what: "field of a command" };
-    assert_eq!(with(&[0x28, 1]), Err(unknown), "field 5 of the command");
+    assert_eq!(with(&[0x30, 1]), Err(unknown), "field 6 of the command");
     assert_eq!(with(&good[FRAME_BYTES..]), Err(unknown), "the command twice");
     let explicit = [&good[..FRAME_BYTES], &[0x1a, 2, 0x08, 0]].concat();
     assert_eq!(decode(explicit.into()), Err(unknown), "a default that is written out");
@@ -133,7 +227,7 @@ proptest! {
         }
         // And with a field's tag and length in front, to get further.
         bytes.truncate(127);
-        for tag in [0x0a_u8, 0x12, 0x1a, 0x22] {
+        for tag in [0x0a_u8, 0x12, 0x1a, 0x22, 0x2a] {
             let mut nested = framed[..FRAME_BYTES].to_vec();
             nested.extend_from_slice(&[tag, u8::try_from(bytes.len()).unwrap()]);
             nested.extend_from_slice(&bytes);

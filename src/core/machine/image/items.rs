@@ -139,7 +139,10 @@ fn write_slot(out: &mut BytesMut, slot: Option<Stored>) {
             Refusal::NotMember(node) => (8, Some(node.get()), None),
             Refusal::OtherIncarnation { node, bound } => (9, Some(node.get()), Some(bound.get())),
             Refusal::WindowFull(node) => (10, Some(node.get()), None),
+            Refusal::KeyNotFound => (11, None, None),
         },
+        Some(Stored::Txn { revision, succeeded: true }) => (12, Some(revision.get()), None),
+        Some(Stored::Txn { revision, succeeded: false }) => (13, Some(revision.get()), None),
     };
     out.put_u8(tag);
     first.into_iter().chain(second).for_each(|number| out.put_u64_le(number));
@@ -170,6 +173,8 @@ fn read_slot(item: &mut Reader) -> Result<Option<Stored>, Malformed> {
             bound: Incarnation::new(number()?),
         }),
         10 => Stored::Refused(Refusal::WindowFull(NodeId::new(number()?))),
+        11 => Stored::Refused(Refusal::KeyNotFound),
+        12 | 13 => Stored::Txn { revision: Revision::new(number()?), succeeded: tag == 12 },
         _ => return Err(Malformed { what: WHAT }),
     };
     Ok(Some(stored))

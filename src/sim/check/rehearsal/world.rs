@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::host::{CLUSTER, Disk, Host, Snapshot, TICK, genesis};
 use crate::core::machine::Command;
+use crate::core::machine::txn::{Delete, Put};
 use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
 use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::{Input, Output, Persist, Token};
-use crate::ids::{LeaseId, NodeId};
+use crate::ids::NodeId;
 use crate::keys::KeyRange;
 use crate::sim::check::bounds::BoundsJudge;
 use crate::sim::check::durable::DurableJudge;
@@ -288,7 +289,7 @@ impl World {
         let key = Bytes::from(format!("k{}", self.dice.below(12)));
         let input = match self.dice.below(10) {
             0 => {
-                let command = Command::Delete { range: KeyRange::key(key), prev: false };
+                let command = Command::Delete(Delete { range: KeyRange::key(key), prev: false });
                 Input::Write { token, payload: command.encode(), deadline }
             }
             1..4 => Input::Read { token, deadline },
@@ -298,7 +299,7 @@ impl World {
             }
             _ => {
                 let value = vec![0; self.dice.place(200)].into();
-                let put = Command::Put { key, value, lease: LeaseId::default(), prev: false };
+                let put = Command::Put(Put::new(key, value));
                 Input::Write { token, payload: put.encode(), deadline }
             }
         };

@@ -87,6 +87,7 @@ pub struct Config {
     pub(crate) max_snapshots: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) max_request_bytes: usize,
+    pub(crate) max_txn_ops: usize,
     pub(crate) max_message_bytes: usize,
     pub(crate) max_pending_requests: usize,
     pub(crate) max_pending_bytes: usize,
@@ -137,6 +138,7 @@ impl Config {
             max_snapshots: 5,
             segment_bytes: 64 << 20,
             max_request_bytes: 960 * KIB,
+            max_txn_ops: 128,
             max_message_bytes: MIB,
             max_pending_requests: 16_384,
             max_pending_bytes: 64 * MIB,
@@ -358,6 +360,21 @@ impl Config {
     #[must_use]
     pub fn max_request_bytes(mut self, bytes: usize) -> Self {
         self.max_request_bytes = bytes;
+        self
+    }
+
+    /// How many conditions, and operations in each branch, a transaction may have (`CFG-18`,
+    /// `TXN-6`). Default 128, at least 1, at most 10,000.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let config = Config::new("a", "a.data").initial_cluster([("a", "here")]);
+    /// assert!(config.clone().max_txn_ops(1_000).validate().is_ok());
+    /// assert!(config.max_txn_ops(0).validate().is_err());
+    /// ```
+    #[must_use]
+    pub fn max_txn_ops(mut self, count: usize) -> Self {
+        self.max_txn_ops = count;
         self
     }
 

@@ -51,6 +51,7 @@ pub(crate) struct Standing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_request_bytes: usize,
+    pub(crate) max_txn_ops: usize,
     pub(crate) request_timeout: Duration,
 }
 
@@ -76,6 +77,10 @@ pub(crate) trait Gate: Send + Sync + 'static {
     /// This node leads alone: no other member could have acknowledged anything since, so what is
     /// published here is the newest state there is and a linearizable read needs no round.
     fn leads_alone(&self) -> bool;
+
+    /// What is published here has everything that was acknowledged, by any member, longer than
+    /// `age` ago: this node has asked since, and applied what it was told. By this node's clock.
+    fn is_current_within(&self, age: Duration) -> bool;
 
     fn standing(&self) -> Standing;
 

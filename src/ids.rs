@@ -80,7 +80,12 @@ impl Index {
 
 impl Revision {
     /// The revision after this one.
-    pub(crate) const fn next(self) -> Self {
+    ///
+    /// ```
+    /// # use quorate::Revision;
+    /// assert_eq!(Revision::new(2).next(), Revision::new(3));
+    /// ```
+    pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }

@@ -132,6 +132,18 @@ impl KeyRange {
         (self.start.clone(), end)
     }
 
+    /// The same keys with `prefix` before each of them: where there is no end, the prefix has one
+    /// (`HLP-1`).
+    pub(crate) fn under(&self, prefix: &Bytes) -> Self {
+        let join = |key: &[u8]| Bytes::from([prefix.as_ref(), key].concat());
+        let end = match &self.end {
+            End::Single => End::Single,
+            End::Before(end) => End::Before(join(end)),
+            End::Open => Self::prefix(prefix.clone()).end,
+        };
+        Self { start: join(&self.start), end }
+    }
+
     /// Refuses the empty key, which no request may name (`SEL-4`).
     pub(crate) fn check(&self) -> Result<()> {
         if self.start.is_empty() {
@@ -295,6 +307,32 @@ mod tests {
         fn sel_5_a_prefix_selects_what_begins_with_it(prefix in keys(), key in keys()) {
             let range = KeyRange::prefix(prefix.clone());
             prop_assert_eq!(range.contains(&key), key.starts_with(&prefix));
+        }
+
+        #[test]
+        fn hlp_1_keys_under_a_prefix_are_those_keys_and_no_others(
+            prefix in keys(),
+            start in keys(),
+            end in keys(),
+            key in proptest::collection::vec(prop_oneof![Just(0), Just(1), Just(0xff)], 0..6),
+        ) {
+            let ranges = [
+                KeyRange::key(start.clone()),
+                KeyRange::from(start.clone()..end),
+                KeyRange::prefix(start.clone()),
+                KeyRange::from(start..),
+                KeyRange::all(),
+            ];
+            for range in ranges {
+                let under = range.under(&Bytes::from(prefix.clone()));
+                // The prefix alone is no key in there: the empty one is none (SEL-4).
+                let inside = key.strip_prefix(&prefix[..]).filter(|key| !key.is_empty());
+                prop_assert_eq!(
+                    under.contains(&key),
+                    inside.is_some_and(|key| range.contains(key)),
+                    "{:?} under {:?}", range, prefix.escape_ascii().to_string()
+                );
+            }
         }
 
         #[test]

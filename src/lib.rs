@@ -130,14 +130,15 @@ mod transport;
 mod vfs;
 
 pub use config::{Config, InitialState};
-pub use core::mvcc::KeyValue;
+pub use core::mvcc::{KeyValue, Order, SortBy};
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
-    RangeRead, RangeResponse, TransferLeader,
+    Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
+    GetResponse, Header, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp,
+    RangeRead, RangeResponse, RangeStream, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
 };
 pub use storage::Disk;
 pub use store::Store;

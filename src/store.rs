@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-use crate::service::{Compact, Delete, Get, Put, RangeRead};
+use crate::service::{Compact, Delete, Get, Put, RangeRead, RangeStream, Scope, Txn};
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
 ///
@@ -38,11 +38,42 @@ use crate::service::{Compact, Delete, Get, Put, RangeRead};
 #[derive(Clone)]
 pub struct Store {
     gate: Arc<dyn Gate>,
+    scope: Scope,
 }
 
 impl Store {
     pub(crate) fn new(gate: Arc<dyn Gate>) -> Self {
-        Self { gate }
+        Self { gate, scope: Scope::default() }
+    }
+
+    /// A handle that is confined to the keys that begin with `prefix`, and shows them without it
+    /// (`HLP-1`).
+    ///
+    /// What is done through it is as in a store of its own: no call reads, changes or shows
+    /// anything outside of the prefix, and a range without an end goes to the end of the prefix.
+    /// The key that is the prefix alone is outside, since inside it would be the empty one.
+    /// Handles of a scoped one are nested in it. An empty prefix confines to nothing.
+    ///
+    /// Revisions are those of the whole store: they rise with what others write elsewhere. Calls
+    /// that concern all of it, such as [`compact`](Self::compact), are refused
+    /// ([`is_invalid`](crate::Error::is_invalid)). The prefix counts for `max_request_bytes`.
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let tenant = store.scoped("tenant-a/");
+    /// tenant.put("color", "green").await?;
+    ///
+    /// let jobs = tenant.scoped("jobs/");
+    /// jobs.put("7", "sweep the yard").await?;
+    ///
+    /// let keys = tenant.range(..).await?.kvs; // "color" and "jobs/7"
+    /// assert!(store.get("tenant-a/jobs/7").await?.kv.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn scoped(&self, prefix: impl Into<Bytes>) -> Self {
+        Self { gate: Arc::clone(&self.gate), scope: self.scope.nested(prefix.into()) }
     }
 
     /// Writes `value` under `key`: see [`Put`].
@@ -54,7 +85,7 @@ impl Store {
     /// # }
     /// ```
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put {
-        Put::new(&self.gate, key.into(), value.into())
+        Put::new(&self.gate, &self.scope, key.into(), value.into())
     }
 
     /// Reads `key`: see [`Get`].
@@ -66,7 +97,7 @@ impl Store {
     /// # }
     /// ```
     pub fn get(&self, key: impl Into<Bytes>) -> Get {
-        Get::new(&self.gate, key.into())
+        Get::new(&self.gate, &self.scope, key.into())
     }
 
     /// Reads the keys of `range`: see [`RangeRead`].
@@ -82,7 +113,23 @@ impl Store {
     /// # }
     /// ```
     pub fn range(&self, range: impl Into<KeyRange>) -> RangeRead {
-        RangeRead::new(&self.gate, range.into())
+        RangeRead::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Reads the keys of `range` in chunks, all at one revision: see [`RangeStream`].
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// for chunk in store.stream(..) {
+    ///     for kv in chunk? {
+    ///         println!("{}", kv.key().escape_ascii());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(&self, range: impl Into<KeyRange>) -> RangeStream {
+        RangeStream::new(&self.gate, &self.scope, range.into())
     }
 
     /// Deletes a key, or the keys of a range: see [`Delete`].
@@ -95,7 +142,23 @@ impl Store {
     /// # }
     /// ```
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete {
-        Delete::new(&self.gate, range.into())
+        Delete::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Compares, then does one thing or the other, as one: see [`Txn`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::{Compare, Op};
+    ///
+    /// let free = Compare::absent("lock");
+    /// let done = store.txn().when(free).then(Op::put("lock", "me")).await?;
+    /// println!("{}", if done.succeeded() { "mine" } else { "taken" });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn txn(&self) -> Txn {
+        Txn::new(&self.gate, &self.scope)
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].
@@ -108,16 +171,18 @@ impl Store {
     /// # }
     /// ```
     pub fn compact(&self, revision: Revision) -> Compact {
-        Compact::new(&self.gate, revision)
+        Compact::new(&self.gate, &self.scope, revision)
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let standing = self.gate.standing();
-        f.debug_struct("Store")
-            .field("cluster", &standing.cluster)
-            .field("member", &standing.member)
-            .finish_non_exhaustive()
+        let mut store = f.debug_struct("Store");
+        store.field("cluster", &standing.cluster).field("member", &standing.member);
+        if !self.scope.is_whole() {
+            store.field("scope", &self.scope);
+        }
+        store.finish_non_exhaustive()
     }
 }

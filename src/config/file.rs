@@ -36,6 +36,7 @@ struct File {
     max_snapshots: Option<usize>,
     segment_bytes: Option<Size<u64>>,
     max_request_bytes: Option<Size<usize>>,
+    max_txn_ops: Option<usize>,
     max_message_bytes: Option<Size<usize>>,
     max_pending_requests: Option<usize>,
     max_pending_bytes: Option<Size<usize>>,
@@ -57,6 +58,7 @@ impl<'de> Deserialize<'de> for Config {
         set!(wal_dir, initial_state, cluster_token, heartbeat_interval.0, election_timeout.0);
         set!(request_timeout.0, snapshot_count, snapshot_log_bytes.0, snapshot_catchup_entries);
         set!(max_snapshots, segment_bytes.0, max_request_bytes.0, max_message_bytes.0);
+        set!(max_txn_ops);
         set!(max_pending_requests, max_pending_bytes.0, max_inflight_appends);
         Ok(config)
     }
@@ -151,7 +153,7 @@ mod tests {
             "initial_cluster": {"b": "x:1", "a": "x:2"}, "initial_state": "existing",
             "heartbeat_interval": "50ms", "election_timeout": "2s", "request_timeout": "1 m",
             "snapshot_count": 7, "snapshot_log_bytes": "1GiB", "snapshot_catchup_entries": 8,
-            "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB",
+            "max_snapshots": 3, "segment_bytes": 65536, "max_request_bytes": "64KiB", "max_txn_ops": 9,
             "max_message_bytes": "2 MiB", "max_pending_requests": 9,
             "max_pending_bytes": "32MiB", "max_inflight_appends": 10
         }"#;
@@ -169,6 +171,7 @@ mod tests {
             .max_snapshots(3)
             .segment_bytes(65_536)
             .max_request_bytes(64 << 10)
+            .max_txn_ops(9)
             .max_message_bytes(2 << 20)
             .max_pending_requests(9)
             .max_pending_bytes(32 << 20)

@@ -110,6 +110,8 @@ impl Config {
         const MIN_MESSAGE_BYTES: usize = 64 * KIB;
         const MAX_MESSAGE_BYTES: usize = 64 * MIB;
         const MIN_REQUEST_BYTES: usize = KIB;
+        /// Each is checked against each that writes before a transaction is proposed.
+        const MAX_TXN_OPS: usize = 10_000;
         let (request, message) = (self.max_request_bytes, self.max_message_bytes);
         if message < MIN_MESSAGE_BYTES {
             return Err(below("max_message_bytes", size(message), size(MIN_MESSAGE_BYTES), ""));
@@ -125,7 +127,7 @@ impl Config {
             let why = ", the max_message_bytes less 4 KiB";
             return Err(above("max_request_bytes", size(request), size(most), why));
         }
-        Ok(())
+        within("max_txn_ops", self.max_txn_ops, 1, MAX_TXN_OPS)
     }
 
     fn check_queues(&self) -> Result<()> {

@@ -176,6 +176,8 @@ fn snapshots_and_segments_have_rules() {
         |config| config.snapshot_catchup_entries(1_000_001),
         "snapshot_catchup_entries is 1000001: it must be at most 1000000",
     );
+    keeps(|config| config.max_txn_ops(10_000));
+    breaks(|config| config.max_txn_ops(0), "max_txn_ops is 0: it must be at least 1");
     breaks(|config| config.max_snapshots(0), "max_snapshots is 0: it must be at least 1");
     breaks(|config| config.max_snapshots(101), "max_snapshots is 101: it must be at most 100");
     keeps(|config| config.segment_bytes(64 << 10));

@@ -84,6 +84,7 @@ pub(crate) fn open(
         address: *replica.address(),
         limits: Limits {
             max_request_bytes: config.max_request_bytes,
+            max_txn_ops: config.max_txn_ops,
             request_timeout: config.effective_request_timeout(),
         },
         mailbox: Mailbox::new(Bounds {

@@ -68,6 +68,8 @@ pub(super) struct Shared {
     parked_until: AtomicU64,
     /// See [`Gate::leads_alone`].
     pub(super) leads_alone: AtomicBool,
+    /// See [`Gate::is_current_within`]: the moment, in nanoseconds; 0 for none.
+    current_as_of: AtomicU64,
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
@@ -95,6 +97,7 @@ impl Shared {
             wake_at: AtomicU64::new(0),
             parked_until: AtomicU64::new(0),
             leads_alone: AtomicBool::new(false),
+            current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
@@ -285,6 +288,7 @@ struct Hands<'a>(&'a Shared);
 impl Host for Hands<'_> {
     fn publish(&mut self, replica: &Replica) {
         self.0.leads_alone.store(replica.leads_alone(), Ordering::Release);
+        self.0.current_as_of.store(replica.current_as_of().nanos(), Ordering::Release);
         self.0.term.store(replica.term().get(), Ordering::Release);
     }
 
@@ -377,6 +381,12 @@ impl Gate for Shared {
 
     fn leads_alone(&self) -> bool {
         self.leads_alone.load(Ordering::Acquire)
+    }
+
+    fn is_current_within(&self, age: Duration) -> bool {
+        // Whatever passes between the two readings makes it seem older than it is.
+        let as_of = self.current_as_of.load(Ordering::Acquire);
+        as_of > 0 && self.clock.now().since(Instant::from_nanos(as_of)) <= age
     }
 
     fn standing(&self) -> Standing {

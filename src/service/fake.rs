@@ -16,6 +16,7 @@ use crate::store::Store;
 pub(super) const MEMBER: NodeId = NodeId::new(7);
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_REQUEST_BYTES: usize = 256;
+pub(super) const MAX_TXN_OPS: usize = 6;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ struct State {
     answer: Answer,
     kept: Vec<Request>,
     leads_alone: bool,
+    /// How old its state is at most, as far as it knows.
+    age: Option<Duration>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -81,6 +84,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         answer: Answer::Honest,
         kept: Vec::new(),
         leads_alone: false,
+        age: None,
         written: 0,
         log: Vec::new(),
     };
@@ -100,6 +104,10 @@ impl Fake {
 
     pub(super) fn set_leads_alone(&self, leads_alone: bool) {
         self.state.lock().leads_alone = leads_alone;
+    }
+
+    pub(super) fn set_age(&self, age: Duration) {
+        self.state.lock().age = Some(age);
     }
 
     /// Answers everything that was kept.
@@ -207,11 +215,19 @@ impl Gate for Fake {
         self.state.lock().leads_alone
     }
 
+    fn is_current_within(&self, age: Duration) -> bool {
+        self.state.lock().age.is_some_and(|known| known <= age)
+    }
+
     fn standing(&self) -> Standing {
         Standing { cluster: ClusterId::new(9), member: MEMBER, term: Term::new(3) }
     }
 
     fn limits(&self) -> Limits {
-        Limits { max_request_bytes: MAX_REQUEST_BYTES, request_timeout: DEFAULT_TIMEOUT }
+        Limits {
+            max_request_bytes: MAX_REQUEST_BYTES,
+            max_txn_ops: MAX_TXN_OPS,
+            request_timeout: DEFAULT_TIMEOUT,
+        }
     }
 }

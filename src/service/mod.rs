@@ -50,11 +50,23 @@ mod cluster;
 #[cfg(test)]
 mod fake;
 mod kv;
+mod options;
 mod pending;
+mod read;
 mod response;
+mod scope;
+mod stream;
+mod txn;
 
 pub use cluster::TransferLeader;
-pub use kv::{Compact, Delete, Get, Put, RangeRead};
+pub use kv::{Compact, Delete, Put};
+pub use read::{Get, RangeRead};
 pub use response::{
     CompactResponse, DeleteResponse, GetResponse, Header, PutResponse, RangeResponse,
+};
+pub(crate) use scope::Scope;
+pub use stream::{RangeChunks, RangeStream};
+pub use txn::{
+    Branch, Compare, DeleteOp, GetOp, Op, OpResponse, Operand, PutOp, RangeOp, Txn, TxnOp, TxnOps,
+    TxnResponse,
 };

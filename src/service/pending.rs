@@ -84,6 +84,14 @@ impl<A: Ask> Call<A> {
         Self { gate: Arc::clone(gate), timeout: None, ask, state: State::New }
     }
 
+    pub(super) fn gate(&self) -> &dyn Gate {
+        &*self.gate
+    }
+
+    pub(super) fn ask(&self) -> &A {
+        &self.ask
+    }
+
     pub(super) fn ask_mut(&mut self) -> &mut A {
         &mut self.ask
     }
@@ -93,10 +101,11 @@ impl<A: Ask> Call<A> {
     }
 
     /// Blocks until the answer is there.
-    pub(super) fn wait(mut self) -> Result<A::Response> {
+    pub(super) fn wait(&mut self) -> Result<A::Response> {
         if !matches!(self.state, State::New) {
             return block_on(|context| self.poll(context));
         }
+        self.state = State::Ended;
         match self.start(Then::Lend)? {
             Started::Answered(response) => Ok(response),
             Started::HandedOver(reply) => {
@@ -239,8 +248,10 @@ fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
 
 /// Gives a builder with a field `call` its deadline, its two ways to block, and its future.
 macro_rules! impl_call {
-    ($builder:ident -> $response:ty, $example:literal) => {
-        impl $builder {
+    (
+        $builder:ident $(<$($param:ident: $bound:path),+>)? -> $response:ty, $example:literal
+    ) => {
+        impl $(<$($param: $bound),+>)? $builder $(<$($param),+>)? {
             /// How long the node may take. By default as long as its configuration says.
             ///
             /// The node itself keeps the deadline: it answers with an error that
@@ -275,7 +286,7 @@ macro_rules! impl_call {
             /// # Ok(())
             /// # }
             /// ```
-            pub fn wait(self) -> crate::Result<$response> {
+            pub fn wait(mut self) -> crate::Result<$response> {
                 self.call.wait()
             }
 
@@ -301,7 +312,7 @@ macro_rules! impl_call {
             }
         }
 
-        impl ::std::future::Future for $builder {
+        impl $(<$($param: $bound),+>)? ::std::future::Future for $builder $(<$($param),+>)? {
             type Output = crate::Result<$response>;
 
             fn poll(

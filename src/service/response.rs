@@ -54,12 +54,13 @@ pub struct GetResponse {
 pub struct RangeResponse {
     /// Who answered, and the store's revision at the time.
     pub header: Header,
-    /// The keys and their values in ascending order of the keys, all as of one revision (`KV-1`,
-    /// `KV-18`). Empty with [`RangeRead::count_only`](crate::RangeRead::count_only).
+    /// The keys and their values, all as of one revision (`KV-18`), in the order asked for, by
+    /// default ascending (`KV-1`). Empty with
+    /// [`RangeRead::count_only`](crate::RangeRead::count_only).
     pub kvs: Vec<KeyValue>,
     /// The limit cut something off (`KV-4`).
     pub more: bool,
-    /// How many keys the range holds, whatever the limit was (`KV-5`).
+    /// How many keys the range holds, whatever the limit and the filters (`KV-5`).
     pub count: u64,
 }
 

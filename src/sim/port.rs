@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use super::shared::Shared;
 use crate::core::mvcc::Reader;
@@ -11,6 +12,7 @@ use crate::driver::{Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::Term;
+use crate::time::Instant;
 
 /// One boot of one member. A handle from an earlier boot is told that its node is closed, as a
 /// handle of an earlier process would be.
@@ -24,6 +26,8 @@ pub(super) struct Port {
     /// Why it takes nothing any more, once it does not: halted, or closed if there is no cause.
     ended: OnceLock<Option<Arc<Error>>>,
     leads_alone: AtomicBool,
+    /// In nanoseconds of the member's own clock; 0 for none.
+    current_as_of: AtomicU64,
     term: AtomicU64,
 }
 
@@ -43,12 +47,14 @@ impl Port {
             reader,
             ended: OnceLock::new(),
             leads_alone: AtomicBool::new(false),
+            current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
         }
     }
 
     pub(super) fn publish(&self, replica: &Replica) {
         self.leads_alone.store(replica.leads_alone(), Ordering::Relaxed);
+        self.current_as_of.store(replica.current_as_of().nanos(), Ordering::Relaxed);
         self.term.store(replica.term().get(), Ordering::Relaxed);
     }
 
@@ -103,6 +109,13 @@ impl Gate for Port {
 
     fn leads_alone(&self) -> bool {
         self.leads_alone.load(Ordering::Relaxed)
+    }
+
+    fn is_current_within(&self, age: Duration) -> bool {
+        let Some(shared) = self.world.upgrade() else { return false };
+        let as_of = self.current_as_of.load(Ordering::Relaxed);
+        let now = shared.world.lock().local_now(self.place);
+        as_of > 0 && now.since(Instant::from_nanos(as_of)) <= age
     }
 
     fn standing(&self) -> Standing {

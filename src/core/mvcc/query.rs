@@ -95,11 +95,6 @@ impl Query {
         }
     }
 
-    /// Revision 0 stands for the newest (`KV-2`).
-    pub(crate) fn set_at(&mut self, revision: Revision) {
-        self.at = (revision.get() > 0).then_some(revision);
-    }
-
     /// Refuses what can never be answered (`SEL-4`).
     pub(crate) fn check(&self) -> Result<()> {
         self.range.check()

@@ -64,10 +64,6 @@ impl Reader {
 
     /// The next keys of `range` behind `after`, at most `max_keys`: a long range in bounded
     /// pieces. Pieces read at one revision make one snapshot.
-    #[cfg_attr(
-        not(any(test, fuzzing)),
-        expect(dead_code, reason = "for streamed ranges, which no call asks yet")
-    )]
     pub(crate) fn chunk(
         &self,
         range: &KeyRange,

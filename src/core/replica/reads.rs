@@ -9,6 +9,12 @@
 //! A follower asks the leader with an envelope of its own. Each arrival of such a request joins
 //! a *new* round, so a repeated or late one cannot be answered by an old round (raft-notes 3.3,
 //! the stale read that this prevents).
+//!
+//! A round that was waited for here says something that stays true: once its index is applied,
+//! this member has everything that was acknowledged before it asked. So a read that may be a
+//! little old is answered without a round for as long as that moment is recent enough. It is the
+//! moment of the first asking: of a question that was asked twice, whichever answer came may be
+//! to the first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -41,7 +47,19 @@ pub(crate) enum Waiter {
 #[derive(Debug)]
 struct Asked {
     id: u64,
+    /// When it was first asked.
+    since: Instant,
+    /// When it was last asked.
     at: Instant,
+    waiters: Vec<Waiter>,
+}
+
+/// What waits for an index to be applied.
+#[derive(Debug, Default)]
+struct Confirmed {
+    /// All that was acknowledged before this moment is at or before the index.
+    since: Instant,
+    /// Callers of this member, at least one.
     waiters: Vec<Waiter>,
 }
 
@@ -64,7 +82,10 @@ pub(crate) struct Reads {
     /// The one round (as leader) or question (as follower) under way.
     asked: Option<Asked>,
     /// Confirmed, and waiting for this member to apply the index.
-    confirmed: BTreeMap<Index, Vec<Waiter>>,
+    confirmed: BTreeMap<Index, Confirmed>,
+    /// All that was acknowledged before this moment is applied here. Zero before it is known of
+    /// any; never falls.
+    current_as_of: Instant,
     /// As in `Proposals`: no waiter's deadline is earlier.
     earliest: Option<Instant>,
     /// Questions asked so far: each has its own number.
@@ -108,7 +129,7 @@ impl Reads {
     /// Everybody who waits is part of the round or question `id` now.
     pub(crate) fn begun(&mut self, id: u64, now: Instant) {
         let waiters = std::mem::take(&mut self.waiting);
-        self.asked = Some(Asked { id, at: now, waiters });
+        self.asked = Some(Asked { id, since: now, at: now, waiters });
     }
 
     /// The round or question `id` was confirmed at `index`. Gives the members to tell.
@@ -118,7 +139,11 @@ impl Reads {
         for waiter in asked.waiters {
             match waiter {
                 Waiter::Peer { id, request } => peers.push((id, request)),
-                Waiter::Local { .. } => self.confirmed.entry(index).or_default().push(waiter),
+                Waiter::Local { .. } => {
+                    let confirmed = self.confirmed.entry(index).or_default();
+                    confirmed.since = confirmed.since.max(asked.since);
+                    confirmed.waiters.push(waiter);
+                }
             }
         }
         peers
@@ -173,7 +198,9 @@ impl Reads {
             if *first.key() > applied && !planted(Bug::ReadBeforeApplied) {
                 return;
             }
-            for waiter in first.remove() {
+            let Confirmed { since, waiters } = first.remove();
+            self.current_as_of = self.current_as_of.max(since);
+            for waiter in waiters {
                 if let Waiter::Local { token, .. } = waiter {
                     out.push_back(Output::Reply { token, answer: Answer::Done });
                 }
@@ -208,15 +235,21 @@ impl Reads {
         if let Some(asked) = &mut self.asked {
             asked.waiters.retain(&mut keep);
         }
-        self.confirmed.retain(|_, waiters| {
-            waiters.retain(&mut keep);
-            !waiters.is_empty()
+        self.confirmed.retain(|_, confirmed| {
+            confirmed.waiters.retain(&mut keep);
+            !confirmed.waiters.is_empty()
         });
         self.earliest = earliest;
     }
 
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.earliest
+    }
+
+    /// The moment before which nothing was acknowledged that is not applied here; zero if that is
+    /// known of none.
+    pub(crate) fn current_as_of(&self) -> Instant {
+        self.current_as_of
     }
 
     /// How much there is of what has a bound. Callers' reads have theirs in the mailbox.
@@ -228,7 +261,7 @@ impl Reads {
         out.push(Size::new("members that wait for a read round", peers(&self.waiting), members));
         let asked = self.asked.as_ref().map_or(0, |asked| peers(&asked.waiters));
         out.push(Size::new("members that a read round is for", asked, members));
-        let idle = self.confirmed.values().filter(|waiters| waiters.is_empty()).count();
+        let idle = self.confirmed.values().filter(|confirmed| confirmed.waiters.is_empty()).count();
         out.push(Size::new("confirmed indexes that nobody waits for", idle, 0));
     }
 }
@@ -296,6 +329,52 @@ mod tests {
         reads.expire(Instant::from_nanos(1_000), true, &mut out);
         assert_eq!(tokens(&out), [3, 2, 1]);
         assert_eq!(reads.earliest(), None);
+    }
+
+    fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    /// What is said of a state counts from before the question, and only once it is applied.
+    #[test]
+    fn a_state_is_as_recent_as_the_question_that_it_answers() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        reads.push(local(1));
+        reads.begun(7, at(100));
+        assert_eq!(reads.ask_again(at(500), Duration::from_nanos(10)), Some(7));
+        reads.confirmed(7, Index::new(5));
+        reads.applied(Index::new(4), &mut out);
+        assert_eq!(reads.current_as_of(), Instant::default(), "not applied yet");
+        reads.applied(Index::new(5), &mut out);
+        assert_eq!(reads.current_as_of(), at(100), "the answer may be to the first asking");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_says_nothing_of_the_state() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        reads.push(local(1));
+        reads.begun(7, at(100));
+        reads.void();
+        reads.begun(8, at(200));
+        reads.confirmed(7, Index::new(5));
+        reads.applied(Index::new(5), &mut out);
+        assert_eq!(reads.current_as_of(), Instant::default(), "nobody answered the second");
+        reads.confirmed(8, Index::new(5));
+        reads.applied(Index::new(5), &mut out);
+        assert_eq!(reads.current_as_of(), at(200));
+    }
+
+    /// Two rounds at one index: the later one says more.
+    #[test]
+    fn a_state_gets_no_older_by_being_asked_about() {
+        let (mut reads, mut out) = (Reads::default(), VecDeque::new());
+        for (round, begun) in [(1, 100), (2, 200)] {
+            reads.push(local(round));
+            reads.begun(round, at(begun));
+            reads.confirmed(round, Index::new(5));
+        }
+        reads.applied(Index::new(9), &mut out);
+        assert_eq!(reads.current_as_of(), at(200));
     }
 
     /// A member whose disk stands still confirms reads that it cannot answer, round after round.

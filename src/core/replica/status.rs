@@ -3,6 +3,7 @@
 use super::Replica;
 use super::consensus::{self, Role};
 use crate::ids::{Index, NodeId, Revision, Term};
+use crate::time::Instant;
 
 /// Envelopes that went no further, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Replica {
     /// committed in its term, and is the only voter.
     pub(crate) fn leads_alone(&self) -> bool {
         self.consensus.leads_alone()
+    }
+
+    /// Everything that was acknowledged, by any member, before this moment is applied and published
+    /// here. Zero if that is known of no moment.
+    pub(crate) fn current_as_of(&self) -> Instant {
+        self.reads.current_as_of()
     }
 
     /// Who should lead when this node leaves: the most advanced other voter that is heard from

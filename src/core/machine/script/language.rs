@@ -123,7 +123,7 @@ impl<'a, I: Iterator<Item = &'a str>> Words<'a, I> {
                 let mut query = Query::new(range(self.next()?));
                 while let Some(option) = self.option() {
                     match option {
-                        ("at", revision) => query.set_at(Revision::new(revision.parse()?)),
+                        ("at", revision) => query.at = Some(Revision::new(revision.parse()?)),
                         ("limit", limit) => query.limit = limit.parse()?,
                         ("keys", _) => query.keys_only = true,
                         ("count", _) => query.count_only = true,

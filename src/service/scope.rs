@@ -1,0 +1,96 @@
+//! The part of the keys that a handle reaches.
+//!
+//! A scoped handle puts its prefix before every key that it is given and takes it off every key
+//! that it shows (`HLP-1`). Here, and nowhere else: a builder asks its [`Scope`] for the key or
+//! range that is meant, and what it does not ask for it cannot reach.
+//!
+//! ```text
+//!   scope "a/"       given            meant               shown
+//!   key              "k"              "a/k"               "k"
+//!   interval         "k".."m"         "a/k".."a/m"
+//!   from a key on    "k"..            "a/k".."a0"         the end of the prefix is the end
+//!   every key        ..               "a/\0".."a0"        "a/" itself has no name in here
+//!   the empty key    ""               refused (SEL-4)
+//! ```
+//!
+//! Order is kept, since keys that begin alike differ behind the prefix; so limits, sorts and
+//! intervals mean the same inside as outside.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::core::mvcc::KeyValue;
+use crate::error::{Error, Result};
+use crate::keys::KeyRange;
+
+/// A prefix that is before all keys; empty for the whole store.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    prefix: Bytes,
+}
+
+impl Scope {
+    /// The scope `prefix` within this one.
+    pub(crate) fn nested(&self, prefix: Bytes) -> Self {
+        Self { prefix: self.join(prefix) }
+    }
+
+    /// Is it all there is?
+    pub(crate) fn is_whole(&self) -> bool {
+        self.prefix.is_empty()
+    }
+
+    /// The key that is meant by `key`. An empty one is refused (`SEL-4`).
+    pub(crate) fn key(&self, key: Bytes) -> Result<Bytes> {
+        if key.is_empty() {
+            return Err(Error::invalid("the key is empty: a key has at least one byte"));
+        }
+        Ok(self.join(key))
+    }
+
+    /// The keys that are meant by `range`: none outside of the scope. One that begins at the empty
+    /// key is refused (`SEL-4`).
+    pub(crate) fn range(&self, range: KeyRange) -> Result<KeyRange> {
+        range.check()?;
+        Ok(if self.is_whole() { range } else { range.under(&self.prefix) })
+    }
+
+    /// A key and its value as they are seen in here.
+    pub(crate) fn show(&self, kv: KeyValue) -> KeyValue {
+        if self.is_whole() { kv } else { kv.without_prefix(&self.prefix) }
+    }
+
+    /// As [`show`](Self::show), for many.
+    pub(crate) fn show_all(&self, kvs: Vec<KeyValue>) -> Vec<KeyValue> {
+        if self.is_whole() {
+            return kvs;
+        }
+        kvs.into_iter().map(|kv| self.show(kv)).collect()
+    }
+
+    /// Refuses `call`, which concerns the whole store, on a handle that reaches a part of it.
+    pub(crate) fn check_whole(&self, call: &str) -> Result<()> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        let text = format!("{call} concerns the whole store, and this handle is scoped");
+        Err(Error::invalid(text))
+    }
+
+    fn join(&self, key: Bytes) -> Bytes {
+        if self.is_whole() {
+            return key;
+        }
+        let mut joined = BytesMut::with_capacity(self.prefix.len().saturating_add(key.len()));
+        joined.put_slice(&self.prefix);
+        joined.put_slice(&key);
+        joined.freeze()
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.prefix.escape_ascii())
+    }
+}

@@ -17,7 +17,7 @@ pub(super) fn look(history: &History, reigns: &[Reign], counts: &mut Counts) {
     let compactions: Vec<Compaction> =
         history.calls().filter_map(|(_, call)| Compaction::of(call)).collect();
     for (_, call) in history.calls() {
-        if matches!(call.op, Op::Put { .. } | Op::Delete { .. }) {
+        if call.op.view().is_none() && !matches!(call.op, Op::Compact { .. }) {
             write(call, counts);
         } else if call.op.view().is_some() {
             read(call, reigns, &compactions, counts);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn writes_that_fail_are_told_apart() {
-        let put = || Op::Put { key: "k".into(), value: "v".into(), prev_value: false };
+        let put = || Op::put("k", "v");
         let unknown = counts(&[(1, put(), failed(WriteOutcome::Unknown))], &[]);
         assert_eq!(unknown.paths.into_iter().collect::<Vec<_>>(), [(Mark::WriteUnknown, 1)]);
         let known = counts(&[(1, put(), failed(WriteOutcome::NotApplied))], &[]);

@@ -110,7 +110,7 @@ fn inv_6_deletions_without_an_answer_are_shared_out() {
 
 #[test]
 fn inv_6_an_empty_store_explains_nothing_that_was_acknowledged() {
-    let shape = Shape { calls: 50, clients: 3, keys: 3, unknown: 0, reads: 300, old: 0 };
+    let shape = Shape { calls: 50, clients: 3, keys: 3, unknown: 0, reads: 300, old: 0, txns: 0 };
     let history = Random::history(1, shape);
     assert_eq!(check(&history, &content(1, &[])).unwrap_err().rule, "LIN-15");
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Client, HOT};
+use super::{Client, HOT, NESTED};
 use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
 use crate::core::mvcc::{Order, Query, SortBy};
 use crate::ids::{LeaseId, Revision};
@@ -60,22 +60,23 @@ impl Client {
         txn
     }
 
-    /// A few operations. Each writes another key than those before: no key is written twice
-    /// (`TXN-9`).
+    /// A few operations. Each writes another key than those before, and each depth of nesting has
+    /// keys of its own: none is written twice (`TXN-9`).
     fn branch(&mut self, nested: u32) -> Vec<txn::Op> {
         let (mut ops, first) = (Vec::new(), self.number());
         for step in 0..=self.dice.below(4) {
-            let key = name((first + step) % self.workload.keys.max(8));
+            let key = match NESTED - nested {
+                0 => name((first + step) % self.workload.keys.max(8)),
+                depth => Bytes::from(format!("n{depth}/{step}")),
+            };
             ops.push(match self.dice.below(8) {
                 0 | 1 => txn::Op::Range(self.query()),
                 2 => txn::Op::Delete(Delete { range: KeyRange::key(key), prev: step % 2 == 0 }),
-                // Its writes are none that its siblings know of: it has none.
                 3 if nested > 0 => {
-                    ops.retain(|op| matches!(op, txn::Op::Range(_)));
                     ops.push(txn::Op::Txn(self.draw_txn(nested - 1)));
                     return ops;
                 }
-                4 if step == 0 => return vec![txn::Op::Delete(self.delete())],
+                4 if step == 0 && nested == NESTED => return vec![txn::Op::Delete(self.delete())],
                 _ => txn::Op::Put(self.put(key)),
             });
         }

@@ -4,6 +4,8 @@
 //! nothing is ever forgotten, not even by a compaction, which only says how far back one may look.
 
 mod page;
+#[cfg(test)]
+mod tests;
 mod transact;
 
 use std::collections::BTreeMap;

@@ -72,10 +72,33 @@ pub(crate) struct Random {
 }
 
 impl Random {
+    /// Calls one after the other, each drawn with what the ones before it have done in view.
+    pub(crate) fn ops(seed: u64, shape: Shape) -> Vec<Op> {
+        let mut random = Self::new(seed, shape);
+        let mut ops = Vec::with_capacity(shape.calls);
+        while ops.len() < shape.calls {
+            let op = random.op();
+            random.truth.apply(&op);
+            ops.push(op);
+        }
+        ops
+    }
+
     pub(crate) fn history(seed: u64, shape: Shape) -> History {
+        let mut random = Self::new(seed, shape);
+        while random.history.len() < shape.calls {
+            random.step();
+        }
+        for _ in 0..shape.clients * 4 {
+            random.advance();
+        }
+        random.history
+    }
+
+    fn new(seed: u64, shape: Shape) -> Self {
         let idle = (0..shape.clients).collect();
         let fresh = |_| Member { model: Model::default(), applied: 0 };
-        let mut random = Self {
+        Self {
             shape,
             dice: Dice::new(Seed::new(seed)),
             history: History::new(),
@@ -87,14 +110,7 @@ impl Random {
             idle,
             next_client: shape.clients,
             next_value: 0,
-        };
-        while random.history.len() < shape.calls {
-            random.step();
         }
-        for _ in 0..shape.clients * 4 {
-            random.advance();
-        }
-        random.history
     }
 
     fn tick(&mut self) -> Instant {
@@ -202,17 +218,18 @@ impl Random {
         txn
     }
 
-    /// Of few operations, each on another key.
+    /// Of few operations, each on another key; nested ones have keys of their own.
     fn branch(&mut self, depth: u32) -> Vec<txn::Op> {
         let (mut ops, first) = (Vec::new(), self.dice.below(4));
         for key in first..first + 1 + self.dice.below(3) {
-            let key = format!("k{:03}", key % self.shape.keys.max(4));
+            let letter = ["m", "l"].get(usize::try_from(depth).unwrap()).unwrap_or(&"k");
+            let key = format!("{letter}{:03}", key % self.shape.keys.max(4));
             ops.push(match self.dice.below(8) {
                 0 => txn::Op::Range(self.query()),
                 1 => txn::Op::Delete(Delete { range: KeyRange::key(key), prev: self.chance(300) }),
                 2 if depth > 0 => {
-                    // Nothing else is written beside it.
-                    return vec![txn::Op::Range(self.query()), txn::Op::Txn(self.txn(depth - 1))];
+                    ops.push(txn::Op::Txn(self.txn(depth - 1)));
+                    return ops;
                 }
                 _ => txn::Op::Put(self.put(key)),
             });

@@ -34,8 +34,14 @@ fn told(call: &Call) -> Told {
     let reads = call.op.view().is_some();
     match call.answer() {
         None if reads => Told::Nothing,
-        // The judge does not ask which keys there were, for nobody was told when.
-        Some(Answer::Failed { why: Why::KeyNotFound, .. }) => Told::Nothing,
+        // The judge does not ask which keys there were, for nobody was told when; but whether
+        // there is a put that asks for one.
+        Some(Answer::Failed { why: Why::KeyNotFound, .. })
+            if call.op.puts().iter().any(|put| put.ignore_value) =>
+        {
+            Told::Nothing
+        }
+        Some(answer @ Answer::Failed { why: Why::KeyNotFound, .. }) => Told::Ended(answer.clone()),
         None => Told::Began,
         Some(Answer::Failed { outcome: WriteOutcome::Unknown, .. }) if !reads => Told::Began,
         Some(Answer::Failed { why: Why::Compacted(_) | Why::FutureRevision(_), .. }) => {

@@ -68,10 +68,11 @@ impl fmt::Display for Step<'_> {
         match self {
             Self::Put(put) => {
                 write!(f, "put {}", Short(&put.key))?;
-                match put.ignore_value {
-                    true => f.write_str(" as it is"),
-                    false => write!(f, "={}", Short(&put.value)),
-                }?;
+                if put.ignore_value {
+                    f.write_str(" as it is")?;
+                } else {
+                    write!(f, "={}", Short(&put.value))?;
+                }
                 f.write_str(if put.prev { " prev" } else { "" })
             }
             Self::Delete(delete) => {

@@ -27,13 +27,13 @@ impl Real {
 
     fn apply(&mut self, op: &Op) -> Answer {
         let told = match op {
-            Op::Put(put) => self.write(Command::Put(put.clone())),
-            Op::Delete(delete) => self.write(Command::Delete(delete.clone())),
-            Op::Compact { revision } => self.write(Command::Compact { revision: *revision }),
+            Op::Put(put) => self.write(&Command::Put(put.clone())),
+            Op::Delete(delete) => self.write(&Command::Delete(delete.clone())),
+            Op::Compact { revision } => self.write(&Command::Compact { revision: *revision }),
             Op::Txn { txn, .. } if txn.is_read_only() => {
                 txn.read(&self.0.reader()).map(|outcome| of_txn(outcome, true))
             }
-            Op::Txn { txn, .. } => self.write(Command::Txn(txn.clone())),
+            Op::Txn { txn, .. } => self.write(&Command::Txn(txn.clone())),
             Op::Get { key, at, .. } => {
                 let query = Query { at: *at, ..Query::new(KeyRange::key(key.clone())) };
                 self.read(&query).map(|page| Answer::Got {
@@ -42,7 +42,7 @@ impl Real {
                 })
             }
             Op::Range { query, .. } => {
-                self.read(query).map(|page| of_page(page, self.0.reader().revision()))
+                self.read(query).map(|page| of_page(&page, self.0.reader().revision()))
             }
         };
         told.unwrap_or_else(|error| (&error).into())
@@ -53,7 +53,7 @@ impl Real {
         self.0.reader().query(&Query { at, ..query.clone() })
     }
 
-    fn write(&mut self, command: Command) -> Result<Answer> {
+    fn write(&mut self, command: &Command) -> Result<Answer> {
         let (index, term) = self.0.applied();
         let (node, incarnation) = (NODE, INCARNATION);
         let sequence = index.get();
@@ -80,14 +80,14 @@ impl Real {
     }
 }
 
-fn of_page(page: RangePage, revision: Revision) -> Answer {
+fn of_page(page: &RangePage, revision: Revision) -> Answer {
     let kvs = page.kvs.iter().map(Kv::from).collect();
     Answer::Ranged { revision, kvs, more: page.more, count: page.count }
 }
 
 fn of_txn(outcome: TxnOutcome, outer: bool) -> Answer {
     let responses = outcome.responses.into_iter().map(|response| match response {
-        OpOutcome::Range { revision, page } => of_page(page, revision),
+        OpOutcome::Range { revision, page } => of_page(&page, revision),
         OpOutcome::Put { revision, prev } => {
             Answer::Put { revision, prev: prev.as_ref().map(Kv::from) }
         }

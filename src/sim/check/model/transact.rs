@@ -88,25 +88,21 @@ impl Model {
 /// What is stored stands on the left (`TXN-2`). What is missing has zeros, and no value that
 /// anything could be said of (`TXN-3`). Nothing has a lease.
 fn holds_of(compare: &Compare, kv: Option<&Kv>) -> bool {
-    let operator = compare.operator;
-    match &compare.target {
-        Target::Version(given) => is(kv.map_or(0, |kv| kv.version), operator, *given),
-        Target::CreateRevision(given) => {
-            is(kv.map(|kv| kv.create).unwrap_or_default(), operator, *given)
-        }
-        Target::ModRevision(given) => {
-            is(kv.map(|kv| kv.modified).unwrap_or_default(), operator, *given)
-        }
-        Target::Lease(given) => is(0, operator, given.get()),
-        Target::Value(given) => kv.is_some_and(|kv| is(&kv.value, operator, given)),
-    }
-}
-
-fn is<T: Ord>(stored: T, operator: Operator, given: T) -> bool {
-    match operator {
-        Operator::Equal => stored == given,
-        Operator::NotEqual => stored != given,
-        Operator::Greater => stored > given,
-        Operator::Less => stored < given,
+    let missing = Revision::default();
+    let ordering = match &compare.target {
+        Target::Version(given) => kv.map_or(0, |kv| kv.version).cmp(given),
+        Target::CreateRevision(given) => kv.map_or(missing, |kv| kv.create).cmp(given),
+        Target::ModRevision(given) => kv.map_or(missing, |kv| kv.modified).cmp(given),
+        Target::Lease(given) => 0.cmp(&given.get()),
+        Target::Value(given) => match kv {
+            Some(kv) => kv.value.cmp(given),
+            None => return false,
+        },
+    };
+    match compare.operator {
+        Operator::Equal => ordering.is_eq(),
+        Operator::NotEqual => ordering.is_ne(),
+        Operator::Greater => ordering.is_gt(),
+        Operator::Less => ordering.is_lt(),
     }
 }

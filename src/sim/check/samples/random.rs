@@ -154,7 +154,7 @@ impl Random {
                 return self.look(serializable, at);
             }
             let count_only = kind > 960;
-            let query = Query { limit, count_only, at, ..self.query() };
+            let query = Query { at, limit, count_only, ..self.query() };
             return Op::Range { query, serializable };
         }
         if self.chance(self.shape.txns) {

@@ -54,6 +54,16 @@ pub(crate) enum Bug {
     CountEmptyDelete,
     /// Members do not all do the same with an entry.
     ApplyByMood,
+    /// A nested transaction compares what the ones before it have left (TXN-5).
+    CompareLate,
+    /// A compare of a range without keys does not hold, whatever is asked (TXN-4).
+    EmptyCompare,
+    /// Each operation of a transaction makes a revision of its own (TXN-13).
+    SplitTxn,
+    /// A transaction that is refused has put its first key already (TXN-8).
+    LeaveHalf,
+    /// A transaction that only reads is answered at once, whatever was asked (TXN-16).
+    ReadTxnAtOnce,
 }
 
 /// Whether this bug is planted: never, outside of unit tests.

@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use super::deliver::{VOTERS, genesis};
 use super::input::Input;
-use crate::core::machine::txn::{Delete, Put};
+use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Machine, Origin, decode, stamp};
+use crate::core::mvcc::Query;
 use crate::entry::{ConfState, Entry, EntryKind};
 use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
 use crate::keys::KeyRange;
@@ -28,12 +29,16 @@ pub(super) mod entry {
     pub(in super::super) const EMPTY: u8 = 5;
     pub(in super::super) const CONFIGURE: u8 = 6;
     pub(in super::super) const RESTORE: u8 = 7;
-    pub(super) const COUNT: u8 = 8;
+    pub(in super::super) const TXN: u8 = 8;
+    pub(super) const COUNT: u8 = 9;
 }
 
 /// Entries that one case applies: sessions hold one outcome each, and an image holds them all.
 const ENTRIES: usize = 100;
 const IMAGES: usize = 6;
+
+/// Transactions are nested so deep at most.
+const NESTED: usize = 2;
 
 /// Runs a case: entries in a row.
 pub fn command_decode(data: &[u8]) {
@@ -74,7 +79,7 @@ pub(super) fn apply(machine: &mut Machine, input: &mut Input<'_>, entries: &mut 
         }
         let kind = input.byte() % entry::COUNT;
         let data = match kind {
-            entry::PUT..=entry::ANNOUNCE => command(input, kind),
+            entry::PUT..=entry::ANNOUNCE | entry::TXN => command(input, kind),
             _ => Bytes::new(),
         };
         let (index, term) = machine.applied();
@@ -185,6 +190,60 @@ impl Pair {
     }
 }
 
+/// A transaction on few keys. It may write one of them twice: who decodes it does not look.
+fn transaction(input: &mut Input<'_>, nested: usize) -> Txn {
+    let mut txn = Txn::default();
+    for _ in 0..input.below(3) {
+        txn.compares.push(compare(input));
+    }
+    for branch in [&mut txn.success, &mut txn.failure] {
+        for _ in 0..input.below(4) {
+            branch.push(operation(input, nested));
+        }
+    }
+    txn
+}
+
+fn operation(input: &mut Input<'_>, nested: usize) -> txn::Op {
+    let (what, key) = (input.byte(), key(input));
+    match what % 4 {
+        0 => {
+            let query = Query { limit: usize::from(what >> 6), ..Query::new(KeyRange::key(key)) };
+            txn::Op::Range(Query { at: (what & 4 != 0).then_some(Revision::new(2)), ..query })
+        }
+        1 => txn::Op::Delete(Delete { range: KeyRange::starting_at(key), prev: what & 4 != 0 }),
+        2 if nested > 0 => txn::Op::Txn(transaction(input, nested - 1)),
+        _ => {
+            let (prev, ignore_value) = (what & 4 != 0, what & 8 != 0);
+            let value = if ignore_value { Bytes::new() } else { vec![what].into() };
+            txn::Op::Put(Put { prev, ignore_value, ..Put::new(key, value) })
+        }
+    }
+}
+
+fn compare(input: &mut Input<'_>) -> Compare {
+    let (what, key, given) = (input.byte(), key(input), input.number());
+    let operator = match what % 4 {
+        0 => Operator::Equal,
+        1 => Operator::NotEqual,
+        2 => Operator::Greater,
+        _ => Operator::Less,
+    };
+    let target = match what >> 2 & 7 {
+        0 => Target::Version(given),
+        1 => Target::CreateRevision(Revision::new(given)),
+        2 => Target::ModRevision(Revision::new(given)),
+        3 => Target::Lease(LeaseId::new(given)),
+        _ => Target::Value(vec![what].into()),
+    };
+    let range = if what & 0x80 == 0 { KeyRange::key(key) } else { KeyRange::starting_at(key) };
+    Compare { range, operator, target }
+}
+
+fn key(input: &mut Input<'_>) -> Bytes {
+    Bytes::from(vec![b'k', b'0' + input.byte() % 4])
+}
+
 /// A stamped command.
 fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
     let who = input.byte();
@@ -210,6 +269,7 @@ fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
             })
         }
         entry::COMPACT => Command::Compact { revision: Revision::new(input.number()) },
+        entry::TXN => Command::Txn(transaction(input, NESTED)),
         _ => Command::Announce {
             node: NodeId::new(1 + u64::from(input.byte() % 5)),
             incarnation: Incarnation::new(input.number()),

@@ -180,6 +180,9 @@ fn entries() -> [Vec<u8>; 2] {
         put(0x08, 10, b"d", b"boot 1"),
         put(0x60, 11, b"e", b"no such lease"),
         delete(0x90, 12, b"", b"\0"),
+        // If k0 is not there: puts k1, and an empty one inside. Then one that keeps what is not.
+        vec![entry::TXN, 0, 1, 12, 1, 0, 0, 0, 2, 3, 1, 2, 0, 0, 0, 0, 0],
+        vec![entry::TXN, 0, 1, 13, 0, 2, 11, 2, 1, 0, 0],
     ];
     [first.concat(), second.concat()]
 }

@@ -1,6 +1,6 @@
 //! The only reading of a clock.
 
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 /// A clock of the runtime: counts from when it was made.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,6 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Instant {
         let elapsed = Self::start().0.saturating_duration_since(self.0);
-        Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        Instant::from_nanos(nanos(elapsed))
     }
 }

@@ -38,6 +38,7 @@ use std::time::Duration;
 use self::delay::{Delayer, Parcel};
 use super::Inbox;
 use crate::ids::NodeId;
+use crate::time::nanos;
 use crate::transport::{Lane, Peer, Transport};
 
 /// A network for nodes of one process: for tests, examples, and services that keep all members
@@ -249,8 +250,7 @@ impl LocalNetwork {
     /// network.delay(a, b, std::time::Duration::from_millis(20));
     /// ```
     pub fn delay(&self, from: NodeId, to: NodeId, by: Duration) {
-        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.link(from, to).delay_nanos.store(nanos, Relaxed);
+        self.link(from, to).delay_nanos.store(nanos(by), Relaxed);
     }
 
     /// Drops the `n`-th of what `from` sends to `to` from now on, and every `n`-th after it. 1

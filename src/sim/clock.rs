@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::shared::Shared;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 /// A member's clock: never goes back, runs at a rate of its own, and jumps.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +98,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(shared) = Weak::upgrade(&self.shared) else { return Poll::Ready(()) };
-        let until = u64::try_from(self.until.as_nanos()).unwrap_or(u64::MAX);
+        let until = nanos(self.until);
         let mut world = shared.world.lock();
         if world.now() >= until {
             return Poll::Ready(());

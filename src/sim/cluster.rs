@@ -25,7 +25,7 @@ use crate::gate::Gate;
 use crate::ids::NodeId;
 use crate::service::TransferLeader;
 use crate::store::Store;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 /// A simulated cluster. Cheap to clone: a task may hold one and break things.
 ///
@@ -418,10 +418,6 @@ impl Cluster {
         let world = self.shared.world.lock();
         Ok(world.nodes.get(place).is_some_and(|node| matches!(node.state, Life::Refused)))
     }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// For the run of this crate's own simulation.

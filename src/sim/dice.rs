@@ -3,6 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::time::nanos;
+
+/// Where a hash of the FNV family begins.
+pub(super) const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// What each of its steps multiplies with.
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
 /// What a simulation is made from: the same seed and the same program make the same run, byte for
 /// byte.
 ///
@@ -44,9 +52,9 @@ impl Dice {
 
     /// Those of one part of a simulation: two parts with the same seed draw different numbers.
     pub(crate) fn of_part(seed: Seed, part: &str) -> Self {
-        let name = part.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let name = part
+            .bytes()
+            .fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME));
         Self(fastrand::Rng::with_seed(seed.0.wrapping_add(name)))
     }
 
@@ -77,8 +85,7 @@ impl Dice {
 
     /// At least the first, and less than the second unless they are the same.
     pub(crate) fn span(&mut self, from: Duration, to: Duration) -> Duration {
-        let nanos = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
-        from.saturating_add(Duration::from_nanos(self.below(nanos)))
+        from.saturating_add(Duration::from_nanos(self.below(nanos(to.saturating_sub(from)))))
     }
 
     /// One of them; `None` if there are none.

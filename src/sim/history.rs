@@ -11,6 +11,7 @@
 
 mod edn;
 mod show;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -18,11 +19,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::core::mvcc::KeyValue;
+pub(crate) use self::steps::{Shown, Step};
+use crate::core::machine::txn::{Delete, Put, Txn};
+use crate::core::mvcc::{KeyValue, Query};
 use crate::error::{Error, Kind, Result, WriteOutcome};
 use crate::ids::{NodeId, Revision};
-use crate::keys::KeyRange;
-use crate::service::{CompactResponse, DeleteResponse, GetResponse, PutResponse, RangeResponse};
+use crate::service::{
+    Branch, CompactResponse, DeleteResponse, GetResponse, OpResponse, PutResponse, RangeResponse,
+    TxnResponse,
+};
 use crate::time::Instant;
 
 /// Calls in the order in which they began. It grows with every call: whoever records bounds how
@@ -66,21 +71,14 @@ pub(crate) struct End {
     pub(crate) answer: Answer,
 }
 
-/// What was asked.
+/// What was asked, in the words of the store. What they mean is for the judges to know.
 ///
 /// A new kind of call is a variant here, an arm in [`Model`](super::check::model::Model), and what
-/// it puts and deletes in [`Op::puts`] and [`Op::deletes`]; no judge has to learn of it.
+/// it is made of in [`Op::any`] and [`Op::ran`]; few judges have to learn of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    Put {
-        key: Bytes,
-        value: Bytes,
-        prev_value: bool,
-    },
-    Delete {
-        range: KeyRange,
-        prev_values: bool,
-    },
+    Put(Put),
+    Delete(Delete),
     Get {
         key: Bytes,
         /// The newest if there is none, or if it is 0 (`KV-2`).
@@ -88,11 +86,12 @@ pub(crate) enum Op {
         serializable: bool,
     },
     Range {
-        range: KeyRange,
-        /// 0: none (`KV-4`).
-        limit: usize,
-        count_only: bool,
-        at: Option<Revision>,
+        query: Query,
+        serializable: bool,
+    },
+    Txn {
+        txn: Txn,
+        /// Only if all that it does is to read (`TXN-16`).
         serializable: bool,
     },
     Compact {
@@ -103,12 +102,39 @@ pub(crate) enum Op {
 /// What was answered. `revision` is the header's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Put { revision: Revision, prev: Option<Kv> },
-    Deleted { revision: Revision, deleted: u64, prev: Vec<Kv> },
-    Got { revision: Revision, kv: Option<Kv> },
-    Ranged { revision: Revision, kvs: Vec<Kv>, more: bool, count: u64 },
-    Compacted { revision: Revision },
-    Failed { outcome: WriteOutcome, why: Why },
+    Put {
+        revision: Revision,
+        prev: Option<Kv>,
+    },
+    Deleted {
+        revision: Revision,
+        deleted: u64,
+        prev: Vec<Kv>,
+    },
+    Got {
+        revision: Revision,
+        kv: Option<Kv>,
+    },
+    Ranged {
+        revision: Revision,
+        kvs: Vec<Kv>,
+        more: bool,
+        count: u64,
+    },
+    /// With one answer for each operation of the branch taken. A nested one is told no revision:
+    /// it has 0.
+    Txn {
+        revision: Revision,
+        succeeded: bool,
+        responses: Vec<Answer>,
+    },
+    Compacted {
+        revision: Revision,
+    },
+    Failed {
+        outcome: WriteOutcome,
+        why: Why,
+    },
 }
 
 /// Why a call failed.
@@ -118,6 +144,8 @@ pub(crate) enum Why {
     Compacted(Revision),
     /// What was asked for has not happened; the newest that has.
     FutureRevision(Revision),
+    /// A put was to keep what its key has, and there is no such key (`KV-34`, `KV-35`).
+    KeyNotFound,
     Timeout,
     Unavailable,
     Overloaded,
@@ -214,63 +242,63 @@ impl Call {
 }
 
 impl Op {
+    pub(crate) fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Put(Put::new(key.into(), value.into()))
+    }
+
     /// What a read wants to see; `None` for anything that is replicated.
     pub(crate) fn view(&self) -> Option<View> {
-        match self {
-            Self::Get { at, serializable, .. } | Self::Range { at, serializable, .. } => {
-                let at = at.filter(|at| at.get() > 0);
-                Some(View { at, serializable: *serializable })
-            }
-            Self::Put { .. } | Self::Delete { .. } | Self::Compact { .. } => None,
-        }
-    }
-
-    /// The keys it writes if it takes effect, each with its value.
-    pub(crate) fn puts(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        let put = match self {
-            Self::Put { key, value, .. } => Some((key, value)),
-            Self::Delete { .. } | Self::Get { .. } | Self::Range { .. } | Self::Compact { .. } => {
-                None
+        let (at, serializable) = match self {
+            Self::Get { at, serializable, .. } => (*at, *serializable),
+            Self::Range { query, serializable } => (query.at, *serializable),
+            Self::Txn { txn, serializable } if txn.is_read_only() => (None, *serializable),
+            Self::Put(_) | Self::Delete(_) | Self::Txn { .. } | Self::Compact { .. } => {
+                return None;
             }
         };
-        put.into_iter()
+        Some(View { at: at.filter(|at| at.get() > 0), serializable })
     }
 
-    /// What it deletes if it takes effect.
-    pub(crate) fn deletes(&self) -> impl Iterator<Item = &KeyRange> {
-        let range = match self {
-            Self::Delete { range, .. } => Some(range),
-            Self::Put { .. } | Self::Get { .. } | Self::Range { .. } | Self::Compact { .. } => None,
-        };
-        range.into_iter()
+    /// What it may put, in whichever branch.
+    pub(crate) fn puts(&self) -> Vec<&Put> {
+        let mut puts = Vec::new();
+        self.any(&mut |step| {
+            puts.extend(match step {
+                Step::Put(put) => Some(put),
+                _ => None,
+            });
+            false
+        });
+        puts
     }
 
-    /// Whose keys it is about.
-    pub(crate) fn selects(&self) -> KeyRange {
-        match self {
-            Self::Put { key, .. } | Self::Get { key, .. } => KeyRange::key(key.clone()),
-            Self::Delete { range, .. } | Self::Range { range, .. } => range.clone(),
-            // None: an interval that ends at its start.
-            Self::Compact { .. } => KeyRange::from("b".."b"),
-        }
-    }
-
-    /// Was it to give back what was there before?
-    pub(crate) fn wants_prev(&self) -> bool {
-        match self {
-            Self::Put { prev_value: prev, .. } | Self::Delete { prev_values: prev, .. } => *prev,
-            Self::Get { .. } | Self::Range { .. } | Self::Compact { .. } => false,
-        }
+    /// What it may delete, in whichever branch.
+    pub(crate) fn deletes(&self) -> Vec<&Delete> {
+        let mut deletes = Vec::new();
+        self.any(&mut |step| {
+            deletes.extend(match step {
+                Step::Delete(delete) => Some(delete),
+                _ => None,
+            });
+            false
+        });
+        deletes
     }
 
     /// Could it write this key, with this value if one is given?
     pub(crate) fn may_put(&self, key: &[u8], value: Option<&[u8]>) -> bool {
-        self.puts().any(|put| put.0 == key && value.is_none_or(|value| put.1 == value))
+        self.any(&mut |step| match step {
+            Step::Put(put) => {
+                let fits = |value| put.ignore_value || put.value == value;
+                put.key == key && value.is_none_or(fits)
+            }
+            _ => false,
+        })
     }
 
     /// Could it delete this key?
     pub(crate) fn may_delete(&self, key: &[u8]) -> bool {
-        self.deletes().any(|range| range.contains(key))
+        self.any(&mut |step| matches!(step, Step::Delete(delete) if delete.range.contains(key)))
     }
 }
 
@@ -282,17 +310,18 @@ impl Answer {
             | Self::Deleted { revision, .. }
             | Self::Got { revision, .. }
             | Self::Ranged { revision, .. }
+            | Self::Txn { revision, .. }
             | Self::Compacted { revision } => Some(*revision),
             Self::Failed { .. } => None,
         }
     }
 
-    /// Every record that it shows.
+    /// Every record that the answer to a single operation shows: see [`Op::shown`].
     pub(crate) fn shown(&self) -> &[Kv] {
         match self {
             Self::Put { prev: kv, .. } | Self::Got { kv, .. } => kv.as_slice(),
             Self::Deleted { prev: kvs, .. } | Self::Ranged { kvs, .. } => kvs,
-            Self::Compacted { .. } | Self::Failed { .. } => &[],
+            Self::Txn { .. } | Self::Compacted { .. } | Self::Failed { .. } => &[],
         }
     }
 }
@@ -314,6 +343,7 @@ impl From<&Error> for Answer {
         let why = match error.kind() {
             Kind::Compacted(oldest) => Why::Compacted(oldest),
             Kind::FutureRevision(newest) => Why::FutureRevision(newest),
+            Kind::KeyNotFound => Why::KeyNotFound,
             Kind::Timeout => Why::Timeout,
             Kind::Unavailable => Why::Unavailable,
             Kind::Overloaded => Why::Overloaded,
@@ -328,10 +358,16 @@ impl From<&Error> for Answer {
 /// What a call of the store gives back, as it is recorded.
 macro_rules! answers {
     ($($response:ty => |$given:ident| $answer:expr;)+) => {$(
+        impl From<&$response> for Answer {
+            fn from($given: &$response) -> Self {
+                $answer
+            }
+        }
+
         impl From<&Result<$response>> for Answer {
             fn from(result: &Result<$response>) -> Self {
                 match result {
-                    Ok($given) => $answer,
+                    Ok(given) => given.into(),
                     Err(error) => error.into(),
                 }
             }
@@ -359,5 +395,23 @@ answers! {
         more: given.more,
         count: given.count,
     };
+    TxnResponse<Vec<OpResponse>, Vec<OpResponse>> => |given| {
+        Self::branch(given.header.revision, &given.branch)
+    };
     CompactResponse => |given| Self::Compacted { revision: given.header.revision };
+}
+
+impl Answer {
+    fn branch(revision: Revision, branch: &Branch<Vec<OpResponse>, Vec<OpResponse>>) -> Self {
+        let (Branch::Then(taken) | Branch::Else(taken)) = branch;
+        let responses = taken.iter().map(|response| match response {
+            OpResponse::Put(put) => put.into(),
+            OpResponse::Get(got) => got.into(),
+            OpResponse::Range(ranged) => ranged.into(),
+            OpResponse::Delete(deleted) => deleted.into(),
+            OpResponse::Txn(nested) => Self::branch(Revision::default(), nested),
+        });
+        let responses = responses.collect();
+        Self::Txn { revision, succeeded: branch.succeeded(), responses }
+    }
 }

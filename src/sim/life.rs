@@ -18,6 +18,7 @@ use crate::driver;
 use crate::error::Error;
 use crate::ids::NodeId;
 use crate::planted::{Bug, planted};
+use crate::time::nanos;
 
 /// What a sync takes when nothing is wrong with the disk.
 const SYNC: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(300));
@@ -227,7 +228,7 @@ impl World {
         {
             running.port.mailbox.report(Input::Persisted(last.ticket));
         }
-        let done = begins.saturating_add(u64::try_from(takes.as_nanos()).unwrap_or(u64::MAX));
+        let done = begins.saturating_add(nanos(takes));
         self.written_at(place, life, done);
     }
 
@@ -265,7 +266,7 @@ impl World {
         }
         let now = self.now;
         let Some(node) = self.nodes.get_mut(place) else { return };
-        let again = node.paused_until.max(node.stalled_until);
+        let again = node.held_until();
         if now < again {
             return self.written_at(place, life, again);
         }
@@ -334,7 +335,7 @@ impl World {
         }
         let now = self.now;
         let Some(node) = self.nodes.get_mut(place) else { return };
-        let again = node.paused_until.max(node.stalled_until);
+        let again = node.held_until();
         if now < again {
             return self.plan_at(again, Next::Worked { node: place, life });
         }

@@ -100,6 +100,12 @@ marks! {
     WriteUnknown = "nobody knows what became of a write";
     /// The caller was told so.
     WriteNotApplied = "a write fails and is known not to be applied";
+    /// Somebody else had changed the key.
+    SetOvertaken = "a compare-and-set comes too late";
+    /// It asked for what was not there (TXN-8).
+    TxnRefused = "a transaction is refused by what there is";
+    /// One of them, inside another, took its other branch.
+    NestedElse = "a nested transaction takes its other branch";
     /// Its disk failed.
     Halt = "a member halts";
     /// A person would have to look.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::disk::Plan;
 use super::faults::{Fault, Faults};
-use super::node::Life;
+use super::node::{Life, Node};
 use super::trace::Event;
 use super::world::{Next, World};
+use crate::time::nanos;
 
 /// How a fault ends.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ impl World {
 
     /// When the last pause and stall ends.
     pub(super) fn quiet_at(&self) -> u64 {
-        let ends = self.nodes.iter().map(|node| node.paused_until.max(node.stalled_until));
+        let ends = self.nodes.iter().map(Node::held_until);
         ends.max().unwrap_or_default().max(self.now)
     }
 
@@ -205,7 +206,7 @@ impl World {
     // ---- processes and clocks
 
     pub(super) fn pause(&mut self, place: usize, lasts: Duration) -> Option<String> {
-        let until = self.now.saturating_add(u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX));
+        let until = self.now.saturating_add(nanos(lasts));
         let node = self.nodes.get_mut(place)?;
         node.paused_until = node.paused_until.max(until);
         Some(node.name.clone())
@@ -251,7 +252,7 @@ impl World {
     }
 
     pub(super) fn stall(&mut self, place: usize, lasts: Duration) {
-        let until = self.now.saturating_add(u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX));
+        let until = self.now.saturating_add(nanos(lasts));
         if let Some(node) = self.nodes.get_mut(place) {
             node.stalled_until = node.stalled_until.max(until);
         }

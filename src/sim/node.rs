@@ -105,6 +105,11 @@ impl Node {
         }
     }
 
+    /// Nothing is done for it before: neither by its process nor by its disk.
+    pub(super) fn held_until(&self) -> u64 {
+        self.paused_until.max(self.stalled_until)
+    }
+
     /// When the batch that the disk has takes too long.
     pub(super) fn late_at(&self) -> Option<u64> {
         let running = self.running().filter(|running| running.writing.is_some())?;

@@ -90,4 +90,9 @@ cases! {
     dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1", "LIN-15"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
     applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1"];
+    comparing_late: CompareLate, Calm, 500, 50, ["INV-1"];
+    failing_compares_of_nothing: EmptyCompare, Calm, 500, 50, ["INV-1", "INV-3"];
+    splitting_a_transaction: SplitTxn, Calm, 300, 20, ["INV-1", "INV-2", "TXN-14"];
+    leaving_half_a_transaction: LeaveHalf, Calm, 500, 50, ["INV-1", "INV-2"];
+    reading_at_once_in_a_transaction: ReadTxnAtOnce, Network, 300, 50, ["INV-1"];
 }

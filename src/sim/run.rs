@@ -298,7 +298,7 @@ fn phase_of_peace(
             break;
         };
         let value = Bytes::from(name.clone());
-        let put = Op::Put { key: PEACE.into(), value, prev_value: false };
+        let put = Op::put(PEACE, value);
         let get = Op::Get { key: PEACE.into(), at: None, serializable: false };
         for op in [get, put] {
             let limit = bound.saturating_sub(cluster.clock().now().saturating_sub(begun));

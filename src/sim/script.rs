@@ -38,6 +38,7 @@ impl Play {
             Command::Cluster { .. } => self.found(command),
             Command::Put { .. }
             | Command::Delete { .. }
+            | Command::Swap { .. }
             | Command::Compact { .. }
             | Command::Read { .. }
             | Command::Get { .. }
@@ -210,7 +211,7 @@ fn the_page_about_tests_says_what_each_script_is_for() {
 }
 
 /// Bugs, each with a script that is about what it breaks.
-const NOTICED: [(Bug, &str); 22] = [
+const NOTICED: [(Bug, &str); 23] = [
     (Bug::AckBeforeSync, "r4_leader_sends_before_it_syncs"),
     (Bug::PromiseBeforeSync, "r2_acknowledgement_waits_for_sync"),
     (Bug::SkipSync, "single_member_waits_for_its_disk"),
@@ -231,6 +232,7 @@ const NOTICED: [(Bug, &str); 22] = [
     (Bug::DropKeptVersion, "tombstone_at_the_compacted_revision"),
     (Bug::CountEmptyDelete, "revision_never_falls"),
     (Bug::ApplyByMood, "range_delete_is_one_revision"),
+    (Bug::SplitTxn, "transactions_across_leaders"),
     (Bug::ReadWithoutRound, "r5_no_lease"),
     (Bug::LoseLastEntry, "raft_leader_crash_matrix"),
 ];

@@ -5,8 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::dice::FNV_BASIS;
 use super::faults::Fault;
-use crate::core::replica::envelope::{Address, Body, Envelope};
+use crate::core::replica::envelope::{Address, Envelope};
 use crate::ids::NodeId;
 
 /// So many events are kept to be read.
@@ -90,7 +91,7 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn new(names: Vec<(String, Address)>) -> Self {
         let last = VecDeque::with_capacity(KEPT);
-        Self { names, last, hash: 0xcbf2_9ce4_8422_2325, count: 0, lines: None }
+        Self { names, last, hash: FNV_BASIS, count: 0, lines: None }
     }
 
     /// From now on every event is kept as text too.
@@ -222,7 +223,7 @@ impl Names<'_> {
             Envelope::open(address, id, envelope.clone()).ok()?.body().ok()
         });
         match opened {
-            Some(body) => describe(&body),
+            Some(body) => body.to_string(),
             None => format!("{} bytes that are not for it", envelope.len()),
         }
     }
@@ -272,25 +273,4 @@ impl fmt::Display for Line<'_> {
             Event::Said { text } => f.write_str(text),
         }
     }
-}
-
-fn describe(body: &Body) -> String {
-    match body {
-        Body::Raft(message) => message.to_string(),
-        Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-        Body::Read { request } => format!("may I read? (question {})", question(*request)),
-        Body::ReadAnswer { request, index } => {
-            format!("read from {index} (question {})", question(*request))
-        }
-        Body::Offer { file, .. } => {
-            format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
-        }
-        Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
-        Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
-    }
-}
-
-/// The boot that asked, and its number there.
-fn question(request: u64) -> String {
-    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
 }

@@ -1,5 +1,9 @@
 //! Random clients: what they call, how often, on what.
 
+mod bank;
+mod draw;
+mod perform;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub(super) use self::bank::{ACCOUNTS, TOTAL, balance};
+pub(super) use self::perform::perform;
 use super::cluster::Cluster;
 use super::dice::Dice;
 use super::history::{Answer, CallId, History, Op};
+use crate::core::machine::txn::{self, Compare, Operator, Put, Target, Txn};
+use crate::core::mvcc::Query;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::store::Store;
@@ -44,12 +52,22 @@ struct Mix {
     past: u32,
     deletes: u32,
     compactions: u32,
+    /// Transactions: drawn trees of them, those that only read, compare-and-set, transfers.
+    txns: u32,
+    /// Reads and puts with rare options.
+    options: u32,
     /// Before a call somebody wants another leader.
     handovers: u32,
 }
 
 /// Hot keys.
 const HOT: u64 = 3;
+
+/// Transactions are nested so deep at most.
+const NESTED: u32 = 2;
+
+/// How often one compare-and-set is tried.
+const TRIES: u32 = 3;
 
 /// What clients called, shared by them.
 pub(super) type Recorder = Arc<Mutex<History>>;
@@ -71,6 +89,8 @@ impl Workload {
             past: part(30),
             deletes: part(40),
             compactions: part(3),
+            txns: part(50),
+            options: part(30),
             handovers: part(2),
         };
         Self {
@@ -132,6 +152,10 @@ impl Client {
             let Some(name) = self.dice.pick(&names) else { return };
             // A member that is down answers nobody.
             let Ok(store) = self.cluster.store(name) else { continue };
+            if self.dice.chance(self.workload.mix.txns) {
+                self.transact(name, &store).await;
+                continue;
+            }
             let op = self.draw();
             if let Op::Compact { revision } = op
                 && !self.looks_back(name, &store, revision).await
@@ -142,15 +166,58 @@ impl Client {
         }
     }
 
-    /// Calls, and says whether it was answered as asked.
-    async fn call(&mut self, name: &str, store: &Store, op: &Op) -> bool {
+    /// One of the ways in which programs use transactions.
+    async fn transact(&mut self, name: &str, store: &Store) {
+        match self.dice.below(4) {
+            0 => self.compare_and_set(name, store).await,
+            1 => self.transfer(name, store).await,
+            2 => {
+                let op = self.draw_look();
+                self.call(name, store, &op).await;
+            }
+            _ => {
+                let (txn, serializable) = (self.draw_txn(NESTED), false);
+                self.call(name, store, &Op::Txn { txn, serializable }).await;
+            }
+        }
+    }
+
+    /// Reads a key and writes it if nobody has meanwhile; a few times if somebody has (`INV-5`).
+    async fn compare_and_set(&mut self, name: &str, store: &Store) {
+        let key = self.key();
+        // One that may be old fails more often, and must do no harm.
+        let serializable = self.dice.chance(300_000);
+        let mut read = Op::Get { key: key.clone(), at: None, serializable };
+        for _ in 0..TRIES {
+            let seen = match self.call(name, store, &read).await {
+                Answer::Got { kv, .. } => kv.map(|kv| kv.modified),
+                Answer::Txn { succeeded: false, mut responses, .. } => match responses.pop() {
+                    Some(Answer::Ranged { kvs, .. }) => kvs.first().map(|kv| kv.modified),
+                    _ => return,
+                },
+                _ => return,
+            };
+            let put =
+                Put { prev: self.dice.chance(300_000), ..Put::new(key.clone(), self.value()) };
+            read = Op::Txn {
+                txn: Txn {
+                    compares: vec![unchanged(key.clone(), seen)],
+                    success: vec![txn::Op::Put(put)],
+                    failure: vec![txn::Op::Range(Query::new(KeyRange::key(key.clone())))],
+                },
+                serializable: false,
+            };
+        }
+    }
+
+    /// Calls, and gives back what it was told.
+    async fn call(&mut self, name: &str, store: &Store, op: &Op) -> Answer {
         let id = self.begin(name, op);
         let answer = perform(store, op, self.workload.timeout).await;
-        let revision = answer.revision();
-        self.newest = revision.unwrap_or_default().max(self.newest);
+        self.newest = answer.revision().unwrap_or_default().max(self.newest);
         let now = self.cluster.instant();
-        self.recorder.lock().answer(id, now, answer);
-        revision.is_some()
+        self.recorder.lock().answer(id, now, answer.clone());
+        answer
     }
 
     /// Before history is thrown away, it looks at what nobody was told of: later nobody can, and
@@ -158,7 +225,7 @@ impl Client {
     async fn looks_back(&mut self, name: &str, store: &Store, upto: Revision) -> bool {
         let asked = untold(&self.recorder.lock(), upto);
         for at in asked {
-            if !self.call(name, store, &everything(at)).await {
+            if self.call(name, store, &everything(at)).await.revision().is_none() {
                 return false;
             }
         }
@@ -179,64 +246,6 @@ impl Client {
         let now = self.cluster.instant();
         self.recorder.lock().invoke(self.number, member, now, op.clone())
     }
-
-    fn draw(&mut self) -> Op {
-        let mix = self.workload.mix;
-        if self.dice.chance(mix.compactions) {
-            let back = self.dice.below(100);
-            let revision = Revision::new(self.newest.get().saturating_sub(back).max(1));
-            return Op::Compact { revision };
-        }
-        let shown = self.dice.chance(500_000);
-        if self.dice.chance(mix.writes) {
-            if !self.dice.chance(mix.deletes) {
-                let (key, value) = (self.key(), self.value());
-                return Op::Put { key, value, prev_value: shown };
-            }
-            let range =
-                if self.dice.chance(800_000) { KeyRange::key(self.key()) } else { self.range() };
-            return Op::Delete { range, prev_values: shown };
-        }
-        let serializable = self.dice.chance(mix.serializable);
-        let at = self.dice.chance(mix.past).then(|| {
-            let back = self.dice.below(50);
-            Revision::new((self.newest.get() + 3).saturating_sub(back).max(1))
-        });
-        if self.dice.chance(mix.ranges) {
-            let limit = if shown { self.dice.place(20) } else { 0 };
-            let count_only = self.dice.chance(100_000);
-            return Op::Range { range: self.range(), limit, count_only, at, serializable };
-        }
-        Op::Get { key: self.key(), at, serializable }
-    }
-
-    fn key(&mut self) -> Bytes {
-        let hot = self.dice.chance(self.workload.hot);
-        let number = self.dice.below(if hot { HOT } else { self.workload.keys });
-        Bytes::from(format!("k{number:04}"))
-    }
-
-    fn range(&mut self) -> KeyRange {
-        match self.dice.below(4) {
-            0 => KeyRange::all(),
-            1 => KeyRange::starting_at(self.key()),
-            2 => KeyRange::prefix(self.key().slice(..4)),
-            _ => {
-                let (one, other) = (self.key(), self.key());
-                KeyRange::from(one.clone().min(other.clone())..one.max(other))
-            }
-        }
-    }
-
-    /// Says who wrote it, and as which of its writes.
-    fn value(&mut self) -> Bytes {
-        self.writes += 1;
-        let mut value = format!("{}.{}", self.number, self.writes).into_bytes();
-        let longest = if self.dice.chance(100_000) { self.workload.value_bytes } else { 16 };
-        let len = self.dice.place(longest);
-        value.resize(value.len().max(len), b' ');
-        Bytes::from(value)
-    }
 }
 
 /// Revisions to look at, so that it is known who made those that no write was told of: each of
@@ -244,16 +253,15 @@ impl Client {
 pub(super) fn untold(history: &History, upto: Revision) -> BTreeSet<Revision> {
     let (mut told, mut seen, mut oldest) = (BTreeSet::new(), BTreeSet::new(), Revision::new(1));
     for (_, call) in history.calls() {
-        match (&call.op, call.answer()) {
-            (Op::Compact { revision }, Some(Answer::Compacted { .. })) => {
-                oldest = oldest.max(*revision);
-            }
-            (Op::Range { at: Some(at), limit: 0, .. }, Some(Answer::Ranged { kvs, count, .. }))
-                if call.op == everything(*at) && kvs.len() as u64 == *count =>
+        let Some(answer) = call.answer() else { continue };
+        match (&call.op, answer) {
+            (Op::Compact { revision }, Answer::Compacted { .. }) => oldest = oldest.max(*revision),
+            (Op::Range { query: Query { at: Some(at), .. }, .. }, Answer::Ranged { .. })
+                if call.op == everything(*at) =>
             {
                 seen.insert(*at);
             }
-            (_, answer) => told.extend(answer.and_then(made)),
+            (op, answer) => told.extend(op.made(answer)),
         }
     }
     let gaps = (oldest.get() + 1..=upto.get()).map(Revision::new);
@@ -262,52 +270,14 @@ pub(super) fn untold(history: &History, upto: Revision) -> BTreeSet<Revision> {
     wanted.filter(|at| !seen.contains(at)).collect()
 }
 
+/// A condition that a key is still what it was when it was read.
+fn unchanged(key: Bytes, seen: Option<Revision>) -> Compare {
+    let target = Target::ModRevision(seen.unwrap_or_default());
+    Compare { range: KeyRange::key(key), operator: Operator::Equal, target }
+}
+
 /// A look at the whole store as it was.
 pub(super) fn everything(at: Revision) -> Op {
-    let (range, limit, count_only) = (KeyRange::all(), 0, false);
-    Op::Range { range, limit, count_only, at: Some(at), serializable: true }
-}
-
-/// The revision that a write made, if it was told.
-fn made(answer: &Answer) -> Option<Revision> {
-    match answer {
-        Answer::Put { revision, .. } | Answer::Deleted { revision, deleted: 1.., .. } => {
-            Some(*revision)
-        }
-        _ => None,
-    }
-}
-
-/// Calls the store as a user does.
-pub(super) async fn perform(store: &Store, op: &Op, timeout: Duration) -> Answer {
-    match op.clone() {
-        Op::Put { key, value, prev_value } => {
-            let put = store.put(key, value).timeout(timeout);
-            let put = if prev_value { put.prev_value() } else { put };
-            Answer::from(&put.await)
-        }
-        Op::Delete { range, prev_values } => {
-            let delete = store.delete(range).timeout(timeout);
-            let delete = if prev_values { delete.prev_values() } else { delete };
-            Answer::from(&delete.await)
-        }
-        Op::Get { key, at, serializable } => {
-            let mut get = store.get(key).timeout(timeout);
-            if let Some(at) = at {
-                get = get.at(at);
-            }
-            let get = if serializable { get.serializable() } else { get };
-            Answer::from(&get.await)
-        }
-        Op::Range { range, limit, count_only, at, serializable } => {
-            let mut read = store.range(range).timeout(timeout).limit(limit);
-            if let Some(at) = at {
-                read = read.at(at);
-            }
-            let read = if serializable { read.serializable() } else { read };
-            let read = if count_only { read.count_only() } else { read };
-            Answer::from(&read.await)
-        }
-        Op::Compact { revision } => Answer::from(&store.compact(revision).timeout(timeout).await),
-    }
+    let query = Query { at: Some(at), ..Query::new(KeyRange::all()) };
+    Op::Range { query, serializable: true }
 }

@@ -29,7 +29,7 @@ use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
 use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 /// One turn of so many is followed by a look at what a member holds around its replica.
 const HOST_ONE_IN: u32 = 16;
@@ -270,8 +270,7 @@ impl World {
     }
 
     pub(super) fn plan(&mut self, after: Duration, next: Next) {
-        let span = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        self.plan_at(self.now.saturating_add(span), next);
+        self.plan_at(self.now.saturating_add(nanos(after)), next);
     }
 
     pub(super) fn plan_at(&mut self, at: u64, next: Next) {
@@ -366,9 +365,7 @@ impl World {
                 return self.held.push((from, to, envelope));
             }
         };
-        let arrives = first.map(|delay| {
-            self.now.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
-        });
+        let arrives = first.map(|delay| self.now.saturating_add(nanos(delay)));
         self.add(Event::Sent { from, to, envelope: envelope.clone(), arrives });
         if let Some(delay) = second {
             self.plan(delay, Next::Arrive { from, to, envelope: envelope.clone() });
@@ -392,7 +389,7 @@ impl World {
     /// A member decides what waits for it, in a moment: more may come until then.
     pub(super) fn turn_soon(&mut self, place: usize) {
         let gap = self.pace(Duration::ZERO, Duration::from_micros(10));
-        let at = self.now + u64::try_from(gap.as_nanos()).unwrap_or_default();
+        let at = self.now + nanos(gap);
         self.turn_at(place, at);
     }
 

@@ -28,6 +28,9 @@ impl<'a> Write<'a> {
 
     /// Puts a key, always as a new version (`KV-30`), and returns the one before (`KV-33`).
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], lease: LeaseId) -> Option<KeyValue> {
+        if self.sub > 0 && planted(Bug::SplitTxn) {
+            (self.main, self.sub) = (self.main.next(), 0);
+        }
         let position = (self.main, self.sub);
         let value = if planted(Bug::ApplyByMood) { &mood(value) } else { value };
         let scratch = &mut self.mvcc.scratch;

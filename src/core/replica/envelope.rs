@@ -11,6 +11,11 @@
 //! the reason before anything looks at the body (`MEM-4`, design 4.2); a body is decoded to a
 //! valid value or refused.
 
+#[cfg(any(test, feature = "sim"))]
+mod show;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Display;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -306,6 +311,3 @@ fn decode_file(reader: &mut Reader) -> Result<SnapshotFile, Malformed> {
     let file_bytes = reader.u64("snapshot size")?;
     Ok(SnapshotFile { mark, file_bytes, hash: reader.u64("snapshot hash")? })
 }
-
-#[cfg(test)]
-mod tests;

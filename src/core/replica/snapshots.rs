@@ -34,6 +34,10 @@ use crate::time::Instant;
 /// Chunks that may be on their way without an acknowledgement.
 const WINDOW: u64 = 4;
 
+/// Chunks that a receiver hands to its disk before the first of them is stored. A sender that keeps
+/// to its window stays below, also when it begins again.
+const MAX_STORING: u32 = 2 * WINDOW as u32;
+
 /// Chunks that the disk is asked for at a time, for one receiver.
 const MAX_READING: u32 = 4;
 
@@ -78,7 +82,8 @@ pub(crate) struct Receiving {
     have: u64,
     /// The place to store it is open.
     open: bool,
-    /// Pieces with the disk that have not been reported stored.
+    /// Pieces with the disk that have not been reported stored. At most [`MAX_STORING`], and of
+    /// twice the window's bytes: each is a job, however small, and jobs without end halt the node.
     storing: u32,
     finishing: bool,
     /// When the sender was last heard.
@@ -332,10 +337,12 @@ impl Snapshots {
     ) -> Option<Step> {
         let receiving = self.receiving.as_mut()?;
         let end = offset.checked_add(bytes.len() as u64)?;
-        // A sender that ignores the window must not fill the queue to the disk.
+        // A sender that ignores the window must not fill the queue to the disk: neither with
+        // bytes nor, with small pieces, with jobs.
         let ahead = end.saturating_sub(receiving.have);
         let fits = end <= receiving.file.file_bytes
             && ahead <= 2 * WINDOW * u64::from(self.pace.chunk_bytes)
+            && receiving.storing < MAX_STORING
             && receiving.open
             && !receiving.finishing
             && !bytes.is_empty();
@@ -420,7 +427,7 @@ impl Snapshots {
         if let Some(receiving) = &self.receiving {
             // Not `next - have`: what the disk holds can turn out to be less than it was, and
             // nothing is held for that.
-            let (is, most) = (u64::from(receiving.storing), 2 * WINDOW + 1);
+            let (is, most) = (u64::from(receiving.storing), u64::from(MAX_STORING));
             out.push(Size { what: "chunks of a snapshot not stored yet", is, most });
         }
     }
@@ -472,6 +479,29 @@ mod tests {
             count += 1;
         }
         count
+    }
+
+    /// Each piece is a job for the disk, and a node with too many of those halts.
+    #[test]
+    fn a_sender_of_tiny_chunks_cannot_fill_the_queue_to_the_disk() {
+        let moment = Duration::from_secs(1);
+        let pace = Pace { chunk_bytes: 1_000, retry: moment, patience: moment };
+        let file = SnapshotFile { mark: SnapshotMark::default(), file_bytes: 5_000, hash: 1 };
+        let (from, now, message) = (NodeId::new(2), Instant::default(), Message::blank());
+        let mut snapshots = Snapshots::new(pace, 0);
+        snapshots.offered(Offered { from, transfer: 1, file, message }, now);
+        let mut steps = Vec::new();
+        snapshots.staged(1, 0, &mut steps);
+        let send = |snapshots: &mut Snapshots, offset: u64| {
+            let piece = (offset, bytes::Bytes::from_static(b"x"));
+            let step = snapshots.chunk((from, 1), piece, now);
+            matches!(step, Some(Step::StageChunk { .. }))
+        };
+        let jobs = (0..3_000).filter(|offset| send(&mut snapshots, *offset)).count();
+        assert_eq!(jobs, 8);
+        // As the disk gets on, so does the transfer.
+        snapshots.staged(1, 1, &mut steps);
+        assert!(send(&mut snapshots, 8) && !send(&mut snapshots, 9));
     }
 
     /// The receiver was restarted and holds nothing of what it had acknowledged.

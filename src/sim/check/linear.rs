@@ -39,6 +39,7 @@
 //! Only where many gaps leave real choices, and something later is wrong, can it take long.
 
 mod blame;
+mod doubt;
 mod explain;
 mod facts;
 mod order;

@@ -18,6 +18,7 @@
 //!   linear.rs   is there an order of the calls that explains all answers, and in which whatever
 //!               ended before something else began comes first? (INV-1, INV-2, INV-6, LIN-15)
 //!   serial.rs   do reads that may be old show a state that was true? (INV-3, INV-4, LIN-4)
+//!   guard.rs    of conditional writes on the same state, did one succeed? (INV-5, TXN-14)
 //!   once.rs     is what the store holds in the end what was written, all of it and once? (INV-6)
 //! ```
 //!
@@ -70,6 +71,7 @@
 mod ballot;
 mod bounds;
 mod durable;
+mod guard;
 pub(crate) mod linear;
 mod log;
 pub(crate) mod model;
@@ -176,6 +178,7 @@ impl std::error::Error for Violation {}
 /// The promise that was broken. What concerns the writes and the linearizable reads alone comes
 /// first: a read that may be old has nothing to be measured by while those are at odds.
 pub(crate) fn judge(history: &History) -> Result<Witness, Violation> {
+    guard::check(history)?;
     serial::check(history).map_err(|all| to_tell(all, linear::check(history).err()))
 }
 

@@ -3,11 +3,18 @@
 //! It is written to be seen through, not to be fast: every key has the list of its versions, and
 //! nothing is ever forgotten, not even by a compaction, which only says how far back one may look.
 
+mod page;
+#[cfg(test)]
+mod tests;
+mod transact;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
+pub(crate) use self::page::{is_plain, page_doubt};
+use crate::core::machine::txn::{Delete, Put};
 use crate::error::WriteOutcome;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -64,18 +71,12 @@ impl Model {
     /// Does what is asked, and says what a client must be told.
     pub(crate) fn apply(&mut self, op: &Op) -> Answer {
         match op {
-            Op::Put { key, value, prev_value } => {
-                let prev = self.put(key, value).filter(|_| *prev_value);
-                Answer::Put { revision: self.revision, prev }
-            }
-            Op::Delete { range, prev_values } => {
-                let mut prev = self.delete(range);
-                let deleted = length(&prev);
-                if !prev_values {
-                    prev.clear();
-                }
-                Answer::Deleted { revision: self.revision, deleted, prev }
-            }
+            Op::Put(put) => match self.can_put(put) {
+                Ok(()) => self.put(put, self.revision.next()),
+                Err(why) => refused(why),
+            },
+            Op::Delete(delete) => self.delete(delete, self.revision.next()),
+            Op::Txn { txn, .. } => self.transact(txn),
             Op::Compact { revision } => match self.compact(*revision) {
                 Ok(()) => Answer::Compacted { revision: self.revision },
                 Err(why) => refused(why),
@@ -84,26 +85,40 @@ impl Model {
         }
     }
 
+    /// No lease exists yet (`KV-31`). What is to be kept must be there (`KV-34`, `KV-35`, `KV-38`).
+    fn can_put(&self, put: &Put) -> Result<(), Why> {
+        if put.lease.get() > 0 {
+            return Err(Why::Other);
+        }
+        let keeps = put.ignore_value || put.ignore_lease;
+        let missing = keeps && self.get(&put.key, self.revision).is_none();
+        if missing { Err(Why::KeyNotFound) } else { Ok(()) }
+    }
+
     /// A put is always a change (`KV-30`): it goes on with the key's life, or begins one (`DM-7`).
-    fn put(&mut self, key: &Bytes, value: &Bytes) -> Option<Kv> {
-        let before = self.get(key, self.revision);
-        let revision = self.revision.next();
+    fn put(&mut self, put: &Put, at: Revision) -> Answer {
+        let before = self.get(&put.key, self.revision);
         let (create, version) = match &before {
             Some(before) => (before.create, before.version.saturating_add(1)),
-            None => (revision, 1),
+            None => (at, 1),
         };
-        self.change(key, revision, Some(Live { create, version, value: value.clone() }));
-        before
+        let kept = before.as_ref().filter(|_| put.ignore_value);
+        let value = kept.map_or(&put.value, |kept| &kept.value).clone();
+        self.change(&put.key, at, Some(Live { create, version, value }));
+        Answer::Put { revision: self.revision, prev: before.filter(|_| put.prev) }
     }
 
     /// All at one revision (`KV-51`); nothing to delete is no change (`KV-52`).
-    fn delete(&mut self, range: &KeyRange) -> Vec<Kv> {
-        let before: Vec<Kv> = self.live(range, self.revision).map(shown).collect();
-        let revision = self.revision.next();
-        for kv in &before {
-            self.change(&kv.key, revision, None);
+    fn delete(&mut self, delete: &Delete, at: Revision) -> Answer {
+        let mut prev: Vec<Kv> = self.live(&delete.range, self.revision).map(shown).collect();
+        for kv in &prev {
+            self.change(&kv.key, at, None);
         }
-        before
+        let deleted = length(&prev);
+        if !delete.prev {
+            prev.clear();
+        }
+        Answer::Deleted { revision: self.revision, deleted, prev }
     }
 
     fn change(&mut self, key: &Bytes, revision: Revision, live: Option<Live>) {
@@ -148,16 +163,9 @@ impl Model {
     fn look(&self, op: &Op, at: Revision) -> Answer {
         let revision = self.revision;
         match op {
-            Op::Range { range, limit, count_only, .. } => {
-                let mut kvs: Vec<Kv> = self.live(range, at).map(shown).collect();
-                let count = length(&kvs);
-                let room = if *limit == 0 { usize::MAX } else { *limit };
-                let more = kvs.len() > room && !count_only;
-                kvs.truncate(if *count_only { 0 } else { room });
-                Answer::Ranged { revision, kvs, more, count }
-            }
+            Op::Range { query, .. } => self.page(query, at),
             Op::Get { key, .. } => Answer::Got { revision, kv: self.get(key, at) },
-            Op::Put { .. } | Op::Delete { .. } | Op::Compact { .. } => refused(Why::Other),
+            Op::Put(_) | Op::Delete(_) | Op::Txn { .. } | Op::Compact { .. } => refused(Why::Other),
         }
     }
 
@@ -178,18 +186,25 @@ impl Model {
                 };
                 (!same).then(|| Doubt::Key(key.clone()))
             }
-            (
-                Op::Range { range, limit, count_only, .. },
-                Answer::Ranged { kvs, more, count, .. },
-            ) => {
-                let room = match (count_only, limit) {
+            (Op::Range { query, .. }, Answer::Ranged { kvs, more, count, .. }) => {
+                if !is_plain(query) {
+                    let Answer::Ranged { kvs: told, more: cut, count: all, .. } =
+                        self.page(query, at)
+                    else {
+                        return Some(Doubt::Some);
+                    };
+                    let same = *count == all && *more == cut;
+                    return page_doubt(query, &told, kvs)
+                        .or_else(|| (!same).then_some(Doubt::Some));
+                }
+                let room = match (query.count_only, query.limit) {
                     (true, _) => 0,
                     (false, 0) => usize::MAX,
-                    (false, limit) => *limit,
+                    (false, limit) => limit,
                 };
-                self.page_differs(range, at, kvs, room).or_else(|| {
-                    let all = self.live(range, at).count();
-                    let cut = !count_only && all > room;
+                self.page_differs(&query.range, at, kvs, room).or_else(|| {
+                    let all = self.live(&query.range, at).count();
+                    let cut = !query.count_only && all > room;
                     let same = *count == u64::try_from(all).unwrap_or(u64::MAX) && *more == cut;
                     (!same).then_some(Doubt::Some)
                 })

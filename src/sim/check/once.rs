@@ -19,6 +19,7 @@
 //! [`linear`](super::linear) judges that. Two puts of the same key with the same value cannot be
 //! told apart, so a workload that wants to be judged well never repeats a value.
 
+mod made;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,10 @@ use super::Violation;
 use crate::core::mvcc::Record;
 use crate::error::WriteOutcome;
 use crate::ids::Revision;
-use crate::sim::history::{Answer, CallId, History, Op};
+use crate::sim::history::{Answer, Call, CallId, History, Op, Step};
+
+/// So many calls are shown that have to do with what nobody asked for.
+const NEAR: usize = 12;
 
 /// All that a member holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,11 +98,8 @@ impl<'a> Ledger<'a> {
     fn new(history: &'a History, content: &'a Content) -> Result<Self, Violation> {
         let mut told = BTreeMap::new();
         for (id, call) in history.calls() {
-            let revision = match call.answer() {
-                Some(Answer::Put { revision, .. }) => *revision,
-                Some(Answer::Deleted { revision, deleted: 1.., .. }) => *revision,
-                _ => continue,
-            };
+            let made = call.answer().and_then(|answer| call.op.made(answer));
+            let Some(revision) = made else { continue };
             if let Some(other) = told.insert(revision, id) {
                 let what = format!("two writes were told that they made revision {revision}");
                 return Err(Violation::new("INV-2", what).calls(history, [other, id]));
@@ -162,20 +163,23 @@ impl<'a> Ledger<'a> {
         let Some(compacted) = self.content.compacted.filter(|_| !self.remembers(revision)) else {
             return false;
         };
-        let Some(op) = self.op(id) else { return false };
-        // Of a deletion nothing stays, unless it is exactly there (`CMP-5`).
-        let deletes = op.deletes().next().is_some();
-        if deletes {
-            return revision < compacted;
-        }
-        let until = (Bound::Excluded(revision), Bound::Included(compacted));
-        op.puts().all(|(key, _)| {
-            let later = self.held.range(until).flat_map(|(_, group)| group);
-            let overwritten = later.into_iter().any(|version| version.key == key);
-            let told = self.told.range(until).filter_map(|(_, id)| self.op(*id));
-            let mut deletions = told.chain(self.unknown().map(|(_, op)| op));
-            overwritten || deletions.any(|op| op.may_delete(key))
+        let ran = self.history.call(id).and_then(|call| call.op.ran(call.answer()?));
+        ran.unwrap_or_default().into_iter().all(|(step, told)| match (step, told) {
+            (Step::Put(put), _) => self.is_replaced(&put.key, revision, compacted),
+            // Of a deletion nothing stays, unless it is exactly there (`CMP-5`).
+            (_, Answer::Deleted { deleted: 1.., .. }) => revision < compacted,
+            _ => true,
         })
+    }
+
+    /// Was what a key was put to at one revision overwritten or deleted by another?
+    fn is_replaced(&self, key: &[u8], revision: Revision, by: Revision) -> bool {
+        let until = (Bound::Excluded(revision), Bound::Included(by));
+        let later = self.held.range(until).flat_map(|(_, group)| group);
+        let overwritten = later.into_iter().any(|version| version.key == key);
+        let told = self.told.range(until).filter_map(|(_, id)| self.op(*id));
+        let mut others = told.chain(self.unknown().map(|(_, op)| op));
+        overwritten || others.any(|op| op.may_delete(key))
     }
 
     /// Writes that may have happened.
@@ -190,32 +194,14 @@ impl<'a> Ledger<'a> {
     }
 
     fn everything_was_asked_for(&self) -> Result<(), Violation> {
-        // Unknown puts that have not been found yet.
-        let mut open: BTreeMap<(&[u8], &[u8]), usize> = BTreeMap::new();
-        for (key, value) in self.unknown().flat_map(|(_, op)| op.puts()) {
-            let count = open.entry((key, value)).or_default();
-            *count = count.saturating_add(1);
-        }
-        let mut deletions: Vec<(Revision, &Group<'a>)> = Vec::new();
+        let mut untold: Vec<(Revision, &Group<'a>)> = Vec::new();
         for (revision, group) in &self.held {
-            if let Some(id) = self.told.get(revision) {
-                self.is_what_was_told(*revision, *id, group)?;
-                continue;
-            }
-            match group.as_slice() {
-                [Stored { key, value: Some(value), .. }] => {
-                    match open.get_mut(&(key.as_ref(), value.as_ref())) {
-                        Some(count) if *count > 0 => *count = count.saturating_sub(1),
-                        _ => return Err(self.unexpected(*revision, (key, value))),
-                    }
-                }
-                versions if versions.iter().all(|version| version.value.is_none()) => {
-                    deletions.push((*revision, group));
-                }
-                _ => return Err(stranger(*revision, group)),
+            match self.told.get(revision) {
+                Some(id) => self.is_what_was_told(*revision, *id, group)?,
+                None => untold.push((*revision, group)),
             }
         }
-        self.deletions_were_asked_for(&deletions)
+        self.untold_was_asked_for(&untold)
     }
 
     /// Does a revision hold what the call did that was told to have made it?
@@ -226,20 +212,16 @@ impl<'a> Ledger<'a> {
         group: &Group<'a>,
     ) -> Result<(), Violation> {
         let Some(call) = self.history.call(id) else { return Ok(()) };
-        let same = match (&call.op, call.answer(), group.as_slice()) {
-            (Op::Put { key, value, .. }, _, [version]) => {
-                version.key == key && version.value.as_ref() == Some(value)
+        let ran = call.answer().and_then(|answer| call.op.ran(answer)).unwrap_or_default();
+        let compacted = self.content.compacted.filter(|_| !self.remembers(revision));
+        let same = match compacted {
+            None => made::told(&ran, group),
+            Some(compacted) => {
+                let there = |key: &[u8]| group.iter().any(|version| version.key == key);
+                made::part_of(&ran, group)
+                    && made::puts(&ran)
+                        .all(|key| there(key) || self.is_replaced(key, revision, compacted))
             }
-            (Op::Delete { range, .. }, Some(Answer::Deleted { deleted, prev, .. }), group) => {
-                let fits =
-                    |version: &&Stored| version.value.is_none() && range.contains(&version.key);
-                let all = u64::try_from(group.len()).is_ok_and(|count| count == *deleted);
-                let named = |version: &Stored| prev.iter().any(|kv| kv.key == version.key);
-                group.iter().all(fits)
-                    && (all || !self.remembers(revision))
-                    && (prev.is_empty() || group.iter().all(|version| named(version)))
-            }
-            _ => false,
         };
         if same {
             return Ok(());
@@ -251,12 +233,14 @@ impl<'a> Ledger<'a> {
 
     /// A version that no write with an unknown end accounts for.
     fn unexpected(&self, revision: Revision, (key, value): (&Bytes, &Bytes)) -> Violation {
-        let wrote = |(id, call): (CallId, &crate::sim::history::Call)| {
+        let wrote = |(id, call): (CallId, &Call)| {
             call.op.may_put(key, Some(value)).then_some((id, call.answer().cloned()))
         };
         let writers: Vec<(CallId, Option<Answer>)> =
             self.history.calls().filter_map(wrote).collect();
-        let told = writers.iter().find(|(_, answer)| matches!(answer, Some(Answer::Put { .. })));
+        let told = writers
+            .iter()
+            .find(|(_, told)| told.as_ref().is_some_and(|it| it.revision().is_some()));
         let refused = |answer: &Option<Answer>| {
             matches!(answer, Some(Answer::Failed { outcome: WriteOutcome::NotApplied, .. }))
         };
@@ -272,39 +256,42 @@ impl<'a> Ledger<'a> {
         let others = self.held.values().flatten();
         let same = others.filter(|other| other.key == key && other.value.as_ref() == Some(value));
         let places: Vec<&Stored> = same.copied().collect();
-        let elsewhere = self
-            .history
-            .calls()
-            .filter(|(_, call)| writers.is_empty() && call.op.puts().any(|put| put.1 == value));
+        let elsewhere = self.history.calls().filter(|(_, call)| {
+            writers.is_empty() && call.op.puts().iter().any(|put| put.value == value)
+        });
         Violation::new(rule, what)
             .calls(self.history, writers.iter().map(|(id, _)| *id))
             .note(format!("the store holds: {}", shown(&places)))
             .calls(self.history, elsewhere.map(|(id, _)| id))
     }
 
-    /// Gives every deletion that nobody was told of one of the calls that may have made it.
-    fn deletions_were_asked_for(
-        &self,
-        deletions: &[(Revision, &Group<'a>)],
-    ) -> Result<(), Violation> {
+    /// Gives every revision that nobody was told of one of the calls that may have made it.
+    fn untold_was_asked_for(&self, untold: &[(Revision, &Group<'a>)]) -> Result<(), Violation> {
         let unknown: Vec<(CallId, &Op)> = self.unknown().collect();
-        let fits =
-            |group: &Group<'_>, op: &Op| group.iter().all(|version| op.may_delete(&version.key));
-        let choices: Vec<Vec<usize>> = deletions
+        let choices: Vec<Vec<usize>> = untold
             .iter()
-            .map(|(_, group)| {
+            .map(|(revision, group)| {
+                let fits = |op: &Op| made::perhaps(op, group, self.remembers(*revision));
                 let calls = unknown.iter().enumerate();
-                calls.filter(|(_, (_, op))| fits(group, op)).map(|(place, _)| place).collect()
+                calls.filter(|(_, (_, op))| fits(op)).map(|(place, _)| place).collect()
             })
             .collect();
         let mut given: BTreeMap<usize, usize> = BTreeMap::new();
-        for (place, (revision, group)) in deletions.iter().enumerate() {
+        for (place, (revision, group)) in untold.iter().enumerate() {
             if give(place, &choices, &mut given, &mut BTreeSet::new()) {
                 continue;
             }
-            let covers = |(_, call): &(CallId, &crate::sim::history::Call)| fits(group, &call.op);
-            let near = self.history.calls().filter(covers).map(|(id, _)| id);
-            return Err(stranger(*revision, group).calls(self.history, near));
+            if let [Stored { key, value: Some(value), .. }] = group.as_slice() {
+                return Err(self.unexpected(*revision, (key, value)));
+            }
+            let near = |call: &Call| {
+                group.iter().any(|version| match &version.value {
+                    Some(value) => call.op.may_put(&version.key, Some(value)),
+                    None => call.op.may_delete(&version.key),
+                })
+            };
+            let near = self.history.calls().filter(|(_, call)| near(call)).map(|(id, _)| id);
+            return Err(stranger(*revision, group).calls(self.history, near.take(NEAR)));
         }
         Ok(())
     }
@@ -315,20 +302,20 @@ fn stranger(revision: Revision, group: &[&Stored]) -> Violation {
     Violation::new("INV-1", what).note(format!("the store holds: {}", shown(group)))
 }
 
-/// Gives a deletion a call, and if it is another's already, that one a different one.
+/// Gives a revision a call, and if it is another's already, that one a different one.
 fn give(
-    deletion: usize,
+    revision: usize,
     choices: &[Vec<usize>],
     given: &mut BTreeMap<usize, usize>,
     tried: &mut BTreeSet<usize>,
 ) -> bool {
-    for call in choices.get(deletion).into_iter().flatten() {
+    for call in choices.get(revision).into_iter().flatten() {
         if !tried.insert(*call) {
             continue;
         }
         let other = given.get(call).copied();
         if other.is_none_or(|other| give(other, choices, given, tried)) {
-            given.insert(*call, deletion);
+            given.insert(*call, revision);
             return true;
         }
     }

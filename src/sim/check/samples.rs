@@ -5,6 +5,8 @@ pub(crate) mod spoil;
 
 use bytes::Bytes;
 
+use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
+use crate::core::mvcc::Query;
 use crate::error::WriteOutcome;
 use crate::ids::{NodeId, Revision};
 use crate::keys::KeyRange;
@@ -63,19 +65,27 @@ impl Made {
 }
 
 pub(crate) fn put(key: &'static str, value: &'static str) -> Op {
-    Op::Put { key: key.into(), value: value.into(), prev_value: false }
+    Op::put(key, value)
 }
 
 pub(crate) fn put_prev(key: &'static str, value: &'static str) -> Op {
-    Op::Put { key: key.into(), value: value.into(), prev_value: true }
+    Op::Put(Put { prev: true, ..Put::new(key.into(), value.into()) })
+}
+
+/// Puts a key if it was last put at this revision.
+pub(crate) fn set_if(key: &'static str, seen: u64, value: &'static str) -> Op {
+    let (range, target) = (KeyRange::key(key), Target::ModRevision(rev(seen)));
+    let compares = vec![Compare { range, operator: Operator::Equal, target }];
+    let success = vec![txn::Op::Put(Put::new(key.into(), value.into()))];
+    Op::Txn { txn: Txn { compares, success, failure: Vec::new() }, serializable: false }
 }
 
 pub(crate) fn delete(range: impl Into<KeyRange>) -> Op {
-    Op::Delete { range: range.into(), prev_values: false }
+    Op::Delete(Delete { range: range.into(), prev: false })
 }
 
 pub(crate) fn delete_prev(range: impl Into<KeyRange>) -> Op {
-    Op::Delete { range: range.into(), prev_values: true }
+    Op::Delete(Delete { range: range.into(), prev: true })
 }
 
 pub(crate) fn get(key: &'static str) -> Op {
@@ -87,14 +97,15 @@ pub(crate) fn get_at(key: &'static str, at: u64) -> Op {
 }
 
 pub(crate) fn range(range: impl Into<KeyRange>) -> Op {
-    let range = range.into();
-    Op::Range { range, limit: 0, count_only: false, at: None, serializable: false }
+    Op::Range { query: Query::new(range.into()), serializable: false }
 }
 
 /// The same read, but it may be old.
 pub(crate) fn old(mut op: Op) -> Op {
     match &mut op {
-        Op::Get { serializable, .. } | Op::Range { serializable, .. } => *serializable = true,
+        Op::Get { serializable, .. }
+        | Op::Range { serializable, .. }
+        | Op::Txn { serializable, .. } => *serializable = true,
         _ => panic!("not a read: {op}"),
     }
     op

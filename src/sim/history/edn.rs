@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use super::{Answer, Call, CallId, History, Kv, Op, Why};
 use crate::error::WriteOutcome;
 use crate::keys::KeyRange;
+use crate::sim::check::model::is_plain;
 
 impl History {
     /// Writes the history as Jepsen does: EDN, one map for each event and line, in the order in
@@ -26,16 +27,18 @@ impl History {
     /// - `:f` is `:txn` for a put, and for a linearizable read of what is newest without a limit;
     ///   `:value` holds its writes `[:w key value]` and its reads `[:r key value]`, with `nil` for
     ///   a key that is not there. Everything else has a name of its own in `:f` and no `:value`,
-    ///   so that those checkers pass over it: `:delete`, `:compact`, `:read-at`, `:read-page`,
-    ///   `:count` and `:read-stale`.
+    ///   so that those checkers pass over it: `:delete`, `:compact`, `:touch` (a put that keeps the
+    ///   value), `:branch` (a transaction: what it writes depends on what it compares),
+    ///   `:read-at`, `:read-page`, `:count` and `:read-stale`.
     /// - Keys and values are strings with one character for each byte.
     /// - The rest is ours: `:call`, `:member`, what was asked for (`:key`, `:range` as first key
-    ///   and first key behind, `nil` for no end, `:limit`, `:at`), and what was answered
-    ///   (`:revision`, `:kvs` with key, value, create revision, mod revision and version, `:count`,
-    ///   `:more`, `:deleted`, `:error`).
+    ///   and first key behind, `nil` for no end, `:limit`, `:at`; of a transaction everything in
+    ///   words, in `:text`), and what was answered (`:revision`, `:kvs` with key, value, create
+    ///   revision, mod revision and version, `:count`, `:more`, `:deleted`, `:succeeded` with
+    ///   `:responses` in words, `:error`).
     ///
-    /// Elle takes `nil` for the first state of a register, which no write brings back: give it
-    /// histories without deletions.
+    /// Elle takes `nil` for the first state of a register, which no write brings back, and knows
+    /// of no write but those in `:value`: give it histories without deletions and transactions.
     pub(crate) fn edn(&self) -> String {
         let mut text = String::new();
         // Only what is written to can fail, and text does not.
@@ -121,13 +124,15 @@ fn ending(op: &Op, answer: &Answer) -> &'static str {
 /// The name under which others see a call.
 fn function(op: &Op) -> &'static str {
     match (op, op.view()) {
-        (Op::Put { .. }, _) => "txn",
-        (Op::Delete { .. }, _) => "delete",
+        (Op::Put(put), _) if put.ignore_value => "touch",
+        (Op::Put(_), _) => "txn",
+        (Op::Delete(_), _) => "delete",
+        (Op::Txn { .. }, _) => "branch",
         (Op::Compact { .. }, _) => "compact",
         (_, Some(view)) if view.serializable => "read-stale",
         (_, Some(view)) if view.at.is_some() => "read-at",
-        (Op::Range { count_only: true, .. }, _) => "count",
-        (Op::Range { limit, .. }, _) if *limit > 0 => "read-page",
+        (Op::Range { query, .. }, _) if query.count_only => "count",
+        (Op::Range { query, .. }, _) if query.limit > 0 || !is_plain(query) => "read-page",
         (Op::Get { .. } | Op::Range { .. }, _) => "txn",
     }
 }
@@ -149,9 +154,7 @@ fn write_call(out: &mut String, call: &Call, answer: Option<&Answer>) -> fmt::Re
 fn write_steps(out: &mut String, op: &Op, answer: Option<&Answer>) -> fmt::Result {
     write!(out, "[")?;
     match (op, answer) {
-        (Op::Put { key, value, .. }, _) => {
-            write!(out, "[:w {} {}]", Text(key), Text(value))?;
-        }
+        (Op::Put(put), _) => write!(out, "[:w {} {}]", Text(&put.key), Text(&put.value))?,
         (Op::Get { key, .. }, Some(Answer::Got { kv: Some(kv), .. })) => {
             write!(out, "[:r {} {}]", Text(key), Text(&kv.value))?;
         }
@@ -169,19 +172,23 @@ fn write_steps(out: &mut String, op: &Op, answer: Option<&Answer>) -> fmt::Resul
 
 fn write_op(out: &mut String, op: &Op) -> fmt::Result {
     match op {
-        Op::Put { prev_value, .. } => write!(out, ", :call :put{}", prev(*prev_value)),
-        Op::Delete { range, prev_values } => {
-            write!(out, ", :call :delete{}", prev(*prev_values))?;
-            write_range(out, range)
+        Op::Put(put) => write!(out, ", :call :put{}", prev(put.prev)),
+        Op::Delete(delete) => {
+            write!(out, ", :call :delete{}", prev(delete.prev))?;
+            write_range(out, &delete.range)
+        }
+        Op::Txn { .. } => {
+            let text = op.to_string();
+            write!(out, ", :call :txn, :text {}", Text(text.as_bytes()))
         }
         Op::Get { key, .. } => write!(out, ", :call :get, :key {}", Text(key)),
-        Op::Range { range, limit, count_only, .. } => {
+        Op::Range { query, .. } => {
             write!(out, ", :call :range")?;
-            write_range(out, range)?;
-            if *limit > 0 {
-                write!(out, ", :limit {limit}")?;
+            write_range(out, &query.range)?;
+            if query.limit > 0 {
+                write!(out, ", :limit {}", query.limit)?;
             }
-            write!(out, "{}", if *count_only { ", :count-only true" } else { "" })
+            write!(out, "{}", if query.count_only { ", :count-only true" } else { "" })
         }
         Op::Compact { revision } => write!(out, ", :call :compact, :at {revision}"),
     }?;
@@ -220,9 +227,15 @@ fn write_answer(out: &mut String, answer: &Answer) -> fmt::Result {
     match answer {
         Answer::Deleted { deleted, .. } => write!(out, ", :deleted {deleted}"),
         Answer::Ranged { more, count, .. } => write!(out, ", :count {count}, :more {more}"),
+        Answer::Txn { succeeded, responses, .. } => {
+            let told: Vec<String> = responses.iter().map(Answer::to_string).collect();
+            let told = told.join("; ");
+            write!(out, ", :succeeded {succeeded}, :responses {}", Text(told.as_bytes()))
+        }
         Answer::Failed { why, .. } => match why {
             Why::Compacted(oldest) => write!(out, ", :error [:compacted {oldest}]"),
             Why::FutureRevision(newest) => write!(out, ", :error [:future {newest}]"),
+            Why::KeyNotFound => write!(out, ", :error :key-not-found"),
             Why::Timeout => write!(out, ", :error :timeout"),
             Why::Unavailable => write!(out, ", :error :unavailable"),
             Why::Overloaded => write!(out, ", :error :overloaded"),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Answer, Call, CallId, Kv, Op, View, Why};
+use super::{Answer, Call, CallId, Kv, Op, Step, View, Why};
+use crate::core::machine::txn::{self, Compare, Txn};
+use crate::core::mvcc::{Bounds, Order, Query, SortBy};
 use crate::error::WriteOutcome;
 
 /// Values longer than this are shown by their beginning.
@@ -50,22 +52,84 @@ impl fmt::Display for View {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Put { key, value, prev_value } => {
-                write!(f, "put {}={}", Short(key), Short(value))?;
-                f.write_str(if *prev_value { " prev" } else { "" })
-            }
-            Self::Delete { range, prev_values } => {
-                write!(f, "delete {range:?}")?;
-                f.write_str(if *prev_values { " prev" } else { "" })
-            }
-            Self::Get { key, .. } => write!(f, "get {}", Short(key)),
-            Self::Range { range, limit, count_only, .. } => {
-                write!(f, "{} {range:?}", if *count_only { "count" } else { "range" })?;
-                if *limit > 0 { write!(f, " limit {limit}") } else { Ok(()) }
-            }
+            Self::Put(put) => Step::Put(put).fmt(f),
+            Self::Delete(delete) => Step::Delete(delete).fmt(f),
+            Self::Get { key, .. } => Step::Get(key, None).fmt(f),
+            Self::Range { query, .. } => Step::Range(query).fmt(f),
+            Self::Txn { txn, .. } => Guarded(txn).fmt(f),
             Self::Compact { revision } => write!(f, "compact {revision}"),
         }?;
         self.view().map_or(Ok(()), |view| view.fmt(f))
+    }
+}
+
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(put) => {
+                write!(f, "put {}", Short(&put.key))?;
+                if put.ignore_value {
+                    f.write_str(" as it is")?;
+                } else {
+                    write!(f, "={}", Short(&put.value))?;
+                }
+                f.write_str(if put.prev { " prev" } else { "" })
+            }
+            Self::Delete(delete) => {
+                write!(f, "delete {:?}", delete.range)?;
+                f.write_str(if delete.prev { " prev" } else { "" })
+            }
+            Self::Get(key, _) => write!(f, "get {}", Short(key)),
+            Self::Range(query) => show_query(query, f),
+        }
+    }
+}
+
+fn show_query(query: &Query, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Query { range, limit, sort, order, mod_revision, create_revision, .. } = query;
+    write!(f, "{} {range:?}", if query.count_only { "count" } else { "range" })?;
+    if *limit > 0 {
+        write!(f, " limit {limit}")?;
+    }
+    if (*sort, *order) != (SortBy::Key, Order::Ascending) {
+        write!(f, " by {sort:?} {order:?}")?;
+    }
+    for (what, bounds) in [("mod", mod_revision), ("create", create_revision)] {
+        if *bounds != Bounds::default() {
+            write!(f, " {what} {}..={}", bounds.min, bounds.max)?;
+        }
+    }
+    f.write_str(if query.keys_only { " keys" } else { "" })
+}
+
+/// A transaction in words.
+struct Guarded<'a>(&'a Txn);
+
+impl fmt::Display for Guarded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("if [")?;
+        for (place, Compare { range, operator, target }) in self.0.compares.iter().enumerate() {
+            let and = if place == 0 { "" } else { ", " };
+            write!(f, "{and}{range:?} {operator:?} {target:?}")?;
+        }
+        f.write_str("]")?;
+        for (what, branch) in [("then", &self.0.success), ("else", &self.0.failure)] {
+            write!(f, " {what} [")?;
+            for (place, op) in branch.iter().enumerate() {
+                f.write_str(if place == 0 { "" } else { ", " })?;
+                match op {
+                    txn::Op::Put(put) => Step::Put(put).fmt(f),
+                    txn::Op::Delete(delete) => Step::Delete(delete).fmt(f),
+                    txn::Op::Txn(txn) => Self(txn).fmt(f),
+                    txn::Op::Range(query) => {
+                        Step::Range(query).fmt(f)?;
+                        query.at.map_or(Ok(()), |at| write!(f, " at {at}"))
+                    }
+                }?;
+            }
+            f.write_str("]")?;
+        }
+        Ok(())
     }
 }
 
@@ -107,6 +171,10 @@ impl fmt::Display for Answer {
                 write!(f, "revision {revision}, {count} keys{}", Listed(kvs))?;
                 f.write_str(if *more { ", more" } else { "" })
             }
+            Self::Txn { revision, succeeded, responses } => {
+                write!(f, "revision {revision}, {}", if *succeeded { "then" } else { "else" })?;
+                responses.iter().try_for_each(|told| write!(f, " [{told}]"))
+            }
             Self::Compacted { revision } => write!(f, "revision {revision}"),
             Self::Failed { outcome: WriteOutcome::Unknown, why } => write!(f, "unknown ({why})"),
             Self::Failed { outcome: WriteOutcome::NotApplied, why } => {
@@ -121,6 +189,7 @@ impl fmt::Display for Why {
         match self {
             Self::Compacted(oldest) => write!(f, "compacted, the oldest is {oldest}"),
             Self::FutureRevision(newest) => write!(f, "has not happened, the newest is {newest}"),
+            Self::KeyNotFound => f.write_str("no such key"),
             Self::Timeout => f.write_str("timeout"),
             Self::Unavailable => f.write_str("unavailable"),
             Self::Overloaded => f.write_str("overloaded"),

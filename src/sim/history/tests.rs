@@ -9,6 +9,7 @@ use bytes::Bytes;
 use self::reader::{Edn, read};
 use super::*;
 use crate::ids::{ClusterId, Term};
+use crate::keys::KeyRange;
 use crate::service::Header;
 use crate::sim::check::samples::random::{Random, Shape};
 use crate::sim::check::samples::{
@@ -95,8 +96,7 @@ fn a_call_says_what_it_may_change() {
     assert!(!put("a", "1").may_put(b"b", None) && !put("a", "1").may_put(b"a", Some(b"2")));
     assert!(delete("a".."c").may_delete(b"b") && !delete("a".."c").may_delete(b"c"));
     assert!(!get("a").may_put(b"a", None) && !put("a", "1").may_delete(b"a"));
-    assert!(put_prev("a", "1").wants_prev() && delete_prev("a").wants_prev());
-    assert!(!compact(3).selects().contains(b"b"), "a compaction is about no key");
+    assert!(compact(3).selects().is_empty(), "a compaction is about no key");
     // Revision 0 asks for the newest (`KV-2`).
     let newest = View { at: None, serializable: false };
     assert_eq!((get_at("a", 0).view(), put("a", "1").view()), (Some(newest), None));
@@ -123,13 +123,8 @@ fn every_kind() -> History {
     made.call(1, delete_prev("a"), Answer::Deleted { revision: rev(4), deleted: 1, prev });
     made.call(1, compact(4), compacted(4));
     made.call(1, get_at("a", 2), is_compacted(4));
-    let count = Op::Range {
-        range: KeyRange::starting_at("a"),
-        limit: 2,
-        count_only: true,
-        at: None,
-        serializable: false,
-    };
+    let query = Query { limit: 2, count_only: true, ..Query::new(KeyRange::starting_at("a")) };
+    let count = Op::Range { query, serializable: false };
     let many = Answer::Ranged { revision: rev(4), kvs: Vec::new(), more: false, count: 0 };
     made.call_at(2, count, many);
     made.history
@@ -151,7 +146,7 @@ fn a_history_is_written_as_jepsen_does() {
 fn strings_hold_any_byte() {
     let mut made = Made::new();
     let value = Bytes::from_static(b"\"\\\n\x00\x7f\xc3\xbc ~");
-    made.begin(1, Op::Put { key: "k".into(), value: value.clone(), prev_value: false });
+    made.begin(1, Op::put("k", value.clone()));
     let text = made.history.edn();
     assert!(text.contains(r#"[:w "k" "\"\\\u000a\u0000\u007f\u00c3\u00bc ~"]"#), "{text}");
     let Edn::Map(map) = read(&text) else { panic!("{text}") };
@@ -166,7 +161,8 @@ fn strings_hold_any_byte() {
 /// began, and is not heard of again after an end that nobody knows.
 #[test]
 fn what_is_written_is_read_back_in_order() {
-    let shape = Shape { calls: 300, clients: 5, keys: 3, unknown: 150, reads: 400, old: 200 };
+    let shape =
+        Shape { calls: 300, clients: 5, keys: 3, unknown: 150, reads: 400, old: 200, txns: 300 };
     for seed in 0..20 {
         let history = Random::history(seed, shape);
         let text = history.edn();

@@ -2,6 +2,7 @@
 
 use super::watch::Reign;
 use super::{Counts, Mark};
+use crate::core::machine::txn::{Compare, Operator, Target, Txn};
 use crate::error::WriteOutcome;
 use crate::ids::Revision;
 use crate::sim::history::{Answer, Call, History, Op, Why};
@@ -17,11 +18,36 @@ pub(super) fn look(history: &History, reigns: &[Reign], counts: &mut Counts) {
     let compactions: Vec<Compaction> =
         history.calls().filter_map(|(_, call)| Compaction::of(call)).collect();
     for (_, call) in history.calls() {
-        if matches!(call.op, Op::Put { .. } | Op::Delete { .. }) {
+        if let Op::Txn { txn, .. } = &call.op {
+            transaction(txn, call, counts);
+        }
+        if call.op.view().is_none() && !matches!(call.op, Op::Compact { .. }) {
             write(call, counts);
         } else if call.op.view().is_some() {
             read(call, reigns, &compactions, counts);
         }
+    }
+}
+
+fn transaction(txn: &Txn, call: &Call, counts: &mut Counts) {
+    let guarded = |compare: &Compare| {
+        matches!(compare.target, Target::ModRevision(_)) && compare.operator == Operator::Equal
+    };
+    match call.answer() {
+        Some(Answer::Txn { succeeded, responses, .. }) => {
+            if !succeeded && call.op.view().is_none() && txn.compares.iter().any(guarded) {
+                counts.hit(Mark::SetOvertaken);
+            }
+            let is_else = |told: &Answer| matches!(told, Answer::Txn { succeeded: false, .. });
+            if responses.iter().any(is_else) {
+                counts.hit(Mark::NestedElse);
+            }
+        }
+        Some(Answer::Failed {
+            why: Why::KeyNotFound | Why::Compacted(_) | Why::FutureRevision(_),
+            ..
+        }) => counts.hit(Mark::TxnRefused),
+        _ => {}
     }
 }
 
@@ -106,7 +132,7 @@ mod tests {
 
     #[test]
     fn writes_that_fail_are_told_apart() {
-        let put = || Op::Put { key: "k".into(), value: "v".into(), prev_value: false };
+        let put = || Op::put("k", "v");
         let unknown = counts(&[(1, put(), failed(WriteOutcome::Unknown))], &[]);
         assert_eq!(unknown.paths.into_iter().collect::<Vec<_>>(), [(Mark::WriteUnknown, 1)]);
         let known = counts(&[(1, put(), failed(WriteOutcome::NotApplied))], &[]);

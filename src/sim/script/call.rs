@@ -13,7 +13,7 @@ use super::show;
 use crate::error::Error as Refused;
 use crate::gate::Gate;
 use crate::ids::Revision;
-use crate::service::{RangeResponse, TransferLeader};
+use crate::service::{Branch, Compare, Op, RangeResponse, TransferLeader};
 use crate::sim::node::Node;
 use crate::store::Store;
 
@@ -37,6 +37,9 @@ impl Play {
                     let (count, revision) = (deleted.deleted, deleted.header.revision);
                     Ok(format!("{count} gone at revision {revision}"))
                 })?;
+            }
+            Command::Swap { at, key, value, seen, also } => {
+                self.swap(at, (key, value), seen.unwrap_or_default(), also.as_ref())?;
             }
             Command::Compact { at, revision, physical, timeout } => {
                 let (store, number) = (self.store(at)?, self.number());
@@ -100,6 +103,33 @@ impl Play {
         self.spawn(number, text, async move {
             let written = call.await?;
             Ok(format!("at revision {}", written.header.revision))
+        })
+    }
+
+    fn swap(
+        &mut self,
+        at: &Place,
+        (key, value): (&String, &String),
+        seen: u64,
+        also: Option<&String>,
+    ) -> Done {
+        let text = format!("swap {key}={}", show::short(value.as_bytes()));
+        let keys = [Some(key), also].into_iter().flatten();
+        let puts = keys.map(|key| Op::from(Op::put(key.clone(), value.clone())));
+        let unchanged = Compare::mod_revision(key.clone()).equals(Revision::new(seen));
+        let call = self.store(at)?.txn().when(unchanged).then(puts.collect::<Vec<_>>());
+        let call = call.or_else(Op::get(key.clone())).timeout(PATIENCE);
+        let number = self.number();
+        self.spawn(number, text, async move {
+            let told = call.await?;
+            let revision = told.header.revision;
+            Ok(match told.branch {
+                Branch::Then(puts) => format!("{} put at revision {revision}", puts.len()),
+                Branch::Else(got) => {
+                    let kv = got.kv.as_ref().map_or("nothing".to_owned(), show::kv);
+                    format!("no, it is {kv}, revision {revision}")
+                }
+            })
         })
     }
 

@@ -60,6 +60,17 @@ pub(super) enum Command {
         #[arg(key)]
         to: Option<String>,
     },
+    /// A transaction: `swap a k v seen=2` puts `k` if it was last put at revision 2, 0 for a key
+    /// that is not there, and reads it if not. `also=`: another key, put with it.
+    Swap {
+        at: Place,
+        key: String,
+        value: String,
+        #[arg(key)]
+        seen: Option<u64>,
+        #[arg(key)]
+        also: Option<String>,
+    },
     /// `physical=yes`: answered when `a` has removed what it forgets.
     Compact {
         at: Place,

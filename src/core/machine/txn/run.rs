@@ -5,6 +5,7 @@ use crate::core::machine::{Outcome, Refusal};
 use crate::core::mvcc::{Blind, KeyValue, Mvcc, Query, Reader, Record, View, Write};
 use crate::error::{Error, Kind, Result};
 use crate::ids::LeaseId;
+use crate::planted::{Bug, planted};
 
 /// Which branches are taken, in the order in which they are come to.
 struct Path(Vec<bool>);
@@ -31,6 +32,9 @@ impl Compare {
     /// Does it hold in this state?
     fn holds(&self, view: &View<'_>) -> Result<bool, Blind> {
         let all = view.all(&self.range, |record| self.holds_for(Some(record)))?;
+        if all.is_none() && self.range.single().is_none() && planted(Bug::EmptyCompare) {
+            return Ok(false);
+        }
         // Where no key is, one that is missing is judged (`TXN-3`, `TXN-4`).
         Ok(all.unwrap_or_else(|| self.holds_for(None)))
     }
@@ -116,14 +120,18 @@ impl Txn {
         Ok(path)
     }
 
-    fn decide(&self, view: &View<'_>, path: &mut Path) -> Result<(), Fault> {
-        let mut succeeded = true;
+    /// Do all compares hold? (`TXN-1`)
+    fn succeeds(&self, view: &View<'_>) -> Result<bool, Blind> {
         for compare in &self.compares {
             if !compare.holds(view)? {
-                succeeded = false;
-                break;
+                return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    fn decide(&self, view: &View<'_>, path: &mut Path) -> Result<(), Fault> {
+        let succeeded = self.succeeds(view)?;
         path.0.push(succeeded);
         for op in self.branch(succeeded) {
             match op {
@@ -144,7 +152,14 @@ impl Txn {
     pub(in super::super) fn apply(&self, mvcc: &mut Mvcc, answers: bool) -> Result<Outcome> {
         let path = match self.plan(&mvcc.view()) {
             Ok(path) => path,
-            Err(Fault::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
+            Err(Fault::Refused(refusal)) => {
+                if planted(Bug::LeaveHalf)
+                    && let Some(Op::Put(put)) = self.success.first()
+                {
+                    drop(put.apply(mvcc));
+                }
+                return Ok(Outcome::Refused(refusal));
+            }
             Err(Fault::Blind(blind)) => return Err(blind.into()),
         };
         let mut write = mvcc.begin();
@@ -158,7 +173,11 @@ impl Txn {
         path: &mut impl Iterator<Item = bool>,
         answers: bool,
     ) -> Result<TxnOutcome> {
-        let succeeded = path.next().ok_or_else(|| Error::corrupt("a branch was not decided"))?;
+        let succeeded = if planted(Bug::CompareLate) {
+            self.succeeds(&write.view())?
+        } else {
+            path.next().ok_or_else(|| Error::corrupt("a branch was not decided"))?
+        };
         let mut responses = Vec::new();
         for op in self.branch(succeeded) {
             let response = match op {

@@ -2,7 +2,7 @@
 
 use crate::core::machine::Outcome;
 use crate::core::mvcc::KeyValue;
-use crate::core::replica::envelope::{Address, Body, Envelope};
+use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::Persist;
 use crate::entry::HardState;
 use crate::ids::{ClusterId, Incarnation, NodeId};
@@ -10,28 +10,10 @@ use crate::ids::{ClusterId, Incarnation, NodeId};
 pub(super) fn envelope(to: NodeId, from: NodeId, envelope: bytes::Bytes) -> String {
     let incarnation = Incarnation::new(100 + to.get());
     let address = Address { cluster: ClusterId::new(7), node: to, incarnation };
-    let body = match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
-        Ok(Ok(body)) => body,
-        other => return format!("{other:?}"),
-    };
-    match body {
-        Body::Raft(message) => message.to_string(),
-        Body::Forward(writes) => format!("please propose {} write(s)", writes.len()),
-        Body::Read { request } => format!("may I read? (question {})", question(request)),
-        Body::ReadAnswer { request, index } => {
-            format!("read from {index} (question {})", question(request))
-        }
-        Body::Offer { file, .. } => {
-            format!("snapshot at {}/{} for you", file.mark.index, file.mark.term)
-        }
-        Body::Chunk { offset, bytes, .. } => format!("chunk {offset}+{}", bytes.len()),
-        Body::ChunkAck { have, stage, .. } => format!("have {have}, {stage:?}"),
+    match Envelope::open(&address, from, envelope).map(|opened| opened.body()) {
+        Ok(Ok(body)) => body.to_string(),
+        other => format!("{other:?}"),
     }
-}
-
-/// The boot that asked, and its number there.
-fn question(request: u64) -> String {
-    format!("{}.{}", request >> 40, request & ((1 << 40) - 1))
 }
 
 pub(super) fn persist(persist: &Persist) -> String {

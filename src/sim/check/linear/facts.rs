@@ -25,10 +25,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::part::{Part, Says, Sight};
+use crate::core::machine::txn::{Delete, Put};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
-use crate::sim::check::model::{Live, Version};
-use crate::sim::history::{Answer, CallId, Kv, Op};
+use crate::sim::check::model::{Live, Version, is_plain};
+use crate::sim::history::{Answer, CallId, Kv, Op, Shown, Step};
 
 /// See the top of the file.
 #[derive(Debug, Default)]
@@ -150,21 +151,12 @@ impl<'a> Facts<'a> {
             })
             .collect();
         facts.known.sort_by_key(|(revision, _)| *revision);
-        for (revision, op) in &facts.known {
-            for (key, _) in op.puts() {
-                if let Some(line) = facts.keys.get_mut(key.as_ref()) {
-                    line.puts.push(*revision);
-                }
-            }
-        }
         for part in parts {
+            facts.count_puts(part);
             facts.learn(part);
         }
         facts.keys.values_mut().for_each(Line::settle);
-        let mixed = |part: &Part<'_>| {
-            let op = &part.call.op;
-            op.puts().count().saturating_add(op.deletes().count()) > 1
-        };
+        let mixed = |part: &Part<'_>| matches!(part.call.op, Op::Txn { .. });
         let mixed = parts.iter().any(|part| part.says == Says::MayWrite && mixed(part));
         let named = &facts.named;
         let free = facts.gaps.iter().filter(|gap| mixed || !named.contains_key(gap));
@@ -199,6 +191,17 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Notes where the keys were put by a write that was told its revision.
+    fn count_puts(&mut self, part: &Part<'a>) {
+        let (Says::Wrote(revision), Some(answer)) = (part.says, part.answer) else { return };
+        for (step, _) in part.call.op.ran(answer).unwrap_or_default() {
+            let Step::Put(put) = step else { continue };
+            if let Some(line) = self.keys.get_mut(put.key.as_ref()) {
+                line.puts.push(revision.get());
+            }
+        }
+    }
+
     fn learn(&mut self, part: &Part<'a>) {
         let Some(answer) = part.answer else { return };
         let by = part.id;
@@ -214,36 +217,71 @@ impl<'a> Facts<'a> {
             }
             _ => return,
         };
-        for kv in answer.shown() {
-            self.name(kv, by);
+        for Shown { kv, value } in part.call.op.shown(answer) {
+            // What it wrote itself tells nothing of others.
+            if value.is_some() && kv.modified.get() <= before.at {
+                self.name(kv, by);
+                self.is(&kv.key, Some(kv), Seen { at: kv.modified.get(), ..before });
+            }
         }
-        match (&part.call.op, answer) {
-            (Op::Get { key, .. }, Answer::Got { kv, .. }) => self.is(key, kv.as_ref(), before),
-            (Op::Put { key, value, prev_value: true }, Answer::Put { prev, .. }) => {
-                self.is(key, prev.as_ref(), before);
-                let create = prev.as_ref().map_or(Revision::new(after.at), |prev| prev.create);
-                let version = prev.as_ref().map_or(1, |prev| prev.version.saturating_add(1));
-                let live = Live { create, version, value: value.clone() };
-                self.note(key, after.at, Some(live), after);
-            }
-            (Op::Delete { range, prev_values }, Answer::Deleted { deleted, prev, .. }) => {
-                if *prev_values && *deleted > 0 {
-                    self.are(range, prev, None, before);
-                } else if let Some(key) = range.single().filter(|_| *deleted > 0)
-                    && let Some(line) = self.keys.get_mut(key)
-                {
-                    line.there.push(before.at);
+        // In a transaction each operation sees what the ones before it did: only those before the
+        // first change show what was before all of it, and only a read shows nothing of its own.
+        let alone = !matches!(part.call.op, Op::Txn { .. });
+        for (step, told) in part.call.op.ran(answer).unwrap_or_default() {
+            match (step, told) {
+                (Step::Range(_) | Step::Get(..), told) => self.read(step, told, before),
+                (Step::Put(put), Answer::Put { prev, .. }) if alone => {
+                    self.put(put, prev.as_ref(), (before, after));
                 }
-                self.are(range, &[], None, after);
+                (Step::Delete(delete), Answer::Deleted { deleted, prev, .. }) if alone => {
+                    self.deleted(delete, (*deleted, prev), (before, after));
+                }
+                (Step::Delete(_), Answer::Deleted { deleted: 0, .. }) => {}
+                _ => return,
             }
-            (Op::Range { range, count_only, .. }, Answer::Ranged { kvs, more, count, .. })
-                if !count_only || *count == 0 =>
+        }
+    }
+
+    /// What a read that changes nothing shows of the state before, or of an earlier one.
+    fn read(&mut self, step: Step<'_>, told: &Answer, seen: Seen) {
+        let seen = Seen { at: step.at().map_or(seen.at, Revision::get), ..seen };
+        match (step, told) {
+            (Step::Get(key, _), Answer::Got { kv, .. }) => self.is(key, kv.as_ref(), seen),
+            (Step::Range(query), Answer::Ranged { kvs, more, count, .. })
+                if is_plain(query) && (!query.count_only || *count == 0) =>
             {
                 let last = kvs.last().filter(|_| *more);
-                self.are(range, kvs, last.map(|kv| kv.key.as_ref()), before);
+                self.are(&query.range, kvs, last.map(|kv| kv.key.as_ref()), seen);
             }
             _ => {}
         }
+    }
+
+    fn put(&mut self, put: &Put, prev: Option<&Kv>, (before, after): (Seen, Seen)) {
+        if !put.prev || put.ignore_value {
+            return;
+        }
+        self.is(&put.key, prev, before);
+        let create = prev.map_or(Revision::new(after.at), |prev| prev.create);
+        let version = prev.map_or(1, |prev| prev.version.saturating_add(1));
+        let live = Live { create, version, value: put.value.clone() };
+        self.note(&put.key, after.at, Some(live), after);
+    }
+
+    fn deleted(
+        &mut self,
+        Delete { range, prev: asked }: &Delete,
+        (deleted, prev): (u64, &[Kv]),
+        (before, after): (Seen, Seen),
+    ) {
+        if *asked && deleted > 0 {
+            self.are(range, prev, None, before);
+        } else if let Some(key) = range.single().filter(|_| deleted > 0)
+            && let Some(line) = self.keys.get_mut(key)
+        {
+            line.there.push(before.at);
+        }
+        self.are(range, &[], None, after);
     }
 
     /// Notes which gaps must have written this record, and begun its life.
@@ -434,6 +472,7 @@ impl Line {
     /// Sorts the facts, and makes one of those that say the same.
     fn settle(&mut self) {
         self.there.sort_unstable();
+        self.puts.sort_unstable();
         self.facts.sort_by_key(|fact| (fact.from, fact.until));
         self.facts.dedup_by(|later, fact| {
             let same = later.from == fact.from && later.live == fact.live;
@@ -515,17 +554,17 @@ fn lines<'a>(parts: &[Part<'a>]) -> BTreeMap<&'a [u8], Line> {
     for part in parts {
         let op = &part.call.op;
         if matches!(part.says, Says::Wrote(_) | Says::MayWrite) {
-            written.extend(op.puts().map(|(key, _)| (key.as_ref(), ())));
+            written.extend(op.puts().iter().map(|put| (put.key.as_ref(), ())));
         }
         if part.says == Says::MayWrite {
-            for (key, _) in op.puts() {
+            for Put { key, .. } in op.puts() {
                 lines.entry(key).or_insert_with(|| fresh(part.begins)).may_come = true;
             }
         }
     }
     let mut done: BTreeSet<(Bytes, Bytes)> = BTreeSet::new();
     for part in parts.iter().filter(|part| part.says == Says::MayWrite) {
-        for range in part.call.op.deletes() {
+        for Delete { range, .. } in part.call.op.deletes() {
             if !done.insert(range.selector()) {
                 continue; // another began earlier
             }

@@ -121,18 +121,26 @@ impl Order {
             line.insert(*to, place);
         }
         for part in parts {
-            let Says::Saw(Sight { now, compacted, .. }) = part.says else { continue };
-            let place = self.add(Place::of(part));
-            if let Some(now) = now {
-                self.during(now, place);
-            }
+            let (place, compacted) = match part.says {
+                Says::Saw(Sight { now, compacted, .. }) => {
+                    let place = self.add(Place::of(part));
+                    if let Some(now) = now {
+                        self.during(now, place);
+                    }
+                    (Some(place), compacted)
+                }
+                Says::Wrote(revision) => {
+                    (self.revision(revision), part.oldest.map(Compacted::AtMost))
+                }
+                _ => continue,
+            };
             let Some(compacted) = compacted else { continue };
             let (Compacted::Exactly(to) | Compacted::AtMost(to)) = compacted;
             let mut further = line.range(to..).filter(|(further, _)| **further > to);
             let further = further.next().map(|(_, place)| *place);
-            self.before(Some(place), further);
+            self.before(place, further);
             if compacted == Compacted::Exactly(to) {
-                self.before(line.get(&to).copied(), Some(place));
+                self.before(line.get(&to).copied(), place);
             }
         }
     }

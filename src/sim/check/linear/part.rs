@@ -1,9 +1,10 @@
 //! What each call says about the order.
 
+use crate::core::machine::txn::Put;
 use crate::error::WriteOutcome;
 use crate::ids::Revision;
 use crate::sim::check::Violation;
-use crate::sim::history::{Answer, Call, CallId, History, Op, View, Why};
+use crate::sim::history::{Answer, Call, CallId, History, Op, Step, View, Why};
 
 /// Which calls are to be put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Part<'a> {
     pub(super) begins: u64,
     /// And before this one.
     pub(super) ends: u64,
+    /// The oldest revision that it read: the store was not compacted further when it took place.
+    pub(super) oldest: Option<Revision>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,9 @@ pub(super) fn parts<'a>(
         let open = matches!(says, Says::MayWrite | Says::MayCompact(_));
         let ends = end.filter(|_| !open).map_or(u64::MAX, |end| end.returned);
         let begins = if old { 0 } else { call.invoked };
-        parts.push(Part { id, call, answer, says, begins, ends });
+        let told = answer.filter(|_| matches!(says, Says::Wrote(_)));
+        let oldest = told.and_then(|answer| call.op.oldest(Some(answer)));
+        parts.push(Part { id, call, answer, says, begins, ends, oldest });
     }
     Ok(parts)
 }
@@ -100,11 +105,25 @@ fn says(call: &Call, answer: Option<&Answer>) -> Option<Says> {
     let Some(answer) = answer else { return Some(unknown(&call.op)) };
     match (&call.op, view, answer) {
         (_, None, Answer::Failed { outcome: WriteOutcome::Unknown, .. }) => Some(unknown(&call.op)),
-        (Op::Put { .. }, _, Answer::Put { revision, .. }) => Some(Says::Wrote(*revision)),
-        (Op::Delete { .. }, _, Answer::Deleted { revision, deleted: 0, prev }) => {
-            prev.is_empty().then(|| saw(*revision, None, *revision))
+        (
+            op @ (Op::Put(_) | Op::Delete(_) | Op::Txn { .. }),
+            _,
+            Answer::Put { revision, .. }
+            | Answer::Deleted { revision, .. }
+            | Answer::Txn { revision, .. },
+        ) => {
+            op.ran(answer)?;
+            if let Some(made) = op.made(answer) {
+                return Some(Says::Wrote(made));
+            }
+            let oldest = op.oldest(Some(answer));
+            let seen = saw(*revision, oldest.map(Compacted::AtMost), *revision);
+            oldest.is_none_or(|oldest| oldest <= *revision).then_some(seen)
         }
-        (Op::Delete { .. }, _, Answer::Deleted { revision, .. }) => Some(Says::Wrote(*revision)),
+        (Op::Txn { .. }, _, Answer::Failed { why, .. }) => failed_txn(&call.op, *why),
+        (Op::Put(put), _, Answer::Failed { why: Why::KeyNotFound, .. }) => {
+            keeps(put).then_some(Says::Nothing)
+        }
         (Op::Compact { revision: to }, _, Answer::Compacted { revision: now }) => {
             (to <= now).then_some(Says::Compacted { now: *now, to: *to })
         }
@@ -123,7 +142,8 @@ fn says(call: &Call, answer: Option<&Answer>) -> Option<Says> {
             }
         },
         (_, None, Answer::Failed { why, .. }) => {
-            let refused = matches!(why, Why::Compacted(_) | Why::FutureRevision(_));
+            let refused =
+                matches!(why, Why::Compacted(_) | Why::FutureRevision(_) | Why::KeyNotFound);
             (!refused).then_some(Says::Nothing)
         }
         _ => None,
@@ -133,17 +153,36 @@ fn says(call: &Call, answer: Option<&Answer>) -> Option<Says> {
 /// A write whose end nobody knows. A read without an answer has seen nothing.
 fn unknown(op: &Op) -> Says {
     match op {
-        Op::Put { .. } | Op::Delete { .. } => Says::MayWrite,
         Op::Compact { revision } => Says::MayCompact(*revision),
-        Op::Get { .. } | Op::Range { .. } => Says::Nothing,
+        op if op.view().is_some() => Says::Nothing,
+        _ => Says::MayWrite,
     }
+}
+
+/// What refuses a transaction is on the path that it would have taken. Which one that was nobody
+/// says: it is enough that there is one.
+fn failed_txn(op: &Op, why: Why) -> Option<Says> {
+    let reads = |is: &dyn Fn(Revision) -> bool| op.any(&mut |step| step.at().is_some_and(is));
+    match why {
+        Why::Compacted(compacted) => reads(&|at| at < compacted).then(|| exactly(compacted)),
+        Why::FutureRevision(now) => reads(&|at| at > now).then(|| newest(now)),
+        Why::KeyNotFound => {
+            let kept = op.any(&mut |step| matches!(step, Step::Put(put) if keeps(put)));
+            kept.then_some(Says::Nothing)
+        }
+        _ => Some(Says::Nothing),
+    }
+}
+
+fn keeps(put: &Put) -> bool {
+    put.ignore_value || put.ignore_lease
 }
 
 fn failed_read(view: View, why: Why) -> Option<Says> {
     match (why, view.at) {
         (Why::Compacted(compacted), Some(at)) => (at < compacted).then(|| exactly(compacted)),
         (Why::FutureRevision(now), Some(at)) => (at > now).then(|| newest(now)),
-        (Why::Compacted(_) | Why::FutureRevision(_), None) => None,
+        (Why::Compacted(_) | Why::FutureRevision(_), None) | (Why::KeyNotFound, _) => None,
         _ => Some(Says::Nothing),
     }
 }

@@ -15,12 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::blame::{self, Blame};
+use super::doubt::doubt;
 use super::facts::{Facts, Fit, Named};
 use super::order::Order;
 use super::part::{Part, Says, Sight};
+use crate::core::machine::txn::{Delete, Put};
 use crate::ids::Revision;
 use crate::sim::check::model::{Doubt, Model};
-use crate::sim::history::{Answer, CallId, Kv, Op};
+use crate::sim::history::{CallId, Kv, Op, Shown};
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -248,17 +250,31 @@ impl<'a> Search<'a> {
 
     /// What was just applied: does it fit?
     fn applied_fits(&self, op: &Op, revision: Revision) -> Result<Fit, Blame> {
+        // What a transaction does depends on all that it compares; what a deletion or a put does
+        // to a key, on this key alone.
+        let whole = self.model.revision() != revision || matches!(op, Op::Txn { .. });
+        self.keys_fit(revision).map_err(|key| match key {
+            Some(key) if !whole => self.blame([key], revision),
+            key => {
+                let ranges = op.selects();
+                let keys = ranges.iter().flat_map(|range| self.facts.keys_in(range));
+                self.blame(keys.chain(key), revision)
+            }
+        })
+    }
+
+    /// The key that does not fit; none if nothing was done.
+    fn keys_fit(&self, revision: Revision) -> Result<Fit, Option<&[u8]>> {
         let at = revision.get();
         if self.model.revision() != revision {
-            // It has found nothing to delete.
-            let keys = op.deletes().flat_map(|range| self.facts.keys_in(range));
-            return Err(self.blame(keys, revision));
+            // It has found nothing to delete, or not what it was to keep.
+            return Err(None);
         }
         let mut fit = Fit::default();
         for key in self.model.changed() {
             match self.facts.fit(key, at, self.model.at(key, revision)) {
                 Some(more) => fit.add(more),
-                None => return Err(self.blame([key.as_ref()], revision)),
+                None => return Err(Some(key.as_ref())),
             }
         }
         // A deletion may change many keys, and many may be due.
@@ -267,7 +283,7 @@ impl<'a> Search<'a> {
             !changed.contains(*key) && !self.facts.can_wait(key, at, self.model.at(key, revision))
         };
         match self.facts.due(at).iter().find(unmet) {
-            Some(key) => Err(self.blame([*key], revision)),
+            Some(key) => Err(Some(*key)),
             None => Ok(fit),
         }
     }
@@ -371,13 +387,19 @@ impl<'a> Search<'a> {
     /// Compares everything that shows keys as of this step.
     fn see(&mut self, at: usize) -> Result<(), Blame> {
         let Some(step) = self.steps.get(at) else { return Ok(()) };
-        let revision = step.revision;
+        let (revision, model) = (step.revision, &mut self.model);
         let differing = step.seen.iter().find_map(|part| {
             let op = &part.call.op;
             let doubt = match (op, part.answer?) {
                 // A deletion that found nothing to delete has seen that.
-                (Op::Delete { range, .. }, _) => self.model.first_in(range).map(Doubt::Key),
-                (_, answer) => self.model.differs(op, revision, answer),
+                (Op::Delete(delete), _) => model.first_in(&delete.range).map(Doubt::Key),
+                // A transaction that changed nothing would do so again.
+                (Op::Txn { .. }, answer) => {
+                    let told = model.apply(op);
+                    model.go_back(revision);
+                    (told != *answer).then(|| doubt(op, &told, answer))
+                }
+                (_, answer) => model.differs(op, revision, answer),
             };
             Some((*part, doubt?))
         });
@@ -394,8 +416,9 @@ impl<'a> Search<'a> {
         let (key, blamed) = match doubt {
             Doubt::Key(key) => (Some(key.clone()), self.blame([key.as_ref()], at)),
             Doubt::Some => {
-                let range = op.selects();
-                (None, self.blame(self.facts.keys_in(&range), at))
+                let ranges = op.selects();
+                let keys = ranges.iter().flat_map(|range| self.facts.keys_in(range));
+                (None, self.blame(keys, at))
             }
         };
         let blamed = if self.shows_another(part) { Blame::default() } else { blamed };
@@ -404,8 +427,8 @@ impl<'a> Search<'a> {
             let instead = key.as_ref().and_then(|key| self.model.get(key, shows));
             let mut about = Vec::new();
             if let Some(key) = &key {
-                let shown = part.answer.into_iter().flat_map(Answer::shown);
-                let shown = shown.filter(|kv| kv.key == key).map(|kv| kv.modified);
+                let shown = part.answer.into_iter().flat_map(|answer| op.shown(answer));
+                let shown = shown.filter(|it| it.kv.key == key).map(|it| it.kv.modified);
                 let now = self.model.at(key, shows).map(|version| version.revision);
                 let writers = now.into_iter().chain(shown);
                 about.extend(writers.filter_map(|revision| self.writer(revision)));
@@ -420,11 +443,12 @@ impl<'a> Search<'a> {
     /// Does an answer show a record that the known write of its revision has not written? Then no
     /// gap has a part in it.
     fn shows_another(&self, part: Part<'a>) -> bool {
-        part.answer.into_iter().flat_map(Answer::shown).any(|kv| {
+        let shown = part.answer.into_iter().flat_map(|answer| part.call.op.shown(answer));
+        shown.into_iter().any(|Shown { kv, value }| {
             let place = usize::try_from(kv.modified.get()).ok().and_then(|at| at.checked_sub(1));
             let step = place.and_then(|place| self.steps.get(place));
             step.is_some_and(|step| match step.write {
-                Write::Known(write) => !write.call.op.may_put(&kv.key, Some(&kv.value)),
+                Write::Known(write) => !write.call.op.may_put(&kv.key, value.map(AsRef::as_ref)),
                 Write::None | Write::Gap(_) => false,
             })
         })
@@ -467,17 +491,40 @@ impl<'a> Search<'a> {
     /// The gaps that may have a part in what these keys are at `at`.
     fn blame<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>, at: Revision) -> Blame {
         let mut blamed = Blame::default();
-        for key in keys {
-            let Some(number) = self.facts.number(key) else { continue };
-            let (after, earliest) = self.facts.window(key, at.get());
+        let numbers = keys.into_iter().filter_map(|key| self.facts.number(key));
+        let mut open: BTreeSet<(u64, u32)> = numbers.map(|key| (at.get(), key)).collect();
+        let mut done: BTreeSet<(u64, u32)> = BTreeSet::new();
+        while let Some((at, number)) = open.pop_last() {
+            let Some(key) = self.facts.key(number).filter(|_| done.insert((at, number))) else {
+                continue;
+            };
+            let (after, earliest) = self.facts.window(key, at);
             // Gaps ascend in revision and in deadline.
             let from = self
                 .gaps
                 .partition_point(|gap| gap.revision.get() <= after || gap.deadline <= earliest);
-            let to = self.gaps.partition_point(|gap| gap.revision <= at);
-            (from..to).for_each(|gap| blamed.key(gap, number));
+            let to = self.gaps.partition_point(|gap| gap.revision.get() <= at);
+            for gap in from..to {
+                blamed.key(gap, number);
+                // What a transaction did there may be due to other keys, as they were before.
+                for key in self.compared_by(gap, key) {
+                    open.insert((self.gaps.get(gap).map_or(0, |gap| gap.revision.get() - 1), key));
+                }
+            }
         }
         blamed
+    }
+
+    /// The keys that what fills a gap has compared, if it is a transaction that may touch `key`.
+    fn compared_by(&self, gap: usize, key: &[u8]) -> Vec<u32> {
+        let class = self.frames.get(gap).and_then(|frame| self.classes.get(frame.chosen?));
+        let op = class.map(|class| class.op).filter(|op| matches!(op, Op::Txn { .. }));
+        let Some(op) = op.filter(|op| op.may_put(key, None) || op.may_delete(key)) else {
+            return Vec::new();
+        };
+        let ranges = op.selects();
+        let keys = ranges.iter().flat_map(|range| self.facts.keys_in(range));
+        keys.filter_map(|key| self.facts.number(key)).collect()
     }
 }
 
@@ -485,34 +532,21 @@ fn previous(revision: Revision) -> Revision {
     Revision::new(revision.get().saturating_sub(1))
 }
 
-/// Which key a write was told something wrong about.
-fn doubt(op: &Op, told: &Answer, answer: &Answer) -> Doubt {
-    match (op, told, answer) {
-        (Op::Put { key, .. }, ..) => Doubt::Key(key.clone()),
-        (_, Answer::Deleted { prev, .. }, Answer::Deleted { prev: shown, .. }) => {
-            let differing = prev.iter().zip(shown).find(|(kv, shown)| kv != shown);
-            let longer = if prev.len() > shown.len() { prev } else { shown };
-            let next = longer.get(prev.len().min(shown.len()));
-            match (differing, next) {
-                (Some((kv, shown)), _) => Doubt::Key(kv.key.clone().min(shown.key.clone())),
-                (None, Some(kv)) if op.wants_prev() => Doubt::Key(kv.key.clone()),
-                _ => Doubt::Some,
-            }
-        }
-        _ => Doubt::Some,
-    }
-}
-
 fn classes<'a>(parts: &[Part<'a>]) -> Vec<Class<'a>> {
-    let mut known: BTreeMap<(bool, Bytes, Bytes), usize> = BTreeMap::new();
+    let mut known: BTreeMap<(u8, Bytes, Bytes), usize> = BTreeMap::new();
     let mut classes: Vec<Class<'a>> = Vec::new();
     for part in parts.iter().filter(|part| part.says == Says::MayWrite) {
         let op = &part.call.op;
         let effect = match op {
-            Op::Put { key, value, .. } => (true, key.clone(), value.clone()),
-            Op::Delete { range, .. } => {
+            Op::Put(Put { key, ignore_value: true, .. }) => (0, key.clone(), Bytes::new()),
+            Op::Put(Put { key, value, .. }) => (1, key.clone(), value.clone()),
+            Op::Delete(Delete { range, .. }) => {
                 let (start, end) = range.selector();
-                (false, start, end)
+                (2, start, end)
+            }
+            Op::Txn { .. } => {
+                classes.push(Class { op, calls: vec![(part.begins, part.id)], used: Vec::new() });
+                continue;
             }
             Op::Get { .. } | Op::Range { .. } | Op::Compact { .. } => continue,
         };

@@ -15,7 +15,8 @@ use crate::sim::check::model::Model;
 use crate::sim::check::serial;
 use crate::sim::history::{Answer, Call, CallId, History};
 
-const BUSY: Shape = Shape { calls: 400, clients: 6, keys: 5, unknown: 60, reads: 400, old: 200 };
+const BUSY: Shape =
+    Shape { calls: 400, clients: 6, keys: 5, unknown: 60, reads: 400, old: 200, txns: 200 };
 
 /// So much may be tried with histories of 2,000 calls.
 const STEPS: u64 = 100_000;
@@ -83,7 +84,9 @@ fn shows(history: &History, witness: &Witness) {
 fn inv_6_unknown_outcomes_do_not_make_it_undecided() {
     let mut most = 0;
     for (seed, keys) in (0..12).zip([1, 2, 3, 8].into_iter().cycle()) {
-        let shape = Shape { calls: 2_000, clients: 8, keys, unknown: 60, reads: 400, old: 200 };
+        let txns = [0, 100, 300][usize::try_from(seed % 3).unwrap()];
+        let shape =
+            Shape { calls: 2_000, clients: 8, keys, unknown: 60, reads: 400, old: 200, txns };
         let history = Random::history(seed, shape);
         most = most.max(history.calls().filter(|(_, call)| is_unknown(call)).count());
         for scope in [Scope::Linear, Scope::All] {
@@ -101,7 +104,8 @@ fn inv_6_unknown_outcomes_do_not_make_it_undecided() {
 /// The same with something wrong in it: that too is decided.
 #[test]
 fn inv_1_one_wrong_value_among_unknown_outcomes_is_found() {
-    let shape = Shape { calls: 2_000, clients: 8, keys: 3, unknown: 60, reads: 400, old: 200 };
+    let shape =
+        Shape { calls: 2_000, clients: 8, keys: 3, unknown: 60, reads: 400, old: 200, txns: 0 };
     for seed in 0..4 {
         let mut history = Random::history(seed, shape);
         let calls = history.calls_mut().iter_mut().skip(1_000);

@@ -1,6 +1,8 @@
 //! Stores that hold what they should, and others.
 
 use super::*;
+use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
+use crate::keys::KeyRange;
 use crate::sim::check::samples::random::{Random, Shape};
 use crate::sim::check::samples::{
     Made, compact, compacted, delete, deleted, not_applied, put, rev, unknown, wrote,
@@ -108,9 +110,46 @@ fn inv_6_deletions_without_an_answer_are_shared_out() {
     assert_eq!(rule(&made, &content(7, &versions)), "INV-1");
 }
 
+/// A put of `a` and a deletion of `b`, or a put of `c`.
+fn either() -> Op {
+    let put = |key: &'static str| txn::Op::Put(Put::new(key.into(), "t".into()));
+    let gone = txn::Op::Delete(Delete { range: KeyRange::key("b"), prev: false });
+    let compares = vec![Compare {
+        range: KeyRange::key("a"),
+        operator: Operator::Equal,
+        target: Target::Version(0),
+    }];
+    let (success, failure) = (vec![put("a"), gone], vec![put("c")]);
+    Op::Txn { txn: Txn { compares, success, failure }, serializable: false }
+}
+
+#[test]
+fn txn_14_a_revision_is_all_of_one_way_through_a_transaction() {
+    let mut versions = vec![stored(2, "b", Some("1"))];
+    let both = [stored(3, "a", Some("t")), Stored { sub: 1, ..stored(3, "b", None) }];
+    let told = |succeeded, responses| Answer::Txn { revision: rev(3), succeeded, responses };
+    let then = told(true, vec![wrote(3), deleted(3, 1)]);
+    for answer in [then, unknown()] {
+        let mut made = Made::new();
+        made.call(1, put("b", "1"), wrote(2));
+        made.call(1, either(), answer);
+        let with = |more: &[Stored]| content(3, &[versions.as_slice(), more].concat());
+        check(&made.history, &with(&both)).unwrap();
+        // Half of it, the other half, and some of both ways.
+        assert_eq!(rule(&made, &with(&both[1..])), "INV-1");
+        let mixed = [both[0].clone(), Stored { sub: 1, ..stored(3, "c", Some("t")) }];
+        assert_eq!(rule(&made, &with(&mixed)), "INV-1");
+    }
+    let mut made = Made::new();
+    made.call(1, put("b", "1"), wrote(2));
+    made.call(1, either(), told(false, vec![wrote(3)]));
+    versions.extend(both);
+    assert_eq!(rule(&made, &content(3, &versions)), "INV-1");
+}
+
 #[test]
 fn inv_6_an_empty_store_explains_nothing_that_was_acknowledged() {
-    let shape = Shape { calls: 50, clients: 3, keys: 3, unknown: 0, reads: 300, old: 0 };
+    let shape = Shape { calls: 50, clients: 3, keys: 3, unknown: 0, reads: 300, old: 0, txns: 0 };
     let history = Random::history(1, shape);
     assert_eq!(check(&history, &content(1, &[])).unwrap_err().rule, "LIN-15");
 }

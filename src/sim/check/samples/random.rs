@@ -5,9 +5,13 @@
 //! or later if its client has given it up; a linearizable read is answered by a member that has
 //! come as far as the log was when the read began; one that may be old by a member as it is.
 
+use bytes::Bytes;
+
 use super::rev;
+use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
+use crate::core::mvcc::{Order, Query, SortBy};
 use crate::error::WriteOutcome;
-use crate::ids::{NodeId, Revision};
+use crate::ids::{LeaseId, NodeId, Revision};
 use crate::keys::KeyRange;
 use crate::sim::check::model::Model;
 use crate::sim::dice::{Dice, Seed};
@@ -26,6 +30,9 @@ pub(crate) struct Shape {
     pub(crate) reads: u32,
     /// Of the reads those that may be old, in a thousand.
     pub(crate) old: u32,
+    /// Of the calls those that are transactions, in a thousand; and how often reads and puts have
+    /// options.
+    pub(crate) txns: u32,
 }
 
 const MEMBERS: u64 = 3;
@@ -65,10 +72,33 @@ pub(crate) struct Random {
 }
 
 impl Random {
+    /// Calls one after the other, each drawn with what the ones before it have done in view.
+    pub(crate) fn ops(seed: u64, shape: Shape) -> Vec<Op> {
+        let mut random = Self::new(seed, shape);
+        let mut ops = Vec::with_capacity(shape.calls);
+        while ops.len() < shape.calls {
+            let op = random.op();
+            random.truth.apply(&op);
+            ops.push(op);
+        }
+        ops
+    }
+
     pub(crate) fn history(seed: u64, shape: Shape) -> History {
+        let mut random = Self::new(seed, shape);
+        while random.history.len() < shape.calls {
+            random.step();
+        }
+        for _ in 0..shape.clients * 4 {
+            random.advance();
+        }
+        random.history
+    }
+
+    fn new(seed: u64, shape: Shape) -> Self {
         let idle = (0..shape.clients).collect();
         let fresh = |_| Member { model: Model::default(), applied: 0 };
-        let mut random = Self {
+        Self {
             shape,
             dice: Dice::new(Seed::new(seed)),
             history: History::new(),
@@ -80,14 +110,7 @@ impl Random {
             idle,
             next_client: shape.clients,
             next_value: 0,
-        };
-        while random.history.len() < shape.calls {
-            random.step();
         }
-        for _ in 0..shape.clients * 4 {
-            random.advance();
-        }
-        random.history
     }
 
     fn tick(&mut self) -> Instant {
@@ -127,19 +150,111 @@ impl Random {
                 return Op::Get { key: key.into(), at, serializable };
             }
             let limit = if kind < 850 { 0 } else { self.dice.place(4) };
-            let (range, count_only) = (self.range(), kind > 960);
-            return Op::Range { range, limit, count_only, at, serializable };
+            if self.chance(self.shape.txns) {
+                return self.look(serializable, at);
+            }
+            let count_only = kind > 960;
+            let query = Query { at, limit, count_only, ..self.query() };
+            return Op::Range { query, serializable };
+        }
+        if self.chance(self.shape.txns) {
+            return Op::Txn { txn: self.txn(2), serializable: false };
         }
         match kind {
-            0..700 => {
-                let value = self.next_value.to_string().into();
-                self.next_value += 1;
-                Op::Put { key: key.into(), value, prev_value: self.dice.chance(300_000) }
-            }
-            700..870 => Op::Delete { range: KeyRange::key(key), prev_values: self.chance(300) },
-            870..970 => Op::Delete { range: self.range(), prev_values: self.chance(300) },
+            0..700 => Op::Put(self.put(key)),
+            700..870 => Op::Delete(Delete { range: KeyRange::key(key), prev: self.chance(300) }),
+            870..970 => Op::Delete(Delete { range: self.range(), prev: self.chance(300) }),
             _ => Op::Compact { revision: self.revision() },
         }
+    }
+
+    fn put(&mut self, key: String) -> Put {
+        let prev = self.dice.chance(300_000);
+        if self.chance(self.shape.txns / 4) {
+            return Put { prev, ignore_value: true, ..Put::new(key.into(), Bytes::new()) };
+        }
+        self.next_value += 1;
+        Put { prev, ..Put::new(key.into(), self.next_value.to_string().into()) }
+    }
+
+    /// Mostly a plain one.
+    fn query(&mut self) -> Query {
+        let mut query = Query::new(self.range());
+        if self.chance(self.shape.txns) {
+            let sorts = [SortBy::Key, SortBy::Version, SortBy::ModRevision, SortBy::Value];
+            query.sort = self.dice.pick(&sorts).copied().unwrap_or_default();
+            query.order = if self.chance(500) { Order::Ascending } else { Order::Descending };
+            query.keys_only = self.chance(300);
+            if self.chance(300) {
+                query.mod_revision.min = self.revision();
+            }
+        }
+        query
+    }
+
+    /// A transaction that only reads. With compares it reads what is newest: a refusal does not
+    /// say which branch was taken.
+    fn look(&mut self, serializable: bool, at: Option<Revision>) -> Op {
+        let mut txn = Txn::default();
+        for _ in 0..=self.dice.below(2) {
+            let query = Query { at, ..self.query() };
+            txn.success.push(txn::Op::Range(query));
+        }
+        if at.is_none() && self.chance(500) {
+            txn.compares.push(self.compare());
+            txn.failure.push(txn::Op::Range(self.query()));
+        }
+        Op::Txn { txn, serializable }
+    }
+
+    /// At least one write, and no key put twice, nor put and deleted, in one branch (`TXN-9`).
+    fn txn(&mut self, depth: u32) -> Txn {
+        let mut txn = Txn::default();
+        for _ in 0..self.dice.below(3) {
+            txn.compares.push(self.compare());
+        }
+        txn.success = self.branch(depth);
+        txn.failure = if self.chance(500) { self.branch(depth) } else { Vec::new() };
+        txn
+    }
+
+    /// Of few operations, each on another key; nested ones have keys of their own.
+    fn branch(&mut self, depth: u32) -> Vec<txn::Op> {
+        let (mut ops, first) = (Vec::new(), self.dice.below(4));
+        for key in first..first + 1 + self.dice.below(3) {
+            let letter = ["m", "l"].get(usize::try_from(depth).unwrap()).unwrap_or(&"k");
+            let key = format!("{letter}{:03}", key % self.shape.keys.max(4));
+            ops.push(match self.dice.below(8) {
+                0 => txn::Op::Range(self.query()),
+                1 => txn::Op::Delete(Delete { range: KeyRange::key(key), prev: self.chance(300) }),
+                2 if depth > 0 => {
+                    ops.push(txn::Op::Txn(self.txn(depth - 1)));
+                    return ops;
+                }
+                _ => txn::Op::Put(self.put(key)),
+            });
+        }
+        ops
+    }
+
+    fn compare(&mut self) -> Compare {
+        let range = if self.chance(700) { KeyRange::key(self.key()) } else { self.range() };
+        let operators = [
+            Operator::Equal,
+            Operator::Equal,
+            Operator::NotEqual,
+            Operator::Greater,
+            Operator::Less,
+        ];
+        let operator = self.dice.pick(&operators).copied().unwrap_or(Operator::Equal);
+        let target = match self.dice.below(5) {
+            0 => Target::Version(self.dice.below(3)),
+            1 => Target::CreateRevision(Revision::new(self.dice.below(2) * self.revision().get())),
+            2 => Target::Value(self.dice.below(self.next_value + 1).to_string().into()),
+            3 => Target::Lease(LeaseId::new(self.dice.below(2))),
+            _ => Target::ModRevision(self.revision()),
+        };
+        Compare { range, operator, target }
     }
 
     fn chance(&mut self, per_thousand: u32) -> bool {

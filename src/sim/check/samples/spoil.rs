@@ -74,7 +74,7 @@ fn change_outcome(history: &mut History, dice: &mut Dice) {
     let Some(End { answer, .. }) = &mut call.end else { return };
     *answer = match answer {
         Answer::Failed { .. } if dice.chance(500_000) => match &call.op {
-            Op::Put { .. } => Answer::Put { revision: rev(2 + dice.below(6)), prev: None },
+            Op::Put(_) => Answer::Put { revision: rev(2 + dice.below(6)), prev: None },
             Op::Compact { .. } => Answer::Compacted { revision: rev(2 + dice.below(6)) },
             _ => Answer::Deleted { revision: rev(2 + dice.below(6)), deleted: 1, prev: Vec::new() },
         },
@@ -85,30 +85,35 @@ fn change_outcome(history: &mut History, dice: &mut Dice) {
 
 fn change_answer(history: &mut History, dice: &mut Dice) {
     let calls = history.calls_mut();
-    let values: Vec<Bytes> =
-        calls.iter().flat_map(|call| call.op.puts().map(|(_, value)| value.clone())).collect();
+    let puts = calls.iter().flat_map(|call| call.op.puts());
+    let values: Vec<Bytes> = puts.map(|put| put.value.clone()).collect();
     let ended: Vec<usize> = (0..calls.len()).filter(|place| calls[*place].end.is_some()).collect();
     let Some(&place) = dice.pick(&ended) else { return };
+    change(&mut calls[place].end.as_mut().unwrap().answer, &values, dice);
+}
+
+fn change(answer: &mut Answer, values: &[Bytes], dice: &mut Dice) {
     let which = dice.below(3);
-    match &mut calls[place].end.as_mut().unwrap().answer {
+    match answer {
         Answer::Put { revision, .. }
         | Answer::Got { revision, .. }
         | Answer::Ranged { revision, .. }
         | Answer::Deleted { revision, .. }
+        | Answer::Txn { revision, .. }
         | Answer::Compacted { revision }
             if which == 0 =>
         {
             *revision = near_revision(dice, *revision);
         }
         Answer::Put { prev: kv, .. } | Answer::Got { kv, .. } => match kv {
-            Some(shown) if which == 1 => change_kv(shown, &values, dice),
+            Some(shown) if which == 1 => change_kv(shown, values, dice),
             Some(_) => *kv = None,
             None => {}
         },
         Answer::Deleted { deleted, prev, .. } => match dice.pick(prev).cloned() {
             Some(_) if which == 1 => {
                 let place = dice.place(prev.len());
-                change_kv(&mut prev[place], &values, dice);
+                change_kv(&mut prev[place], values, dice);
             }
             _ => *deleted = near(dice, *deleted),
         },
@@ -121,9 +126,13 @@ fn change_answer(history: &mut History, dice: &mut Dice) {
             }
             _ if !kvs.is_empty() => {
                 let place = dice.place(kvs.len());
-                change_kv(&mut kvs[place], &values, dice);
+                change_kv(&mut kvs[place], values, dice);
             }
             _ => {}
+        },
+        Answer::Txn { succeeded, responses, .. } => match responses.len() {
+            0 => *succeeded = !*succeeded,
+            len => change(&mut responses[dice.place(len)], values, dice),
         },
         Answer::Compacted { .. } | Answer::Failed { .. } => {}
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::Store;
+use quorate::{Revision, Store};
 
 use crate::Outcome;
 use crate::args::Kind;
@@ -53,8 +53,8 @@ pub(crate) trait Workload: Send + Sync + 'static {
     /// The next operation; `None` when everything is done, for all callers.
     fn begin(&self, caller: &mut Caller) -> Option<Self::Call>;
 
-    /// Whether the response is the right one.
-    fn is_right(&self, response: &<Self::Call as Call>::Response) -> bool;
+    /// Whether the response is the right one. The caller may remember something of it.
+    fn is_right(&self, caller: &mut Caller, response: &<Self::Call as Call>::Response) -> bool;
 }
 
 /// What a caller has of its own.
@@ -62,6 +62,10 @@ pub(crate) struct Caller {
     pub(crate) store: Store,
     pub(crate) random: Random,
     pub(crate) value: Bytes,
+    /// Its place among the callers.
+    pub(crate) place: u64,
+    /// When a key of its own was last written, as far as it knows.
+    pub(crate) seen: Option<Revision>,
 }
 
 /// When the callers run.
@@ -169,13 +173,14 @@ impl Tally {
     fn note<W: Workload>(
         &mut self,
         workload: &W,
+        caller: &mut Caller,
         window: &Window,
         begun: Instant,
         result: &quorate::Result<<W::Call as Call>::Response>,
     ) {
         let ended = Instant::now();
         let wrong = match result {
-            Ok(response) if workload.is_right(response) => {
+            Ok(response) if workload.is_right(caller, response) => {
                 if begun >= window.start {
                     self.hist.add(ended - begun);
                     self.last = Some(ended);
@@ -201,7 +206,7 @@ fn loop_blocking<W: Workload>(mut caller: Caller, window: &Window, workload: &W)
             window.exhausted.store(true, Ordering::Relaxed);
             return tally;
         };
-        tally.note(workload, window, begun, &call.block());
+        tally.note(workload, &mut caller, window, begun, &call.block());
     }
 }
 
@@ -216,7 +221,7 @@ async fn loop_awaiting<W: Workload>(mut caller: Caller, window: &Window, workloa
             window.exhausted.store(true, Ordering::Relaxed);
             break;
         };
-        tally.note(workload, window, begun, &call.await);
+        tally.note(workload, &mut caller, window, begun, &call.await);
         if turn % TURN == 0 {
             let_others_run().await;
         }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::{KeyRange, Revision};
+use quorate::{KeyRange, Revision, Store};
 
 use crate::Outcome;
 use crate::args::Options;
@@ -255,9 +255,7 @@ impl Bench {
             let compaction = scope.spawn(|| -> quorate::Result<(Revision, Duration)> {
                 thread::sleep(self.options.warm + LEAD);
                 let begun = Instant::now();
-                let revision = store.get(key(0)).wait()?.header.revision;
-                store.compact(revision).wait_timeout(COMPACTION)?;
-                Ok((revision, begun.elapsed()))
+                Ok((compact(store)?, begun.elapsed()))
             });
             self.measure(name, WRITERS, puts, || {
                 let ended = compaction.join().map_err(|_| "the compaction panicked")?;
@@ -323,8 +321,7 @@ impl Bench {
     /// Forgets the history before the present.
     fn compact(&self) -> Outcome<()> {
         if let Some(store) = self.cluster.stores()?.first() {
-            let revision: Revision = store.get(key(0)).wait()?.header.revision;
-            store.compact(revision).wait()?;
+            compact(store)?;
         }
         Ok(())
     }
@@ -332,7 +329,7 @@ impl Bench {
     fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
         let stores = self.cluster.stores()?;
         let seed = std::process::id();
-        let caller = |(at, store): (usize, &quorate::Store)| {
+        let caller = |(at, store): (usize, &Store)| {
             let mut random = Random::new((u64::from(seed) << 32) + at as u64 * 7919);
             let value = Bytes::from(random.bytes(self.options.value_bytes));
             Caller { store: store.clone(), random, value, place: at as u64, seen: None }
@@ -366,6 +363,13 @@ impl Bench {
         meter.emit(&self.cluster, &self.options, &figures, more);
         Ok(())
     }
+}
+
+/// Forgets all that was overwritten or deleted up to now.
+fn compact(store: &Store) -> quorate::Result<Revision> {
+    let revision = store.get(key(0)).wait()?.header.revision;
+    store.compact(revision).wait_timeout(COMPACTION)?;
+    Ok(revision)
 }
 
 fn tries(hot: &HotKey) -> Record {

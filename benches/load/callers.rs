@@ -170,24 +170,24 @@ impl Tally {
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    fn note<W: Workload>(
+    /// Takes note of an operation that has just ended; whether it ended well is judged after the
+    /// clock was read.
+    fn note(
         &mut self,
-        workload: &W,
-        caller: &mut Caller,
         window: &Window,
         begun: Instant,
-        result: &quorate::Result<<W::Call as Call>::Response>,
+        is_right: impl FnOnce() -> quorate::Result<bool>,
     ) {
         let ended = Instant::now();
-        let wrong = match result {
-            Ok(response) if workload.is_right(caller, response) => {
+        let wrong = match is_right() {
+            Ok(true) => {
                 if begun >= window.start {
                     self.hist.add(ended - begun);
                     self.last = Some(ended);
                 }
                 return;
             }
-            Ok(_) => "a wrong answer".to_owned(),
+            Ok(false) => "a wrong answer".to_owned(),
             Err(error) => error.to_string(),
         };
         self.errors += 1;
@@ -206,7 +206,8 @@ fn loop_blocking<W: Workload>(mut caller: Caller, window: &Window, workload: &W)
             window.exhausted.store(true, Ordering::Relaxed);
             return tally;
         };
-        tally.note(workload, &mut caller, window, begun, &call.block());
+        let result = call.block();
+        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
     }
 }
 
@@ -221,7 +222,8 @@ async fn loop_awaiting<W: Workload>(mut caller: Caller, window: &Window, workloa
             window.exhausted.store(true, Ordering::Relaxed);
             break;
         };
-        tally.note(workload, &mut caller, window, begun, &call.await);
+        let result = call.await;
+        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
         if turn % TURN == 0 {
             let_others_run().await;
         }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use quorate::{
-    Compare, Get, GetResponse, Op, PutOp, PutResponse, Revision, Store, Transact, TransactResponse,
-    Transaction, Txn, TxnResponse,
+    Compare, Get, GetResponse, KeyValue, Op, PutOp, PutResponse, Revision, Store, Transact,
+    TransactResponse, Transaction, Txn, TxnResponse,
 };
 
 use crate::callers::{Call, Caller, Workload};
@@ -53,7 +53,7 @@ impl Target {
     }
 
     fn after_read(&self, read: &GetResponse) -> Step {
-        self.write(read.kv.as_ref().map(|kv| kv.mod_revision()).unwrap_or_default())
+        self.write(read.kv.as_ref().map(KeyValue::mod_revision).unwrap_or_default())
     }
 }
 

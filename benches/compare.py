@@ -4,6 +4,7 @@
 Medians (smallest-largest) of the repeats, and our median over each peer's. Lines taken while
 others used more than --others cores are left out where a clean one of the same measurement
 exists; a figure that has none is marked with '!'. Errors are shown, never averaged away.
+--fields names what else stands in the table, such as p999_us, max_us and compaction_s.
 """
 
 import argparse
@@ -12,6 +13,13 @@ import statistics
 import sys
 
 PLACE = ("members", "via", "workload", "concurrency", "offered_puts_per_s")
+HEADS = {
+    "p50_us": "p50 µs",
+    "p99_us": "p99 µs",
+    "p999_us": "p99.9 µs",
+    "max_us": "max µs",
+    "cpu_us_per_op": "CPU µs/op",
+}
 OURS = "quorate"
 
 
@@ -69,12 +77,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--others", type=float, default=0.35)
+    parser.add_argument("--fields", default="p50_us,p99_us,cpu_us_per_op")
     arguments = parser.parse_args()
     table, peers = read(arguments.files)
     rivals = [peer for peer in peers if not peer.startswith(OURS) and peer != "disk"]
     used = [at for at in range(len(PLACE)) if any(place[at] is not None for place in table)]
 
-    head = [PLACE[at] for at in used] + ["who", "ops/s", "p50 µs", "p99 µs", "CPU µs/op"]
+    fields = arguments.fields.split(",")
+    head = [PLACE[at] for at in used] + ["who", "ops/s"]
+    head += [HEADS.get(field, field) for field in fields]
     head += [f"ours / {rival}" for rival in rivals]
     print("| " + " | ".join(head) + " |")
     print("|" + " --- |" * len(head))
@@ -90,7 +101,7 @@ def main():
             row.append(peer)
             rate, middle = figure(kept, "ops_per_s")
             row.append(rate + mark)
-            row += [figure(kept, field)[0] for field in ("p50_us", "p99_us", "cpu_us_per_op")]
+            row += [figure(kept, field)[0] for field in fields]
             for rival in rivals:
                 is_ratio = peer.startswith(OURS) and rates[rival] and middle
                 row.append(f"**{middle / rates[rival]:.2f}×**" if is_ratio else "")

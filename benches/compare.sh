@@ -8,8 +8,10 @@
 # DIR        where everybody's data goes, one after the other. Not a tmpfs: it would measure nothing.
 # OUT        the JSON lines (default: DIR/compare.jsonl, begun anew)
 # MEMBERS    default "1 3"
-# WORKLOADS  default "put get-ser get-lin get-under-writes range delete"
-# CONC       callers, default "1,16,64,256,1024" (put) and "1,16,64,256" (get, delete)
+# WORKLOADS  default "put get-ser get-lin get-under-writes range count txn-cas delete"; `load` too,
+#            which takes long: a million keys, compaction beside puts
+# CONC       callers, default "1,16,64,256,1024" (put), "1,16,64" (txn-cas) and "1,16,64,256"
+#            (get, delete)
 # SECS WARM  seconds measured and before it, default 5 and 1
 # ROUNDS     how often everything is run, default 3
 # CALLERS    kinds of callers on our side, default "tasks"; "tasks threads" runs both
@@ -48,9 +50,10 @@ quiet() {
 "$bench" disk --dir "$DIR" --seconds "$SECS" --warm "$WARM" | tee -a "$OUT"
 for _ in $(seq "${ROUNDS:-3}"); do
   for members in ${MEMBERS:-1 3}; do
-    for workload in ${WORKLOADS:-put get-ser get-lin get-under-writes range delete}; do
+    for workload in ${WORKLOADS:-put get-ser get-lin get-under-writes range count txn-cas delete}; do
       case $workload in
         put) conc=${CONC:-1,16,64,256,1024} ;;
+        txn-cas) conc=${CONC:-1,16,64} ;;
         *) conc=${CONC:-1,16,64,256} ;;
       esac
       for callers in ${CALLERS:-tasks}; do

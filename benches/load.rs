@@ -15,6 +15,10 @@
 //!
 //! Every answer is checked: a key that must be there is, a range is complete, one key was deleted.
 //! A wrong one counts as an error, and errors stand in the line.
+//!
+//! Rows that the Go program does not have: `transact-contended` is `txn-cas-contended` by
+//! `Store::transact`, and `put-during-compaction-N` follows a second round of puts over all keys,
+//! so that there are as many old revisions to remove as keys.
 
 // The lints keep the library from speaking, reading clocks and starting threads. This is a program.
 #![expect(
@@ -36,6 +40,8 @@ mod callers;
 mod cluster;
 #[path = "load/disk.rs"]
 mod disk;
+#[path = "load/exchange.rs"]
+mod exchange;
 #[path = "load/executor.rs"]
 mod executor;
 #[path = "load/hist.rs"]

@@ -69,6 +69,7 @@
 //!
 //! - A part of the keys that seems to be all there is: [`Store::scoped`]
 //! - Values that are Rust types, with the feature `serde`: `Store::typed`
+//! - All of it in one program: `examples/config_store.rs` in the repository
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).

@@ -10,17 +10,19 @@ pub(crate) const USAGE: &str = "\
 usage: cargo run --release -p quorate-load -- WORKLOAD[,WORKLOAD] [OPTIONS]
 
 workloads:
-  put get-lin get-ser get-under-writes range delete load disk
+  put get-lin get-ser get-under-writes range count txn-cas delete load disk
 
 options (defaults in parentheses):
   --members N           members, all in this process: 1, 3, 5 (1)
-  --concurrency C[,C]   callers at once (put: 1,16,64,256,1024; get, delete: 1,16,64,256)
+  --concurrency C[,C]   callers at once (put: 1,16,64,256,1024; get, delete: 1,16,64,256;
+                        txn-cas: 1,16,64)
   --value-bytes V       bytes of a value (256)
   --keys K              keys there are before a measurement begins (100000)
   --seconds S           length of a measurement (10)
   --warm S              seconds before it that do not count (1)
   --repeat R            repeats of each measurement (1)
-  --load N              keys that `load` writes (1000000)
+  --load N              keys that `load` writes, and then puts over, compacts and counts
+                        (1000000)
   --dir D               where the members live: D/quorate-load, emptied before and after
                         (the system's folder for temporary files)
   --callers KIND        tasks: futures on two threads, each with a small executor of its own

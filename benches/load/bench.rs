@@ -7,19 +7,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::{KeyRange, Revision};
+use quorate::{KeyRange, Revision, Store};
 
 use crate::Outcome;
 use crate::args::Options;
 use crate::callers::{Caller, Callers, Tally, Window, Workload};
 use crate::cluster::Cluster;
+use crate::exchange::{HotKey, HotTransact, OwnKeys};
 use crate::pacer::Pace;
 use crate::random::Random;
 use crate::report::{Figures, Meter, Record};
-use crate::workloads::{Deletes, Fill, Gets, Puts, RANGE, Ranges, doomed_key, key};
+use crate::workloads::{Counts, Deletes, Fill, Gets, Puts, RANGE, Ranges, doomed_key, key};
 
 /// Callers that fill the store before a measurement.
 const FILLERS: usize = 256;
+/// Writers of a store that is full.
+const WRITERS: usize = 16;
+/// Callers that want the same key.
+const RIVALS: usize = 16;
+/// How long puts are measured before a compaction begins, and how long it may take.
+const LEAD: Duration = Duration::from_millis(100);
+const COMPACTION: Duration = Duration::from_secs(600);
 /// Readers beside the puts of an open loop, and the rates of those.
 const READERS: usize = 16;
 const RATES: [u32; 3] = [100, 1000, 5000];
@@ -28,6 +36,7 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 
 const PUT_CALLERS: [usize; 5] = [1, 16, 64, 256, 1024];
 const READ_CALLERS: [usize; 4] = [1, 16, 64, 256];
+const EXCHANGE_CALLERS: [usize; 3] = [1, 16, 64];
 
 /// A cluster under load.
 pub(crate) struct Bench {
@@ -55,6 +64,8 @@ impl Bench {
             "get-lin" => self.gets(false),
             "get-under-writes" => self.gets_under_writes(),
             "range" => self.ranges(),
+            "count" => self.counts(),
+            "txn-cas" => self.exchanges(),
             "delete" => self.deletes(),
             "load" => self.load(),
             _ => Err(format!("there is no workload {workload}").into()),
@@ -69,7 +80,7 @@ impl Bench {
                 if self.options.compact {
                     self.compact()?;
                 }
-                self.measure("put", concurrency, &workload, Record::new)?;
+                self.measure("put", concurrency, &workload, || Ok(Record::new()))?;
             }
         }
         Ok(())
@@ -80,7 +91,7 @@ impl Bench {
         let name = if serializable { "get-ser" } else { "get-lin" };
         for concurrency in self.options.concurrency(&READ_CALLERS) {
             for _ in 0..self.options.repeat {
-                self.measure(name, concurrency, &self.reads(serializable), Record::new)?;
+                self.measure(name, concurrency, &self.reads(serializable), || Ok(Record::new()))?;
             }
         }
         Ok(())
@@ -112,7 +123,7 @@ impl Bench {
                         more.set("offered_puts_per_s", rate);
                         more.set("puts_per_s", pace.done() as f64 / span);
                         more.set("failed_puts", pace.failed());
-                        more
+                        Ok(more)
                     });
                     pace.stop();
                     result
@@ -132,13 +143,47 @@ impl Bench {
             for (serializable, name) in [(true, "range1000-ser"), (false, "range1000-lin")] {
                 let workload = Arc::new(Ranges { keys, serializable, open_end: false });
                 for _ in 0..self.options.repeat {
-                    self.measure(name, concurrency, &workload, Record::new)?;
+                    self.measure(name, concurrency, &workload, || Ok(Record::new()))?;
                 }
             }
         }
         let workload = Arc::new(Ranges { keys, serializable: true, open_end: true });
         for _ in 0..self.options.repeat {
-            self.measure("range1000-limit-openend-ser", 1, &workload, Record::new)?;
+            self.measure("range1000-limit-openend-ser", 1, &workload, || Ok(Record::new()))?;
+        }
+        Ok(())
+    }
+
+    fn counts(&mut self) -> Outcome<()> {
+        let keys = self.options.keys;
+        if keys < 2 * RANGE {
+            return Err("counts want --keys 2000 at least".into());
+        }
+        self.fill_once()?;
+        let all = format!("count-prefix-{keys}");
+        for (name, some) in [(all.as_str(), false), ("count-range-1000", true)] {
+            let workload = Arc::new(Counts { keys, some });
+            for _ in 0..self.options.repeat {
+                self.measure(name, 1, &workload, || Ok(Record::new()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exchanges(&mut self) -> Outcome<()> {
+        self.fill_once()?;
+        for concurrency in self.options.concurrency(&EXCHANGE_CALLERS) {
+            for _ in 0..self.options.repeat {
+                self.measure("txn-cas", concurrency, &Arc::new(OwnKeys), || Ok(Record::new()))?;
+            }
+        }
+        for _ in 0..self.options.repeat {
+            let hot = Arc::new(HotKey::default());
+            self.measure("txn-cas-contended", RIVALS, &hot, || Ok(tries(&hot)))?;
+        }
+        for _ in 0..self.options.repeat {
+            let hot = Arc::new(HotTransact::default());
+            self.measure("transact-contended", RIVALS, &hot, || Ok(tries(&hot.0)))?;
         }
         Ok(())
     }
@@ -151,7 +196,7 @@ impl Bench {
                 let count = seconds * if concurrency < 16 { 12_000 } else { 200_000 };
                 self.fill(count, doomed_key)?;
                 let workload = Arc::new(Deletes { count, next: AtomicU64::new(0) });
-                self.measure("delete", concurrency, &workload, Record::new)?;
+                self.measure("delete", concurrency, &workload, || Ok(Record::new()))?;
                 if let Some(store) = self.cluster.stores()?.first() {
                     store.delete(KeyRange::prefix("del/")).wait()?;
                 }
@@ -183,9 +228,45 @@ impl Bench {
         (self.options.keys, self.filled) = (count, true);
         let puts = Arc::new(Puts { keys: count });
         for _ in 0..self.options.repeat {
-            self.measure("put-at-load", READERS, &puts, Record::new)?;
+            self.measure("put-at-load", WRITERS, &puts, || Ok(Record::new()))?;
+        }
+        for _ in 0..self.options.repeat {
+            self.put_during_compaction("put-during-compaction", &puts)?;
+        }
+        // Once more with as many old revisions as there are keys.
+        let full = format!("put-during-compaction-{count}");
+        for _ in 0..self.options.repeat {
+            self.fill(count, key)?;
+            self.put_during_compaction(&full, &puts)?;
+        }
+        let all = Arc::new(Counts { keys: count, some: false });
+        for _ in 0..self.options.repeat {
+            self.measure("count-prefix-load", 1, &all, || Ok(Record::new()))?;
         }
         self.reopen()
+    }
+
+    /// Puts while all that was overwritten is compacted, from shortly after the warm-up on.
+    fn put_during_compaction(&self, name: &str, puts: &Arc<Puts>) -> Outcome<()> {
+        let stores = self.cluster.stores()?;
+        let store = stores.first().ok_or("there is no member to compact")?;
+        let old = self.cluster.old_versions();
+        thread::scope(|scope| {
+            let compaction = scope.spawn(|| -> quorate::Result<(Revision, Duration)> {
+                thread::sleep(self.options.warm + LEAD);
+                let begun = Instant::now();
+                Ok((compact(store)?, begun.elapsed()))
+            });
+            self.measure(name, WRITERS, puts, || {
+                let ended = compaction.join().map_err(|_| "the compaction panicked")?;
+                let (revision, elapsed) = ended?;
+                let mut more = Record::new();
+                more.set("old_versions", old);
+                more.set("compacted_to", revision.get());
+                more.seconds("compaction_s", elapsed);
+                Ok(more)
+            })
+        })
     }
 
     fn reopen(&mut self) -> Outcome<()> {
@@ -240,8 +321,7 @@ impl Bench {
     /// Forgets the history before the present.
     fn compact(&self) -> Outcome<()> {
         if let Some(store) = self.cluster.stores()?.first() {
-            let revision: Revision = store.get(key(0)).wait()?.header.revision;
-            store.compact(revision).wait()?;
+            compact(store)?;
         }
         Ok(())
     }
@@ -249,10 +329,10 @@ impl Bench {
     fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
         let stores = self.cluster.stores()?;
         let seed = std::process::id();
-        let caller = |(at, store): (usize, &quorate::Store)| {
+        let caller = |(at, store): (usize, &Store)| {
             let mut random = Random::new((u64::from(seed) << 32) + at as u64 * 7919);
             let value = Bytes::from(random.bytes(self.options.value_bytes));
-            Caller { store: store.clone(), random, value }
+            Caller { store: store.clone(), random, value, place: at as u64, seen: None }
         };
         Ok(stores.iter().cycle().take(concurrency).enumerate().map(caller).collect())
     }
@@ -263,7 +343,7 @@ impl Bench {
         name: &str,
         concurrency: usize,
         workload: &Arc<W>,
-        more: impl FnOnce() -> Record,
+        more: impl FnOnce() -> Outcome<Record>,
     ) -> Outcome<()> {
         let crew = self.crew(concurrency)?;
         let start = Instant::now() + self.options.warm;
@@ -272,7 +352,7 @@ impl Bench {
         thread::sleep(start.saturating_duration_since(Instant::now()));
         let meter = Meter::start(&self.cluster);
         let tally = gather(tallies.iter());
-        let mut more = more();
+        let mut more = more()?;
         if tally.errors > 0 {
             more.set("errors", tally.errors);
             more.set("first_error", tally.first_error.clone());
@@ -283,6 +363,19 @@ impl Bench {
         meter.emit(&self.cluster, &self.options, &figures, more);
         Ok(())
     }
+}
+
+/// Forgets all that was overwritten or deleted up to now.
+fn compact(store: &Store) -> quorate::Result<Revision> {
+    let revision = store.get(key(0)).wait()?.header.revision;
+    store.compact(revision).wait_timeout(COMPACTION)?;
+    Ok(revision)
+}
+
+fn tries(hot: &HotKey) -> Record {
+    let mut more = Record::new();
+    more.set("tries_per_success", hot.tries_per_success());
+    more
 }
 
 fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {

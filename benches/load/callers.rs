@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::Store;
+use quorate::{Revision, Store};
 
 use crate::Outcome;
 use crate::args::Kind;
@@ -53,8 +53,8 @@ pub(crate) trait Workload: Send + Sync + 'static {
     /// The next operation; `None` when everything is done, for all callers.
     fn begin(&self, caller: &mut Caller) -> Option<Self::Call>;
 
-    /// Whether the response is the right one.
-    fn is_right(&self, response: &<Self::Call as Call>::Response) -> bool;
+    /// Whether the response is the right one. The caller may remember something of it.
+    fn is_right(&self, caller: &mut Caller, response: &<Self::Call as Call>::Response) -> bool;
 }
 
 /// What a caller has of its own.
@@ -62,6 +62,10 @@ pub(crate) struct Caller {
     pub(crate) store: Store,
     pub(crate) random: Random,
     pub(crate) value: Bytes,
+    /// Its place among the callers.
+    pub(crate) place: u64,
+    /// When a key of its own was last written, as far as it knows.
+    pub(crate) seen: Option<Revision>,
 }
 
 /// When the callers run.
@@ -166,23 +170,24 @@ impl Tally {
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    fn note<W: Workload>(
+    /// Takes note of an operation that has just ended; whether it ended well is judged after the
+    /// clock was read.
+    fn note(
         &mut self,
-        workload: &W,
         window: &Window,
         begun: Instant,
-        result: &quorate::Result<<W::Call as Call>::Response>,
+        is_right: impl FnOnce() -> quorate::Result<bool>,
     ) {
         let ended = Instant::now();
-        let wrong = match result {
-            Ok(response) if workload.is_right(response) => {
+        let wrong = match is_right() {
+            Ok(true) => {
                 if begun >= window.start {
                     self.hist.add(ended - begun);
                     self.last = Some(ended);
                 }
                 return;
             }
-            Ok(_) => "a wrong answer".to_owned(),
+            Ok(false) => "a wrong answer".to_owned(),
             Err(error) => error.to_string(),
         };
         self.errors += 1;
@@ -201,7 +206,8 @@ fn loop_blocking<W: Workload>(mut caller: Caller, window: &Window, workload: &W)
             window.exhausted.store(true, Ordering::Relaxed);
             return tally;
         };
-        tally.note(workload, window, begun, &call.block());
+        let result = call.block();
+        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
     }
 }
 
@@ -216,7 +222,8 @@ async fn loop_awaiting<W: Workload>(mut caller: Caller, window: &Window, workloa
             window.exhausted.store(true, Ordering::Relaxed);
             break;
         };
-        tally.note(workload, window, begun, &call.await);
+        let result = call.await;
+        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
         if turn % TURN == 0 {
             let_others_run().await;
         }

@@ -124,6 +124,12 @@ impl Cluster {
         machine::file_system(&self.dir)
     }
 
+    /// Versions in the first member's memory that are not current.
+    pub(crate) fn old_versions(&self) -> u64 {
+        let status = self.nodes.first().map(quorate::Node::status);
+        status.map_or(0, |status| status.versions.saturating_sub(status.keys))
+    }
+
     /// What the first member occupies on disk, and what it holds.
     pub(crate) fn disk(&self) -> Record {
         let mut record = Record::new();

@@ -49,7 +49,7 @@ impl Workload for Puts {
         Some(caller.store.put(key, caller.value.clone()))
     }
 
-    fn is_right(&self, response: &PutResponse) -> bool {
+    fn is_right(&self, _caller: &mut Caller, response: &PutResponse) -> bool {
         response.header.revision.get() > 1
     }
 }
@@ -75,7 +75,7 @@ impl Workload for Fill {
         (at < self.count).then(|| caller.store.put((self.name)(at), caller.value.clone()))
     }
 
-    fn is_right(&self, response: &PutResponse) -> bool {
+    fn is_right(&self, _caller: &mut Caller, response: &PutResponse) -> bool {
         response.header.revision.get() > 1
     }
 }
@@ -95,7 +95,7 @@ impl Workload for Gets {
         Some(if self.serializable { get.serializable() } else { get })
     }
 
-    fn is_right(&self, response: &GetResponse) -> bool {
+    fn is_right(&self, _caller: &mut Caller, response: &GetResponse) -> bool {
         response.kv.as_ref().is_some_and(|kv| kv.value().len() == self.value_bytes)
     }
 }
@@ -124,8 +124,33 @@ impl Workload for Ranges {
         Some(if self.serializable { range.serializable() } else { range })
     }
 
-    fn is_right(&self, response: &RangeResponse) -> bool {
+    fn is_right(&self, _caller: &mut Caller, response: &RangeResponse) -> bool {
         response.kvs.len() as u64 == RANGE
+    }
+}
+
+/// Counts keys, at once and from the local state.
+pub(crate) struct Counts {
+    pub(crate) keys: u64,
+    /// A thousand keys in a row from a place at random, not all.
+    pub(crate) some: bool,
+}
+
+impl Workload for Counts {
+    type Call = RangeRead;
+
+    fn begin(&self, caller: &mut Caller) -> Option<RangeRead> {
+        let range = if self.some {
+            let first = caller.random.below(self.keys.saturating_sub(RANGE));
+            KeyRange::from(key(first)..key(first + RANGE))
+        } else {
+            KeyRange::prefix("bench/")
+        };
+        Some(caller.store.range(range).count_only().serializable())
+    }
+
+    fn is_right(&self, _caller: &mut Caller, response: &RangeResponse) -> bool {
+        response.count == if self.some { RANGE } else { self.keys }
     }
 }
 
@@ -143,7 +168,7 @@ impl Workload for Deletes {
         (at < self.count).then(|| caller.store.delete(KeyRange::key(doomed_key(at))))
     }
 
-    fn is_right(&self, response: &DeleteResponse) -> bool {
+    fn is_right(&self, _caller: &mut Caller, response: &DeleteResponse) -> bool {
         response.deleted == 1
     }
 }

@@ -20,7 +20,7 @@ const LEFTOVERS: &[&str] = &[
 
 /// Files that may sleep, and for what. Everybody else waits for what must happen.
 const SLEEPERS: &[(&str, &str)] = &[
-    ("benches/load/bench.rs", "measures idle members for a while"),
+    ("benches/load/bench.rs", "measures idle members for a while, and puts before a compaction"),
     ("benches/load/cluster.rs", "nothing is measured before there is a leader"),
     ("benches/load/pacer.rs", "offers writes at a fixed rate"),
     ("src/sim/clock.rs", "lets simulated time pass, which takes none"),

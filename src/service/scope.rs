@@ -87,7 +87,7 @@ impl Scope {
     }
 
     /// A key of this scope as it is seen in here.
-    pub(crate) fn strip(&self, key: Bytes) -> Bytes {
+    pub(crate) fn strip(&self, key: &Bytes) -> Bytes {
         key.slice(self.prefix.len().min(key.len())..)
     }
 

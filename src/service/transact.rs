@@ -399,7 +399,7 @@ impl<'a> Transaction<'a> {
             }
         }
         self.ranges.push(range);
-        Ok(found.into_iter().map(|(key, value)| (self.scope.strip(key), value)).collect())
+        Ok(found.into_iter().map(|(key, value)| (self.scope.strip(&key), value)).collect())
     }
 
     /// Writes a key, if the transaction goes through.

@@ -73,7 +73,7 @@ impl Alone {
     }
 
     pub fn count(&self, range: &KeyRange) -> Result<u64> {
-        Ok(self.reader.count(range, None)?.1)
+        Ok(self.reader.query(&Query { count_only: true, ..Query::new(range.clone()) })?.count)
     }
 
     /// Forgets everything but the newest state.

@@ -36,7 +36,7 @@ const WINDOW: u64 = 4;
 
 /// Chunks that a receiver hands to its disk before the first of them is stored. A sender that keeps
 /// to its window stays below, also when it begins again.
-const MAX_STORING: u32 = 2 * WINDOW as u32;
+const MAX_STORING: u64 = 2 * WINDOW;
 
 /// Chunks that the disk is asked for at a time, for one receiver.
 const MAX_READING: u32 = 4;
@@ -84,7 +84,7 @@ pub(crate) struct Receiving {
     open: bool,
     /// Pieces with the disk that have not been reported stored. At most [`MAX_STORING`], and of
     /// twice the window's bytes: each is a job, however small, and jobs without end halt the node.
-    storing: u32,
+    storing: u64,
     finishing: bool,
     /// When the sender was last heard.
     heard: Instant,
@@ -427,7 +427,7 @@ impl Snapshots {
         if let Some(receiving) = &self.receiving {
             // Not `next - have`: what the disk holds can turn out to be less than it was, and
             // nothing is held for that.
-            let (is, most) = (u64::from(receiving.storing), u64::from(MAX_STORING));
+            let (is, most) = (receiving.storing, MAX_STORING);
             out.push(Size { what: "chunks of a snapshot not stored yet", is, most });
         }
     }

@@ -78,11 +78,12 @@ impl Answers<'_> {
     pub(super) fn header(&self, revision: Revision) -> Header {
         Header::at(self.gate, revision)
     }
+}
 
-    pub(super) fn mismatch(&self, outcome: &OpOutcome) -> Error {
-        let text = format!("an operation was answered as if it were another: {outcome:?}");
-        Error::corrupt(text).with_unknown_outcome()
-    }
+/// An answer that is not one to its operation: somebody here is wrong.
+pub(super) fn mismatch(outcome: &OpOutcome) -> Error {
+    let text = format!("an operation was answered as if it were another: {outcome:?}");
+    Error::corrupt(text).with_unknown_outcome()
 }
 
 impl Part for () {

@@ -27,7 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::answer::TxnOps;
-use self::answer::{Answers, Ops, Part};
+use self::answer::{Answers, Ops, Part, mismatch};
 pub(super) use self::call::Asked;
 use self::call::TxnCall;
 pub use self::compare::{Compare, Operand};
@@ -184,6 +184,10 @@ impl<T, E> Branch<T, E> {
 
     /// The first branch as `Ok`, the other as `Err`.
     ///
+    /// # Errors
+    ///
+    /// What the other branch gave back, if that was taken.
+    ///
     /// ```
     /// assert_eq!(quorate::Branch::<u8, u8>::Else(2).into_result(), Err(2));
     /// ```
@@ -285,7 +289,7 @@ impl<T: Part, E: Part> Part for TxnOp<T, E> {
     fn answer(&self, answers: &mut Answers<'_>) -> Result<Self::Response> {
         match answers.next()? {
             OpOutcome::Txn(outcome) => self.branch(outcome, answers.gate, answers.scope),
-            other => Err(answers.mismatch(&other)),
+            other => Err(mismatch(&other)),
         }
     }
 }

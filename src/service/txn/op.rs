@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{Answers, Ops, Part};
+use super::answer::{Answers, Ops, Part, mismatch};
 use super::{Branch, TxnOp};
 use crate::core::machine::txn::{self, OpOutcome};
 use crate::core::mvcc::Query;
@@ -215,7 +215,7 @@ impl Part for PutOp {
                 let prev_kv = prev.map(|kv| answers.scope.show(kv));
                 Ok(PutResponse { header: answers.header(revision), prev_kv })
             }
-            other => Err(answers.mismatch(&other)),
+            other => Err(mismatch(&other)),
         }
     }
 }
@@ -235,7 +235,7 @@ impl Part for GetOp {
                 let kv = page.kvs.pop().map(|kv| answers.scope.show(kv));
                 Ok(GetResponse { header: answers.header(revision), kv })
             }
-            other => Err(answers.mismatch(&other)),
+            other => Err(mismatch(&other)),
         }
     }
 }
@@ -257,7 +257,7 @@ impl Part for RangeOp {
                 more: page.more,
                 count: page.count,
             }),
-            other => Err(answers.mismatch(&other)),
+            other => Err(mismatch(&other)),
         }
     }
 }
@@ -278,7 +278,7 @@ impl Part for DeleteOp {
                 deleted: count,
                 prev_kvs: answers.scope.show_all(prev),
             }),
-            other => Err(answers.mismatch(&other)),
+            other => Err(mismatch(&other)),
         }
     }
 }

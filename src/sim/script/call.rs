@@ -42,14 +42,7 @@ impl Play {
                 self.swap(at, (key, value), seen.unwrap_or_default(), also.as_ref())?;
             }
             Command::Compact { at, revision, physical, timeout } => {
-                let (store, number) = (self.store(at)?, self.number());
-                let wait = timeout.map_or(PATIENCE, Duration::from_millis);
-                let call = store.compact(Revision::new(*revision)).timeout(wait);
-                let call = if physical.is_some() { call.physical() } else { call };
-                self.spawn(number, format!("compact {revision}"), async move {
-                    let compacted = call.await?;
-                    Ok(format!("done, revision {}", compacted.header.revision))
-                })?;
+                self.compact(at, *revision, physical.is_some(), *timeout)?;
             }
             Command::Read { at, key, rev, to, within, least, timeout } => {
                 let mut range = store_range(&self.store(at)?, (key, to.as_deref()), *rev);
@@ -93,6 +86,17 @@ impl Play {
             _ => return Err("not a call".into()),
         }
         self.rest()
+    }
+
+    fn compact(&mut self, at: &Place, revision: u64, physical: bool, wait: Option<u64>) -> Done {
+        let (store, number) = (self.store(at)?, self.number());
+        let wait = wait.map_or(PATIENCE, Duration::from_millis);
+        let call = store.compact(Revision::new(revision)).timeout(wait);
+        let call = if physical { call.physical() } else { call };
+        self.spawn(number, format!("compact {revision}"), async move {
+            let compacted = call.await?;
+            Ok(format!("done, revision {}", compacted.header.revision))
+        })
     }
 
     fn put(&mut self, at: &Place, (key, value): (&String, &String), wait: Option<u64>) -> Done {

@@ -310,6 +310,11 @@ impl Snapshots {
                 receiving.next = receiving.have;
                 return Some(ack(receiving, ChunkStage::Receiving));
             }
+            if !receiving.open {
+                // The disk has not come to that one: another would only wait behind it. It is
+                // offered again.
+                return None;
+            }
         }
         let stage = Step::Stage(file.clone());
         self.receiving = Some(Receiving {
@@ -502,6 +507,25 @@ mod tests {
         // As the disk gets on, so does the transfer.
         snapshots.staged(1, 1, &mut steps);
         assert!(send(&mut snapshots, 8) && !send(&mut snapshots, 9));
+    }
+
+    #[test]
+    fn a_sender_of_ever_new_offers_cannot_fill_the_queue_to_the_disk() {
+        let moment = Duration::from_secs(1);
+        let pace = Pace { chunk_bytes: 1_000, retry: moment, patience: moment };
+        let (from, now, mut steps) = (NodeId::new(2), Instant::default(), Vec::new());
+        let mut snapshots = Snapshots::new(pace, 0);
+        let offer = |snapshots: &mut Snapshots, hash: u8| {
+            let file =
+                SnapshotFile { mark: SnapshotMark::default(), file_bytes: 9, hash: hash.into() };
+            let message = Message::blank();
+            let step = snapshots.offered(Offered { from, transfer: 1, file, message }, now);
+            matches!(step, Some(Step::Stage(_)))
+        };
+        assert_eq!((0..200).filter(|hash| offer(&mut snapshots, *hash)).count(), 1);
+        // When the disk has come to it, another one may take its place.
+        snapshots.staged(0, 0, &mut steps);
+        assert!(offer(&mut snapshots, 7) && !offer(&mut snapshots, 8));
     }
 
     /// The receiver was restarted and holds nothing of what it had acknowledged.

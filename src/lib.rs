@@ -47,6 +47,8 @@
 //!
 //! - Put, and learn what was there: [`Store::put`], [`Put::prev_value`]
 //! - Delete a key or a range: [`Store::delete`], [`Delete::prev_values`]
+//! - Compare, then write, as one: [`Store::txn`], [`Compare`], [`Op`], [`Branch`]
+//! - Read, think and write as one, again until nobody gets in the way: [`Store::transact`]
 //! - Know what a failed write did: [`Error::outcome`], [`WriteOutcome`]
 //! - Bound the wait: [`Put::timeout`], [`Config::request_timeout`]
 //!

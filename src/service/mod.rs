@@ -51,7 +51,7 @@
 //!
 //! # What is not done
 //!
-//! Transactions, watches, leases and what stands on them.
+//! Watches, leases and what stands on them.
 
 mod cluster;
 #[cfg(test)]

@@ -45,9 +45,9 @@
 //!
 //! # What is not here
 //!
-//! Leases do not exist yet: a put that names one is refused (`KV-31`). The quota
-//! and the memory of removed members (`MEM-8`) are not there either. Each will add
-//! commands under a new version byte and sections to the image.
+//! Leases do not exist yet: a put that names one is refused (`KV-31`). The quota and the memory of
+//! removed members (`MEM-8`) are not there either. Each will add commands under a new version byte
+//! and sections to the image.
 
 mod command;
 mod image;

@@ -368,7 +368,7 @@ impl Bench {
 /// Forgets all that was overwritten or deleted up to now.
 fn compact(store: &Store) -> quorate::Result<Revision> {
     let revision = store.get(key(0)).wait()?.header.revision;
-    store.compact(revision).wait_timeout(COMPACTION)?;
+    store.compact(revision).physical().wait_timeout(COMPACTION)?;
     Ok(revision)
 }
 

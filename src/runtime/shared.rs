@@ -131,6 +131,19 @@ impl Shared {
     /// other things to do. If there is more, says how long to leave the driver to others first: as
     /// long as they were kept from it, or four times that if any of them waited.
     pub(super) fn tidy(&self) -> Option<Duration> {
+        let rest = self.tidy_some();
+        // Whoever wanted the driver meanwhile left it to this thread; so did who ended the node,
+        // be it before the first look at that.
+        if self.mailbox.is_filled() {
+            self.drive_patiently();
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            self.abandon();
+        }
+        rest
+    }
+
+    fn tidy_some(&self) -> Option<Duration> {
         let mut driver = self.driver.lock();
         if self.has_ended() {
             return None;
@@ -139,24 +152,16 @@ impl Shared {
         let tidied = catch_unwind(AssertUnwindSafe(|| driver.tidy(SLICE_RECORDS)))
             .map_err(|panic| self.condemn(panicked("removing what was compacted", &*panic)));
         drop(driver);
-        let rest = match tidied {
+        match tidied {
             Ok(more) => more.then(|| {
                 let took = self.clock.now().since(began).max(SHORTEST_REST);
                 if self.mailbox.is_filled() { took * BUSY_RESTS } else { took }
             }),
             Err(news) => {
                 self.bury(news);
-                return None;
+                None
             }
-        };
-        // Whoever wanted the driver meanwhile left it to this thread; so did who ended the node.
-        if self.mailbox.is_filled() {
-            self.drive_patiently();
         }
-        if self.ended.load(Ordering::SeqCst) {
-            self.abandon();
-        }
-        rest
     }
 
     /// A look at the replica, and at what was left to its holder meanwhile.

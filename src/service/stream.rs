@@ -202,6 +202,9 @@ impl RangeStream {
     fn read(&mut self) -> Option<Result<Vec<KeyValue>>> {
         let chunk = self.chunk().transpose();
         self.ended = !matches!(chunk, Some(Ok(_)));
+        if let (true, Some(cursor)) = (self.ended, &mut self.cursor) {
+            cursor.pin = None;
+        }
         chunk
     }
 

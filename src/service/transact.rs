@@ -12,7 +12,8 @@
 //! Every attempt sees one state of the store, the newest that this member has. It may be a moment
 //! old. That is no harm: what was read is checked when the writes are applied, and a body that
 //! writes nothing, or fails, has its reads checked by a linearizable transaction. So nothing comes
-//! out of a body, not even its error, that is owed to a stale state.
+//! out of a body, not even its error, that is owed to a stale state; but for
+//! [`Isolation::ReadCommitted`], which asks for no checks.
 //!
 //! After a conflict this member has applied what got in the way, so the next attempt sees it. Of
 //! all that get in each other's way one always wins, so somebody always gets on.
@@ -86,7 +87,8 @@ pub enum Isolation {
 /// # Errors
 ///
 /// The function's own; [`is_conflict`](Error::is_conflict) if all attempts met somebody; and those
-/// of [`Txn`](crate::Txn).
+/// of [`Txn`](crate::Txn), also where a function that failed is checked: what it had read must be
+/// within `max_txn_ops`, and a majority must be there to ask.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -154,6 +156,8 @@ struct Attempts<F, T> {
     attempts: u32,
     /// An attempt that is being checked, and what its body returned.
     open: Option<(Asked, Result<T>)>,
+    /// It was answered: it never begins again.
+    ended: bool,
 }
 
 impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Transact<F, T> {
@@ -168,6 +172,7 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Transact<F, T> {
                 body,
                 attempts: 0,
                 open: None,
+                ended: false,
             },
         }
     }
@@ -234,7 +239,7 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
 
     fn wait(&mut self) -> Result<TransactResponse<T>> {
         loop {
-            let (mut asked, returned) = self.attempt()?;
+            let (mut asked, returned) = self.next()?;
             if let Some(response) = self.settle(asked.wait(), returned) {
                 return response;
             }
@@ -243,10 +248,7 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<TransactResponse<T>>> {
         loop {
-            let (mut asked, returned) = match self.open.take() {
-                Some(open) => open,
-                None => self.attempt()?,
-            };
+            let (mut asked, returned) = self.next()?;
             let Poll::Ready(outcome) = asked.poll(context) else {
                 self.open = Some((asked, returned));
                 return Poll::Pending;
@@ -255,6 +257,17 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
                 return Poll::Ready(response);
             }
         }
+    }
+
+    /// The attempt that is being checked, or else another one.
+    fn next(&mut self) -> Result<(Asked, Result<T>)> {
+        if self.ended {
+            let text = "the call has ended already: it was polled once too often";
+            return Err(Error::invalid(text).with_unknown_outcome());
+        }
+        let next = self.open.take().map_or_else(|| self.attempt(), Ok);
+        self.ended = next.is_err();
+        next
     }
 
     /// Runs the body, and says what is to be asked of the store.
@@ -269,13 +282,10 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
             let reader = self.gate.reader()?;
             let mut tx = Transaction::new(reader, &self.scope);
             let returned = (self.body)(&mut tx);
-            if tx.overtaken {
-                continue;
-            }
             if returned.is_err() {
                 tx.rollback();
             }
-            let txn = tx.commit(self.isolation);
+            let Some(txn) = tx.commit(self.isolation) else { continue };
             let fresh = Freshness::default();
             let asked = Asked::new(&self.gate, &self.scope, Ok(txn), fresh, self.timeout);
             return Ok((asked, returned));
@@ -284,19 +294,21 @@ impl<F: FnMut(&mut Transaction<'_>) -> Result<T>, T> Attempts<F, T> {
 
     /// The end of it, unless somebody got in the way.
     fn settle(
-        &self,
+        &mut self,
         outcome: Result<TxnOutcome>,
         returned: Result<T>,
     ) -> Option<Result<TransactResponse<T>>> {
-        match outcome {
-            Ok(outcome) if outcome.succeeded => Some(returned.map(|value| TransactResponse {
+        let response = match outcome {
+            Ok(outcome) if outcome.succeeded => returned.map(|value| TransactResponse {
                 header: Header::at(&*self.gate, outcome.revision),
                 value,
                 attempts: self.attempts,
-            })),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        }
+            }),
+            Ok(_) => return None,
+            Err(error) => Err(error),
+        };
+        self.ended = true;
+        Some(response)
     }
 }
 
@@ -489,17 +501,23 @@ impl<'a> Transaction<'a> {
         Ok(kv)
     }
 
-    /// The transaction that writes if nothing is in its way.
-    fn commit(self, isolation: Isolation) -> Txn {
+    /// The transaction that writes if nothing is in its way. `None` if a compaction was.
+    fn commit(mut self, isolation: Isolation) -> Option<Txn> {
+        if isolation == Isolation::SerializableSnapshot {
+            // What is written counts as read: a key that was deleted since is missing, and so it
+            // would be if it had never been there.
+            let blind = self.writes.keys().filter(|key| !self.reads.contains_key(*key));
+            for key in blind.cloned().collect::<Vec<_>>() {
+                self.read(key).ok();
+            }
+        }
+        if self.overtaken {
+            return None;
+        }
         let mut compares = Vec::new();
         let mut unchanged = |range: KeyRange, operator, revision| {
             compares.push(Compare { range, operator, target: Target::ModRevision(revision) });
         };
-        if isolation == Isolation::SerializableSnapshot {
-            for key in self.writes.keys().filter(|key| !self.reads.contains_key(*key)) {
-                unchanged(KeyRange::key(key.clone()), Operator::Less, self.at.next());
-            }
-        }
         if isolation != Isolation::ReadCommitted {
             // Of a range: none was written since, and none that was there has gone (`REC-34`).
             for range in self.ranges {
@@ -513,7 +531,7 @@ impl<'a> Transaction<'a> {
             Pending::Put(value, lease) => Op::Put(Put { lease, ..Put::new(key, value) }),
             Pending::Delete => Op::Delete(Delete { range: KeyRange::key(key), prev: false }),
         });
-        Txn { compares, success: success.collect(), failure: Vec::new() }
+        Some(Txn { compares, success: success.collect(), failure: Vec::new() })
     }
 }
 

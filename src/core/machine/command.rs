@@ -137,6 +137,7 @@ pub(crate) fn decode(payload: Bytes) -> Result<(Origin, Command), Malformed> {
     let origin = read_frame(&mut reader)?;
     let body = reader.rest();
     let len = body.len();
+    wire::check_items(&body)?;
     let wire = Wire::decode(body).map_err(|_| Malformed { what: "encoding of a command" })?;
     // Whatever protobuf skipped or merged is missing from the length (see the module's comment).
     if wire.encoded_len() != len {

@@ -44,8 +44,9 @@ use items::{Head, read_member, read_session, write_member, write_session};
 /// No section is longer.
 pub(crate) const MAX_SECTION_BYTES: usize = 256 * 1024;
 
-/// The first byte of every section.
-const VERSION: u8 = 1;
+/// The first byte of every section. Every released one stays readable: what 2 added are outcomes
+/// that a session of version 1 does not have.
+const VERSION: u8 = 2;
 
 const HEAD: u8 = 1;
 const MEMBERS: u8 = 2;
@@ -316,7 +317,7 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
         if section.bytes.len() < 2 || section.bytes.len() > MAX_SECTION_BYTES {
             return Err(broken("a section is empty or too long"));
         }
-        if section.bytes.first() != Some(&VERSION) {
+        if !section.bytes.first().is_some_and(|version| (1..=VERSION).contains(version)) {
             let text = "the image has sections of a version that is not known here";
             return Err(Error::new(Kind::NewerFormat, text));
         }

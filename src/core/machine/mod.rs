@@ -96,9 +96,9 @@ pub(crate) struct Machine {
     members: Members,
     sessions: Sessions,
     mvcc: Mvcc,
-    /// Of other members' transactions the reads are left out: nobody here waits for them
-    /// (`TXN-18`). `None`: none are. It changes what `apply` returns and nothing else.
-    answers_to: Option<NodeId>,
+    /// The member, and its boot, that waits for answers here: of all other transactions the reads
+    /// are left out (`TXN-18`). `None`: of none. It changes what `apply` returns and nothing else.
+    answers_to: Option<(NodeId, u64)>,
 }
 
 /// What one entry did, and for whom.
@@ -130,9 +130,9 @@ impl Machine {
         }
     }
 
-    /// From now on, answers in full only to what this member has proposed.
-    pub(crate) fn answer_to(&mut self, node: NodeId) {
-        self.answers_to = Some(node);
+    /// From now on, answers in full only to what this member has proposed in this boot.
+    pub(crate) fn answer_to(&mut self, node: NodeId, boot: u64) {
+        self.answers_to = Some((node, boot));
     }
 
     /// Reads a machine back from the sections of an image, which must stand at `mark`.
@@ -291,7 +291,7 @@ impl Machine {
         if let Admission::Settled(outcome) = self.sessions.admit(origin) {
             return Ok(outcome);
         }
-        let answers = self.answers_to.is_none_or(|node| node == origin.node);
+        let answers = self.answers_to.is_none_or(|it| it == (origin.node, origin.boot));
         let outcome = self.execute(command, answers)?;
         self.sessions.keep(origin, &outcome);
         Ok(outcome)

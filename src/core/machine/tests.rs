@@ -6,13 +6,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::image::MAX_SECTION_BYTES;
-use super::txn::{Delete, Put};
+use super::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
 use super::*;
 use crate::codec;
+use crate::core::mvcc::Query;
 use crate::ids::{Incarnation, LeaseId, Revision};
 use crate::keys::KeyRange;
 
-const FIXTURE: &[u8] = include_bytes!("../../../tests/fixtures/image-v1");
+const FIRST: &[u8] = include_bytes!("../../../tests/fixtures/image-v1");
+const SECOND: &[u8] = include_bytes!("../../../tests/fixtures/image-v2");
 
 /// Members 1, 2 and 3, as every member of a new cluster starts.
 pub(super) fn genesis() -> Genesis {
@@ -338,22 +340,46 @@ fn file_of(image: &Image) -> Bytes {
     file.freeze()
 }
 
-/// Every released format is read for ever: never change the file, add one for each version.
-#[test]
-fn the_first_image_format_is_still_read_and_written() {
-    let mut reader = codec::Reader::new(Bytes::from_static(FIXTURE));
+fn sections_of(file: &'static [u8]) -> Vec<Result<Section>> {
+    let mut reader = codec::Reader::new(Bytes::from_static(file));
     let mut sections = Vec::new();
     while reader.remaining() > 0 {
         let kind = reader.u8("kind").unwrap();
         sections.push(Ok(Section { kind, bytes: reader.bytes("section").unwrap() }));
     }
-    let machine = rich();
-    let image = machine.pin();
-    let read = Machine::restore(sections.into_iter(), image.mark()).unwrap();
-    assert_eq!(read.hash(), machine.hash());
-    assert_eq!((read.conf(), read.members()), (machine.conf(), machine.members()));
-    assert_eq!(read.sessions, machine.sessions);
-    assert_eq!(file_of(&image), FIXTURE);
+    sections
+}
+
+/// A machine with all that the second version can hold.
+fn richer() -> Machine {
+    let mut machine = rich();
+    let read = || Op::Range(Query::new(KeyRange::key("key00003")));
+    let absent = Compare {
+        range: KeyRange::key("key00003"),
+        operator: Operator::Equal,
+        target: Target::Version(0),
+    };
+    let done = Txn { success: vec![read()], ..Txn::default() };
+    let failed = Txn { compares: vec![absent], failure: vec![read()], ..Txn::default() };
+    let kept = Put { ignore_value: true, ..Put::new("none".into(), Bytes::new()) };
+    let more = [Command::Txn(done), Command::Txn(failed), Command::Put(kept)];
+    for (sequence, command) in (13_u64..).zip(more) {
+        apply(&mut machine, &Proposal { origin: origin(2, 6, sequence, 3), command });
+    }
+    machine
+}
+
+/// Every released format is read for ever: never change a file, add one for each version.
+#[test]
+fn every_image_format_is_still_read_and_the_second_written() {
+    for (file, machine) in [(FIRST, rich()), (SECOND, richer())] {
+        let image = machine.pin();
+        let read = Machine::restore(sections_of(file).into_iter(), image.mark()).unwrap();
+        assert_eq!(read.hash(), machine.hash());
+        assert_eq!((read.conf(), read.members()), (machine.conf(), machine.members()));
+        assert_eq!(read.sessions, machine.sessions);
+    }
+    assert_eq!(file_of(&richer().pin()), SECOND);
 }
 
 #[test]
@@ -379,7 +405,7 @@ fn a_wrong_place_or_a_newer_version_is_named() {
     assert!(error.is_corrupt() && error.to_string().contains("index 1"), "{error}");
     let newer = image.sections().map(|section| {
         let mut bytes = section.bytes.to_vec();
-        bytes[0] = 2;
+        bytes[0] = 3;
         Ok(Section { bytes: bytes.into(), ..section })
     });
     let error = Machine::restore(newer, image.mark()).err().unwrap();
@@ -428,7 +454,7 @@ fn dur_20_a_reader_sees_the_state_before_or_after_an_install() {
     assert!(reader.get(b"key00003", None).unwrap().1.is_some());
 }
 
-/// Writes the fixture of the newest format; run by hand when a version is added, and never again.
+/// Writes the fixtures of the newest formats; run by hand when a version is added, and never again.
 #[test]
 #[ignore = "writes files"]
 #[expect(clippy::disallowed_methods, reason = "the fixtures are files of the system")]
@@ -436,4 +462,5 @@ fn write_fixtures() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     let commands = command::tests::fixture();
     std::fs::write(format!("{directory}/commands-v2"), commands).unwrap();
+    std::fs::write(format!("{directory}/image-v2"), file_of(&richer().pin())).unwrap();
 }

@@ -154,6 +154,8 @@ pub(crate) struct Mvcc {
     /// Bytes of all records that were overwritten or deleted here so far, tombstones included,
     /// removed or not. Never falls.
     superseded: u64,
+    /// Bytes of the records of live keys that are their newest.
+    live_bytes: usize,
     /// How far what was compacted has been removed.
     removal: Removal,
     /// Records are put together here before they are allocated at their size.
@@ -183,6 +185,7 @@ impl Mvcc {
             revision: FIRST,
             keys: 0,
             superseded: 0,
+            live_bytes: 0,
             removal: Removal::default(),
             scratch: Vec::new(),
         }
@@ -226,8 +229,29 @@ impl Mvcc {
 
     /// These records are history from now on: nothing but a read of the past needs them.
     fn supersede<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) {
-        let bytes: usize = records.into_iter().map(|record| record.as_bytes().len()).sum();
-        self.superseded = self.superseded.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        for record in records {
+            let bytes = record.as_bytes().len();
+            let total = self.superseded.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+            self.superseded = total;
+            if !record.is_tombstone() {
+                self.live_bytes = self.live_bytes.saturating_sub(bytes);
+            }
+        }
+    }
+
+    /// Adds the newest record, which is in the index.
+    fn push(&mut self, record: Record) {
+        if !record.is_tombstone() {
+            self.live_bytes = self.live_bytes.saturating_add(record.as_bytes().len());
+        }
+        self.history.push(record);
+    }
+
+    /// Bytes of the records that nothing but a read of the past needs and that are still here,
+    /// those included that are to be removed.
+    pub(crate) fn history_bytes(&self) -> u64 {
+        let bytes = self.history.bytes().saturating_sub(self.live_bytes);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
     /// Bytes of all records that were overwritten or deleted so far, tombstones included. A

@@ -36,7 +36,9 @@ impl Pins {
     /// before `oldest`. From then on reads before that are refused, pinned or not.
     pub(super) fn allow(&self, compacted: Revision, oldest: Revision) -> Revision {
         let held = self.held.lock();
-        let first = held.range(oldest..).next().map(|(revision, _)| *revision);
+        // What is gone already (another store was put in this one's place) nobody brings back.
+        let gone = Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1));
+        let first = held.range(oldest.max(gone)..).next().map(|(revision, _)| *revision);
         let goal = first.map_or(compacted, |first| first.min(compacted));
         // While the list is locked: who pins later finds what is compacted, which is not below.
         self.removed.fetch_max(goal.get().saturating_add(1), Ordering::AcqRel);
@@ -70,8 +72,7 @@ impl Pins {
     }
 }
 
-/// A revision that stays readable through this, unless it falls too far behind. Dropping the last
-/// clone lets go of it.
+/// A revision that stays readable through this, unless it falls too far behind. Dropping it lets go.
 pub(crate) struct Pin {
     index: Arc<Index>,
     revision: Revision,
@@ -108,16 +109,6 @@ impl Pin {
                 return Ok(found);
             }
         }
-    }
-}
-
-impl Clone for Pin {
-    fn clone(&self) -> Self {
-        let mut held = self.index.pins.held.lock();
-        let count = held.entry(self.revision).or_default();
-        *count = count.saturating_add(1);
-        drop(held);
-        Self { index: Arc::clone(&self.index), revision: self.revision }
     }
 }
 

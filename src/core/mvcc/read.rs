@@ -58,10 +58,15 @@ impl Reader {
 
     /// Asks several things of one state, the newest (`KV-18`). `ask` may be called again.
     pub(crate) fn view<T>(&self, ask: impl Fn(&View<'_>) -> Result<T, Blind>) -> Result<T> {
-        let read = |at| match ask(&View::new(&self.index, at, self.index.compacted())) {
-            Ok(found) => Ok(Ok(found)),
-            Err(Blind::Unreadable(error)) => Ok(Err(error)),
-            Err(Blind::Replaced) => Err(Replaced),
+        let read = |at| {
+            let compacted = self.index.compacted();
+            let found = match ask(&View::new(&self.index, at, compacted)) {
+                Ok(found) => Ok(found),
+                Err(Blind::Unreadable(error)) => Err(error),
+                Err(Blind::Replaced) => return Err(Replaced),
+            };
+            // What was asked of an older state may have been removed meanwhile.
+            if self.index.compacted() == compacted { Ok(found) } else { Err(Replaced) }
         };
         self.index.read(None, read)?.1
     }

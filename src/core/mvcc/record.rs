@@ -91,13 +91,14 @@ impl Record {
         let mut packed = Vec::with_capacity(records.len());
         let (mut bytes, mut first) = (Vec::new(), 0);
         for (nth, record) in records.iter().enumerate() {
+            if !record.is_small() {
+                continue;
+            }
             if bytes.len().saturating_add(record.as_bytes().len()) > BLOCK_BYTES {
                 Self::seal(records.get(first..nth).unwrap_or_default(), &mut bytes, &mut packed);
                 first = nth;
             }
-            if record.is_small() {
-                bytes.extend_from_slice(record.as_bytes());
-            }
+            bytes.extend_from_slice(record.as_bytes());
         }
         Self::seal(records.get(first..).unwrap_or_default(), &mut bytes, &mut packed);
         packed

@@ -79,7 +79,7 @@ impl Mvcc {
         self.supersede(known.as_ref().filter(|known| !known.is_tombstone()));
         self.supersede(Some(&record).filter(|record| record.is_tombstone()));
         self.index.insert(&record);
-        self.history.push(record);
+        self.push(record);
         Ok(())
     }
 }

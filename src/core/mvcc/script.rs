@@ -94,11 +94,8 @@ impl Runner {
     }
 
     fn chunks(&self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let pin = match (revision(args)?, &self.pin) {
-            (Some(at), _) => self.reader.pin(Some(at))?,
-            (None, Some(pin)) => pin.clone(),
-            (None, None) => return Err("chunks needs at=R, or a pin".into()),
-        };
+        let at = revision(args)?.map(|at| self.reader.pin(Some(at))).transpose()?;
+        let pin = at.as_ref().or(self.pin.as_ref()).ok_or("chunks needs at=R, or a pin")?;
         let size = usize::try_from(number(args, "size")?.ok_or("chunks needs size=N")?)?;
         let words: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
         args.reject_next()?;

@@ -3,7 +3,7 @@
 //! ```text
 //!   root        ""         "k"                  fence, and beside it: live keys, changed at
 //!             /              \
-//!   inner   "" "c" "f" ..     "k" "m" ..        up to 64 children
+//!   inner   "" "c" "f" ..     "k" "m" ..        up to 32 children
 //!           |   |
 //!   leaves [..][c .. e]                         up to 64 keys (leaf.rs)
 //! ```

@@ -349,6 +349,10 @@ impl Pair {
         self.mvcc.index.verify();
         let live = self.twin.range(&KeyRange::all(), u64::MAX).len();
         assert_eq!(stats.keys, live);
+        let newest = self.twin.versions.values().filter_map(|versions| versions.last());
+        let newest = newest.filter(|record| !record.is_tombstone());
+        let live: usize = newest.map(|record| record.as_bytes().len()).sum();
+        assert_eq!(self.mvcc.history_bytes(), (bytes - live) as u64);
     }
 }
 

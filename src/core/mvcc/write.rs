@@ -90,7 +90,7 @@ impl<'a> Write<'a> {
     }
 
     fn changed(&mut self, record: Record) {
-        self.mvcc.history.push(record);
+        self.mvcc.push(record);
         self.mvcc.revision = self.main;
         // A transaction of four thousand million changes does not fit into memory.
         self.sub = self.sub.saturating_add(1);

@@ -147,7 +147,7 @@ impl Replica {
     /// Puts a member together from what its disk held.
     pub(crate) fn new(settings: Settings, restored: Restored, now: Instant) -> Result<Self> {
         let Restored { me, cluster, start, mut machine, saved } = restored;
-        machine.answer_to(me.node);
+        machine.answer_to(me.node, me.boot);
         let ticks = start.election_ticks;
         let consensus = Consensus::new(start)?;
         let status = consensus.status();

@@ -56,6 +56,8 @@ struct Look {
     compacted: Revision,
     /// See [`crate::core::mvcc::Mvcc::superseded`].
     superseded: u64,
+    /// See [`crate::core::mvcc::Mvcc::history_bytes`].
+    held: u64,
 }
 
 /// See the top of the file.
@@ -150,7 +152,8 @@ impl Retention {
         // Of what there was before the first mark nobody knows which revision superseded it.
         let first = self.marks.front().filter(|(_, revision)| *revision <= look.compacted);
         let base = first.map_or(0, |(superseded, _)| *superseded);
-        if look.superseded.saturating_sub(base) <= bytes {
+        // Nor how much of it a compaction since has removed: that is seen when it has.
+        if look.superseded.saturating_sub(base).min(look.held) <= bytes {
             return None;
         }
         let fits = |(superseded, _): &&(u64, Revision)| {
@@ -184,6 +187,7 @@ impl Replica {
             revision: mvcc.revision(),
             compacted: mvcc.compacted().unwrap_or_default(),
             superseded: mvcc.superseded(),
+            held: mvcc.history_bytes(),
         };
         let leads = self.standing.role == Role::Leader;
         let Some(revision) = self.retention.look(look, leads) else { return };
@@ -218,6 +222,7 @@ mod tests {
             revision: Revision::new(revision),
             compacted: Revision::new(compacted),
             superseded,
+            held: u64::MAX,
         }
     }
 
@@ -273,6 +278,17 @@ mod tests {
         assert_eq!(leads(&mut retention, look(19, 190, 50, 9_000)), Some(190), "all at once");
         retention.replaced();
         assert_eq!(leads(&mut retention, look(40, 200, 190, 1_500)), None);
+    }
+
+    /// A member that was just opened knows how much there is, and not since which revisions.
+    #[test]
+    fn what_a_compaction_has_removed_counts_no_more() {
+        let mut retention = retention(0, 0, 256);
+        assert_eq!(leads(&mut retention, look(0, 1000, 1, 200)), None);
+        let removed = Look { held: 76, ..look(2, 1100, 900, 256 + 20) };
+        assert_eq!(leads(&mut retention, removed), None, "76 are left of 276");
+        let full = Look { held: 300, ..look(4, 1500, 900, 520) };
+        assert!(leads(&mut retention, full).is_some());
     }
 
     #[test]

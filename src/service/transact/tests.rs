@@ -1,4 +1,6 @@
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
 
 use super::*;
 use crate::service::fake::{Fake, Manner, fake};
@@ -88,6 +90,8 @@ fn rec_29_a_change_of_what_was_read_or_is_written_is_a_conflict() {
     assert_eq!(attempts(&store, level, put("x"), read), 2, "written");
     let delete = || drop(store.delete("a").wait().unwrap());
     assert_eq!(attempts(&store, level, delete, read), 2, "REC-34");
+    let delete = || drop(store.delete("x").wait().unwrap());
+    assert_eq!(attempts(&store, level, delete, read), 2, "written, and deleted by somebody");
     assert_eq!(attempts(&store, level, put("a"), read), 2, "it was missing, and came");
 }
 
@@ -225,4 +229,57 @@ fn it_can_be_awaited() {
         tx.put("b", "2")
     }));
     assert_eq!(done.unwrap().attempts, 2);
+}
+
+/// Runs a body that counts, on a node that keeps what it is asked.
+fn counting(
+    store: &Store,
+    ran: &Cell<u32>,
+) -> Transact<impl FnMut(&mut Transaction<'_>) -> Result<()>, ()> {
+    store.transact(move |tx| {
+        ran.set(ran.get() + 1);
+        tx.put("n", ran.get().to_string())
+    })
+}
+
+#[test]
+fn one_that_was_polled_and_is_then_waited_for_commits_once() {
+    let (node, store) = fake(Manner::Keep);
+    let ran = Cell::new(0);
+    let mut call = counting(&store, &ran);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut call).poll(&mut context).is_pending());
+    node.answer();
+    assert_eq!(call.wait().unwrap().attempts, 1);
+    assert_eq!(
+        (ran.get(), store.get("n").serializable().wait().unwrap().header.revision.get()),
+        (1, 2)
+    );
+}
+
+#[test]
+fn one_that_has_ended_never_begins_again() {
+    let (_, store) = fake(Manner::AnswerAtOnce);
+    let ran = Cell::new(0);
+    let mut call = counting(&store, &ran);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut poll = || Pin::new(&mut call).poll(&mut context);
+    while poll().is_pending() {}
+    for _ in 0..3 {
+        let Poll::Ready(Err(error)) = poll() else { panic!("it went on") };
+        assert!(error.is_invalid() && error.is_unknown());
+    }
+    assert_eq!(ran.get(), 1);
+}
+
+#[test]
+fn one_that_is_dropped_on_its_way_runs_no_more() {
+    let (node, store) = fake(Manner::Keep);
+    let ran = Cell::new(0);
+    let mut call = counting(&store, &ran);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut call).poll(&mut context).is_pending());
+    drop(call);
+    node.answer();
+    assert_eq!(ran.get(), 1);
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::machine::txn::{Compare, Op, Operator, Target};
+use crate::core::machine::txn::{Compare, MAX_ITEMS, Op, Operator, Target};
 use crate::core::mvcc::{Bounds, Order, Query, SortBy};
 use crate::ids::LeaseId;
 use crate::keys::KeyRange;
@@ -144,6 +144,24 @@ fn the_second_format_is_still_read_and_written() {
         assert_eq!(payload(&command), stored, "{command:?}");
     }
     reader.end("fixture").unwrap();
+}
+
+/// Four bytes in the log, and hundreds in memory: they are counted before they are read.
+#[test]
+fn more_operations_than_anybody_may_propose_are_refused_before_they_are_read() {
+    let empty = |count| Txn { success: vec![Op::Txn(Txn::default()); count], ..Txn::default() };
+    let most = empty(MAX_ITEMS);
+    most.check(MAX_ITEMS, 0).unwrap();
+    let command = Command::Txn(most);
+    assert_eq!(decode(payload(&command)), Ok((origin(), command)));
+    let more = empty(MAX_ITEMS + 1);
+    assert!(more.check(MAX_ITEMS + 1, 0).unwrap_err().is_too_large());
+    let refused = Malformed { what: "number of operations in a transaction" };
+    assert_eq!(decode(payload(&Command::Txn(more))), Err(refused));
+    // Nested ones count too.
+    let half = Txn { failure: empty(MAX_ITEMS / 2).success, ..empty(MAX_ITEMS / 2) };
+    let nested = Txn { success: vec![Op::Txn(half)], ..Txn::default() };
+    assert_eq!(decode(payload(&Command::Txn(nested))), Err(refused));
 }
 
 /// Two messages for each level: what may be proposed can always be decoded.

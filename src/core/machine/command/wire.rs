@@ -1,12 +1,24 @@
 //! Writes and transactions as protobuf messages. Field numbers are for ever.
 
 use bytes::Bytes;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::codec::Malformed;
-use crate::core::machine::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
+use crate::core::machine::txn::{
+    Compare, Delete, MAX_DEPTH, MAX_ITEMS, Op, Operator, Put, Target, Txn,
+};
 use crate::core::mvcc::{Bounds, Order, Query, SortBy};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
+
+/// A transaction among the commands.
+const TXN_TAG: u32 = 5;
+
+/// The conditions of a transaction; all else that it has are operations.
+const COMPARES_TAG: u32 = 1;
+
+/// A transaction among the operations of another.
+const NESTED_TAG: u32 = 4;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct WirePut {
@@ -298,6 +310,55 @@ impl WireCompare {
         };
         Ok(Compare { range, operator, target })
     }
+}
+
+/// Counts the conditions and operations of an encoded command, before anything is made of them: a
+/// few bytes of the log could otherwise ask for as many hundreds of memory.
+pub(super) fn check_items(mut body: &[u8]) -> Result<(), Malformed> {
+    let mut left = MAX_ITEMS;
+    while let Some((tag, field)) = next_field(&mut body)? {
+        if tag == TXN_TAG {
+            count_txn(field, MAX_DEPTH, &mut left)?;
+        }
+    }
+    Ok(())
+}
+
+fn count_txn(mut txn: &[u8], depth: usize, left: &mut usize) -> Result<(), Malformed> {
+    while let Some((tag, mut op)) = next_field(&mut txn)? {
+        let what = "number of operations in a transaction";
+        *left = left.checked_sub(1).ok_or(Malformed { what })?;
+        if tag == COMPARES_TAG {
+            continue;
+        }
+        while let Some((tag, nested)) = next_field(&mut op)? {
+            if tag == NESTED_TAG {
+                let what = "depth of a transaction";
+                let depth = depth.checked_sub(1).ok_or(Malformed { what })?;
+                count_txn(nested, depth, left)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The tag of the next field and what it holds, if that has a length of its own.
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, &'a [u8])>, Malformed> {
+    let malformed = |_| Malformed { what: "encoding of a command" };
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let (tag, kind) = decode_key(message).map_err(malformed)?;
+    if kind != WireType::LengthDelimited {
+        skip_field(kind, tag, message, DecodeContext::default()).map_err(malformed)?;
+        return Ok(Some((tag, &[])));
+    }
+    let len = decode_varint(message).map_err(malformed)?;
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let cut = Malformed { what: "encoding of a command" };
+    let (field, rest) = message.split_at_checked(len).ok_or(cut)?;
+    *message = rest;
+    Ok(Some((tag, field)))
 }
 
 fn read_range(key: Bytes, end: Bytes, what: &'static str) -> Result<KeyRange, Malformed> {

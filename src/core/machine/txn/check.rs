@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Included, Unbounded};
 
-use super::{Compare, MAX_DEPTH, Op, Put, Txn};
+use super::{Compare, MAX_DEPTH, MAX_ITEMS, Op, Put, Txn};
 use crate::error::{Error, Kind, Result};
 use crate::ids::LeaseId;
 use crate::keys::KeyRange;
@@ -32,12 +32,24 @@ impl Txn {
     /// are not for the caller's eyes (`HLP-1`).
     pub(crate) fn check(&self, max_ops: usize, hidden: usize) -> Result<()> {
         self.check_size(max_ops, max_ops, MAX_DEPTH)?;
+        if self.items() > MAX_ITEMS {
+            let text = format!("a transaction has more than {MAX_ITEMS} compares and operations");
+            return Err(Error::new(Kind::TooLarge, text));
+        }
         let twice = writes_of(&self.success).and_then(|_| writes_of(&self.failure));
         twice.map(drop).map_err(|WrittenTwice(key)| {
             let key = key.get(hidden..).unwrap_or_default().escape_ascii();
             let text = format!("the key \"{key}\" is written twice in one transaction");
             Error::new(Kind::DuplicateKey, text)
         })
+    }
+
+    /// Conditions and operations at all levels.
+    fn items(&self) -> usize {
+        let ops = self.success.iter().chain(&self.failure);
+        let within = ops.map(|op| if let Op::Txn(txn) = op { txn.items() } else { 0 });
+        let own = [self.compares.len(), self.success.len(), self.failure.len()];
+        own.into_iter().chain(within).fold(0, usize::saturating_add)
     }
 
     /// `left` operations are allowed, of `max` at the top.

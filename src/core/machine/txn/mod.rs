@@ -36,6 +36,10 @@ use crate::keys::KeyRange;
 /// How deep transactions may be nested: a stack frame each, on every member.
 pub(crate) const MAX_DEPTH: usize = 16;
 
+/// Conditions and operations of a transaction, those of transactions within it included: what one
+/// takes in memory is a hundred times what it takes in the log.
+pub(crate) const MAX_ITEMS: usize = 65_536;
+
 /// Writes a new version of a key (`KV-30`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Put {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kv::{encode, failed};
-use super::pending::{Ask, Call, Counter, Started, impl_call};
+use super::pending::{Ask, Call, Counter, Started, impl_call, impl_wait};
 use super::response::{CompactResponse, HashResponse, Header};
 use super::scope::Scope;
 use crate::core::machine::{Command, Outcome};
@@ -102,8 +102,9 @@ impl Ask for CompactAsk {
 /// and are hashed at the same revision must have the same hash (`HSH-4`), wherever each of them is
 /// with removing what was compacted (`HSH-3`). If they have not, their data differ.
 ///
-/// The history is gone through on the caller's thread, at about a gigabyte a second; reads and
-/// writes go on meanwhile. No leader is needed. To hash what this member has been told only just
+/// The history is gone through on the caller's thread, at about a gigabyte a second, without
+/// letting go of it: where that is long, not on a thread that runs other futures. Reads and writes
+/// go on meanwhile. No leader is needed. To hash what this member has been told only just
 /// now, [`at`](Self::at) a revision that a call has answered with.
 ///
 /// # Errors
@@ -155,7 +156,7 @@ impl HashRead {
     }
 }
 
-impl_call!(HashRead -> HashResponse, "store.hash()");
+impl_wait!(HashRead -> HashResponse, "store.hash()");
 
 impl Ask for HashAsk {
     type Answer = Pinned;

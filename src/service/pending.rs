@@ -287,24 +287,6 @@ macro_rules! impl_call {
                 self
             }
 
-            /// Blocks the thread until the answer is there. Not for a thread that runs futures:
-            /// await the call there.
-            ///
-            /// # Errors
-            ///
-            /// Those of the call: see the type.
-            ///
-            /// ```no_run
-            /// # fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
-            /// # let id = node.id();
-            #[doc = concat!("let response = ", $example, ".wait()?;")]
-            /// # Ok(())
-            /// # }
-            /// ```
-            pub fn wait(mut self) -> crate::Result<$response> {
-                self.call.wait()
-            }
-
             /// The same as `.timeout(timeout).wait()`.
             ///
             /// # Errors
@@ -327,6 +309,37 @@ macro_rules! impl_call {
             }
         }
 
+        $crate::service::pending::impl_wait!(
+            $builder $(<$($param: $bound),+>)? -> $response, $example
+        );
+    };
+}
+
+/// The part of [`impl_call`] for what is answered at once and has no deadline.
+macro_rules! impl_wait {
+    (
+        $builder:ident $(<$($param:ident: $bound:path),+>)? -> $response:ty, $example:literal
+    ) => {
+        impl $(<$($param: $bound),+>)? $builder $(<$($param),+>)? {
+            /// Blocks the thread until the answer is there. Not for a thread that runs futures:
+            /// await the call there.
+            ///
+            /// # Errors
+            ///
+            /// Those of the call: see the type.
+            ///
+            /// ```no_run
+            /// # fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
+            /// # let id = node.id();
+            #[doc = concat!("let response = ", $example, ".wait()?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn wait(mut self) -> crate::Result<$response> {
+                self.call.wait()
+            }
+        }
+
         impl $(<$($param: $bound),+>)? ::std::future::Future for $builder $(<$($param),+>)? {
             type Output = crate::Result<$response>;
 
@@ -340,4 +353,4 @@ macro_rules! impl_call {
     };
 }
 
-pub(super) use impl_call;
+pub(super) use {impl_call, impl_wait};

@@ -1,8 +1,9 @@
 //! A range in chunks, all at one revision: for ranges larger than one wants in memory.
 //!
 //! The first chunk fixes the revision, as the read that it is; the rest is read on the thread that
-//! asks for it, and nobody is asked any more. In between nothing is held but a key: where it goes
-//! on. Chunks begin small, so that the first is there soon, and double up to their bounds.
+//! asks for it, and nobody is asked any more. In between nothing is held but a key, where it goes
+//! on, and a pin, which keeps a compaction from removing what is still to be read. Chunks begin
+//! small, so that the first is there soon, and double up to their bounds.
 
 #[cfg(test)]
 mod tests;
@@ -47,8 +48,10 @@ const CHUNK_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// Those of [`Get`](crate::Get). A compaction that goes past its revision while it runs ends it
-/// with [`is_compacted`](crate::Error::is_compacted).
+/// Those of [`Get`](crate::Get). A compaction past its revision waits for it on this member; one
+/// that has fallen behind by more than `max_pinned_revisions` ends with
+/// [`is_compacted`](crate::Error::is_compacted), and so does one whose member is given a snapshot
+/// that has not that revision.
 ///
 /// ```no_run
 /// # fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -148,7 +151,8 @@ impl RangeStream {
     /// however long.
     ///
     /// What a chunk shows is the store's own memory, not a copy. It stays for as long as the chunk
-    /// is kept, also if the keys are overwritten meanwhile: this bounds how much that is.
+    /// is kept, also if the keys are overwritten meanwhile, and with it what a compaction has left
+    /// beside it, up to 64 KiB for each value: chunks are for looking at, not for keeping.
     ///
     /// ```no_run
     /// # fn example(store: quorate::Store) -> quorate::Result<()> {

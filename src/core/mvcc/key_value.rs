@@ -65,7 +65,8 @@ impl KeyValue {
 
     /// The value as [`Bytes`]: a view of the store's own memory, not a copy.
     ///
-    /// It keeps the whole record in memory for as long as it lives.
+    /// It keeps the whole record in memory for as long as it lives, and with it up to 64 KiB of
+    /// others that a compaction has left beside it: what is kept for long is better copied.
     ///
     /// ```no_run
     /// # fn example(store: quorate::Store) -> quorate::Result<()> {

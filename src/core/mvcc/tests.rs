@@ -330,3 +330,58 @@ fn leaves_that_empty_are_joined() {
     let after = mvcc.index.verify();
     assert!(before > 10 && after < 3, "{before} leaves, then {after}");
 }
+
+/// What is compacted and removed while a view is asked is noticed when it has answered: here
+/// between its first question and its second.
+#[test]
+fn kv_2_a_view_of_the_past_is_whole_or_none() {
+    let mut mvcc = Mvcc::new();
+    for round in 0..2_u8 {
+        for number in 0..200 {
+            mvcc.begin().put(&key(number), &[round], LeaseId::new(0));
+        }
+    }
+    mvcc.publish();
+    let (reader, at) = (mvcc.reader(), Some(Revision::new(201)));
+    let mvcc = std::cell::RefCell::new(mvcc);
+    let asked = reader.view(|view| {
+        view.readable(at).map_err(Blind::Unreadable)?;
+        let mut mvcc = mvcc.borrow_mut();
+        if mvcc.compacted().is_none() {
+            mvcc.compact(Revision::new(401)).unwrap();
+            while mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0 }) {}
+        }
+        view.query(&Query { at, ..Query::new(KeyRange::all()) })
+    });
+    assert!(asked.unwrap_err().is_compacted());
+}
+
+/// A pin of content that was replaced reads nothing any more, and holds nothing back.
+#[test]
+fn cmp_8_a_pin_that_lost_its_revision_is_not_waited_for() {
+    let mut mvcc = Mvcc::new();
+    let put = |mvcc: &mut Mvcc, times| {
+        for _ in 0..times {
+            mvcc.begin().put(b"k", b"v", LeaseId::new(0));
+        }
+        mvcc.publish();
+    };
+    put(&mut mvcc, 9);
+    let pin = mvcc.reader().pin(Some(Revision::new(5))).unwrap();
+    let mut newer = Mvcc::new();
+    put(&mut newer, 49);
+    newer.compact(Revision::new(40)).unwrap();
+    while newer.tidy(Pace { work: usize::MAX, max_pinned: 0 }) {}
+    drop(mvcc.replace(newer));
+    assert!(pin.chunk(&KeyRange::all(), None, 9).unwrap_err().is_compacted());
+    mvcc.compact(Revision::new(50)).unwrap();
+    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX }) {}
+    assert_eq!(mvcc.removed(), Some(Revision::new(50)));
+    // One that still has its revision is.
+    let pin = mvcc.reader().pin(None).unwrap();
+    put(&mut mvcc, 3);
+    mvcc.compact(Revision::new(53)).unwrap();
+    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX }) {}
+    assert_eq!(mvcc.removed(), Some(Revision::new(50)));
+    assert_eq!(pin.chunk(&KeyRange::all(), None, 9).unwrap()[0].mod_revision().get(), 50);
+}

@@ -72,7 +72,8 @@ impl Pins {
     }
 }
 
-/// A revision that stays readable through this, unless it falls too far behind. Dropping it lets go.
+/// A revision that stays readable through this, unless it falls too far behind. Dropping it lets
+/// go of it.
 pub(crate) struct Pin {
     index: Arc<Index>,
     revision: Revision,

@@ -38,7 +38,10 @@ const NESTED: usize = 2;
 pub(super) enum Step {
     Call(Op),
     /// One transaction that puts so many keys: blocks of history fill, leaves split.
-    Many { from: u8, keys: u8 },
+    Many {
+        from: u8,
+        keys: u8,
+    },
     /// A proposal reaches the log once more: the last, or so many before it.
     Repeat(usize),
     /// The node that proposes is started again.
@@ -92,9 +95,7 @@ impl Step {
                 let txn = draw.txn(NESTED);
                 Self::Call(Op::Txn { txn, serializable: false })
             }
-            kind::RANGE => {
-                Self::Call(Op::Range { query: draw.query(), serializable: true })
-            }
+            kind::RANGE => Self::Call(Op::Range { query: draw.query(), serializable: true }),
             kind::COMPACT => {
                 let revision = draw.revision().unwrap_or(horizon.newest);
                 Self::Call(Op::Compact { revision })

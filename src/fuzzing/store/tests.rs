@@ -46,7 +46,6 @@ impl StateMachineTest for Stores {
     }
 }
 
-// A long life, and few changes of it: what is long is found by chance, what is short is shown.
 prop_state_machine! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 

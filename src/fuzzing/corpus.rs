@@ -320,7 +320,7 @@ fn programs() -> Cases {
     // Of each target one compare, of a key, a prefix or all; a put and a deletion on both sides.
     let compared: Vec<u8> = (0..20)
         .flat_map(|what| {
-            let range = [[0, 1], [PREFIX, 0], [ALL, 0]][usize::from(what % 3)];
+            let range = [[0, 1], [PREFIX, 6], [ALL, 0]][usize::from(what % 3)];
             let range = if range[0] == ALL { &range[..1] } else { &range[..] };
             let branches = [0, 1, 1, what, 1, PREFIX, 5, 1, 0, what % 8, 0, what];
             [&[TXN, 1, 2, 1, what], range, &[NOW + what % 4], &branches].concat()
@@ -341,6 +341,8 @@ fn programs() -> Cases {
         &read(0xc8),
     ]
     .concat();
+    // The inner compare holds of what the put before it has made, and must not see it (TXN-5).
+    let late = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 2, 0, 2];
     let nested = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 2, 4, 0, ALL, 0, 0, 1, 3, 5, 0, 3, 4, 0, 0, 0];
     let forget = |back: u8| [COMPACT, NOW + back, TIDY, 1, TIDY, 200];
     let fill: Vec<u8> = (0..6).flat_map(|n| [MANY, n * 40, 250]).collect();
@@ -350,7 +352,7 @@ fn programs() -> Cases {
         ("life", [life.as_slice(), &puts, kept, &reads].concat()),
         ("compares", [compared.as_slice(), &puts, &compared].concat()),
         ("past", [puts.as_slice(), &forget(4), &past, &past].concat()),
-        ("nested", [puts.as_slice(), &nested.repeat(3), &reads].concat()),
+        ("nested", [late.as_slice(), &puts, &nested.repeat(3), &reads].concat()),
         ("forgotten", [life.as_slice(), &puts, &forget(3), &life, &forget(0), &reads].concat()),
         ("packed", [sparse.as_slice(), &[RESTORE, 2], &forget(1), &reads].concat()),
         ("deleted", [fill.as_slice(), &[DELETE, ALL, 1], &forget(0), &life, &forget(1)].concat()),

@@ -145,6 +145,37 @@ fn mvcc_model() {
 }
 
 #[test]
+fn store_model() {
+    run("store_model", super::store_model, 40);
+}
+
+/// What a machine can do wrong.
+#[test]
+fn a_store_that_is_not_the_model_is_noticed() {
+    let bugs = [
+        Bug::ApplyTwice,
+        Bug::AcceptOldBoots,
+        Bug::ForgetSessions,
+        Bug::EmptyCompare,
+        Bug::SplitTxn,
+        Bug::LeaveHalf,
+        Bug::CompareLate,
+        Bug::CountEmptyDelete,
+        Bug::DropKeptVersion,
+        Bug::ApplyByMood,
+    ];
+    let cases = corpus("store_model");
+    for bug in bugs {
+        let plant = Plant::new(bug);
+        let seen = cases
+            .iter()
+            .filter(|(_, bytes)| std::panic::catch_unwind(|| super::store_model(bytes)).is_err());
+        assert!(seen.count() > 0, "{bug:?}");
+        drop(plant);
+    }
+}
+
+#[test]
 fn wal_scan() {
     run("wal_scan", super::wal_scan, 60);
 }

@@ -17,9 +17,9 @@ use super::cluster::{LEADER, step as upset, switch};
 use super::command::{self, entry};
 use super::damage;
 use super::deliver::{self, LED, SLOW, VOTERS, address, framed, step};
-
 use super::mvcc::op;
 use super::snapshot::{self, edit};
+use super::store::kind;
 use super::wal::{self, deed, record, wound};
 use crate::core::machine::decode;
 use crate::sim::Fault;
@@ -28,7 +28,7 @@ type Cases = BTreeMap<String, Vec<u8>>;
 type Target = (&'static str, fn() -> Cases);
 
 /// A target's name, and what makes its first cases.
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("envelope", envelopes),
     ("deliver", deliveries),
     ("wal_scan", logs),
@@ -36,6 +36,7 @@ const TARGETS: [Target; 8] = [
     ("command_decode", commands),
     ("config", configs),
     ("mvcc_model", operations),
+    ("store_model", programs),
     ("cluster", clusters),
 ];
 
@@ -297,6 +298,91 @@ fn operations() -> Cases {
         (
             "emptied",
             [many.as_slice(), &op(op::DELETE, 899, 0, 0), &op(op::COMPACT, 0, 0, 10)].concat(),
+        ),
+    ])
+}
+
+/// Programs for the whole store.
+fn programs() -> Cases {
+    use kind::{
+        BOOT, COMPACT, DELETE, GET, MANY, PIN, PUT, RANGE, REPEAT, RESTORE, TIDY, TXN, UNPIN,
+    };
+    // A revision, so many before the newest; and ranges.
+    const NOW: u8 = 0x41;
+    const ALL: u8 = 4;
+    const PREFIX: u8 = 5;
+    let puts: Vec<u8> = (0..8).flat_map(|key| [PUT, key, key % 2, key]).collect();
+    let life = [PUT, 0, 0, 1, PUT, 0, 1, 2, DELETE, 0, 0, 1, GET, 0, NOW, PUT, 0, 1, 3];
+    let kept = [PUT, 0, 6, PUT, 1, 0x19, 7, PUT, 2, 6, PUT, 1, 0xe0, 2].as_slice();
+    let reads: Vec<u8> = (0..16)
+        .flat_map(|n| [RANGE, ALL, [0, NOW + n][usize::from(n % 2)], n * 17, n % 5, NOW, NOW + 9])
+        .collect();
+    // Of each target one compare, of a key, a prefix or all; a put and a deletion on both sides.
+    let compared: Vec<u8> = (0..20)
+        .flat_map(|what| {
+            let range = [[0, 1], [PREFIX, 6], [ALL, 0]][usize::from(what % 3)];
+            let range = if range[0] == ALL { &range[..1] } else { &range[..] };
+            let branches = [0, 1, 1, what, 1, PREFIX, 5, 1, 0, what % 8, 0, what];
+            [&[TXN, 1, 2, 1, what], range, &[NOW + what % 4], &branches].concat()
+        })
+        .collect();
+    // It reads at revisions, before and behind its own writes.
+    let read = |at: u8| [2, ALL, at, 0, 0].as_slice().to_vec();
+    let past = [
+        [TXN, 0, 3, 0].as_slice(),
+        &read(NOW + 2),
+        &[0, 1, 1, 9],
+        &read(NOW),
+        [TXN, 0, 2, 0].as_slice(),
+        &[0, 1, 1, 9],
+        &read(NOW - 1),
+        [TXN, 0, 2, 0].as_slice(),
+        &[0, 1, 1, 9],
+        &read(0xc8),
+    ]
+    .concat();
+    // The inner compare holds of what the put before it has made, and must not see it (TXN-5).
+    let late = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 2, 0, 2];
+    let nested = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 2, 4, 0, ALL, 0, 0, 1, 3, 5, 0, 3, 4, 0, 0, 0];
+    let forget = |back: u8| [COMPACT, NOW + back, TIDY, 1, TIDY, 200];
+    let fill: Vec<u8> = (0..6).flat_map(|n| [MANY, n * 40, 250]).collect();
+    let sparse = [fill.as_slice(), &fill, &forget(3), &[TIDY, 255].repeat(12)].concat();
+    let held = [PIN, NOW + 3, PIN, NOW, COMPACT, NOW, TIDY, 9];
+    named([
+        ("life", [life.as_slice(), &puts, kept, &reads].concat()),
+        ("compares", [compared.as_slice(), &puts, &compared].concat()),
+        ("past", [puts.as_slice(), &forget(4), &past, &past].concat()),
+        ("nested", [late.as_slice(), &puts, &nested.repeat(3), &reads].concat()),
+        ("forgotten", [life.as_slice(), &puts, &forget(3), &life, &forget(0), &reads].concat()),
+        ("packed", [sparse.as_slice(), &[RESTORE, 2], &forget(1), &reads].concat()),
+        ("deleted", [fill.as_slice(), &[DELETE, ALL, 1], &forget(0), &life, &forget(1)].concat()),
+        (
+            "held",
+            [puts.as_slice(), &held, &life, &[TIDY, 90, UNPIN, 1], &life, &forget(0)].concat(),
+        ),
+        (
+            "repeated",
+            [
+                life.as_slice(),
+                &[REPEAT, 0, REPEAT, 2, BOOT, PUT, 0, 0, 1, REPEAT, 1],
+                &life,
+                &[REPEAT, 1],
+            ]
+            .concat(),
+        ),
+        (
+            "late",
+            [
+                puts.as_slice(),
+                &[REPEAT, 9, REPEAT, 7],
+                &nested,
+                &[REPEAT, 0, RESTORE, 0, REPEAT, 0],
+            ]
+            .concat(),
+        ),
+        (
+            "restored",
+            [life.as_slice(), &held, &[RESTORE, 1], &life, &[RESTORE, 0], &puts, &held].concat(),
         ),
     ])
 }

@@ -50,6 +50,7 @@ mod envelope;
 mod input;
 mod mvcc;
 mod snapshot;
+mod store;
 mod wal;
 
 #[cfg(test)]
@@ -64,4 +65,5 @@ pub use deliver::deliver;
 pub use envelope::envelope;
 pub use mvcc::mvcc_model;
 pub use snapshot::snapshot_read;
+pub use store::store_model;
 pub use wal::wal_scan;

@@ -86,7 +86,7 @@
 //! `tests/kill.rs`. Processor time: a turn takes none. `docs/testing.md` has the whole list.
 
 mod builder;
-mod check;
+pub(crate) mod check;
 mod clock;
 mod cluster;
 pub(crate) mod dice;
@@ -95,7 +95,7 @@ mod failure;
 mod faults;
 #[cfg(test)]
 mod hand;
-mod history;
+pub(crate) mod history;
 mod life;
 mod marks;
 mod nemesis;

@@ -31,12 +31,14 @@ mod core {
 
 use bytes::Bytes;
 
-use crate::core::mvcc::{Mvcc, Query, Reader};
+use crate::core::mvcc::{Mvcc, Pace, Query, Reader};
 
 pub use crate::core::mvcc::KeyValue;
 pub use crate::error::Result;
 pub use crate::ids::{LeaseId, Revision};
 pub use crate::keys::KeyRange;
+
+const SLICE: Pace = Pace { work: 256, max_pinned: 0 };
 
 /// The store, one thread of which writes and reads. Every write is published at once.
 pub struct Alone {
@@ -73,11 +75,15 @@ impl Alone {
     }
 
     pub fn count(&self, range: &KeyRange) -> Result<u64> {
-        Ok(self.reader.query(&Query { count_only: true, ..Query::new(range.clone()) })?.count)
+        let query = Query { count_only: true, ..Query::new(range.clone()) };
+        Ok(self.reader.query(&query)?.count)
     }
 
-    /// Forgets everything but the newest state.
+    /// Forgets everything but the newest state, and removes what that was: in slices, as a member
+    /// does, but with nothing between them.
     pub fn compact(&mut self) -> Result<()> {
-        self.mvcc.compact(self.mvcc.revision())
+        self.mvcc.compact(self.mvcc.revision())?;
+        while self.mvcc.tidy(SLICE) {}
+        Ok(())
     }
 }

@@ -44,12 +44,18 @@ pub(super) struct Removal {
     /// Of the records before this position and up to the goal, those are left that a compaction
     /// at the goal keeps.
     next: Position,
+    /// From here on blocks may have holes that are worth filling. `None`: nowhere.
+    holes: Option<Position>,
 }
 
 impl Removal {
     /// For a store that has nothing below `compacted` but what is kept.
     pub(super) fn done(compacted: Option<Revision>) -> Self {
-        Self { goal: compacted, next: (compacted.map_or(Revision::default(), after), 0) }
+        Self {
+            goal: compacted,
+            next: (compacted.map_or(Revision::default(), after), 0),
+            holes: None,
+        }
     }
 
     /// Whether nothing is left to remove.
@@ -71,6 +77,7 @@ impl Removal {
 
     fn arrive(&mut self) {
         self.next = (self.goal.map_or(Revision::default(), after), 0);
+        self.holes = Some(Position::default());
     }
 }
 
@@ -95,7 +102,7 @@ impl Mvcc {
     pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
         let Some(compacted) = self.compacted() else { return false };
         if self.removal.is_done(Some(compacted)) {
-            return false;
+            return self.fill_holes(pace.work);
         }
         let oldest = Revision::new(self.revision.get().saturating_sub(pace.max_pinned));
         let goal = self.index.pins.allow(compacted, oldest);
@@ -117,6 +124,26 @@ impl Mvcc {
             }
         }
         self.removal.arrive();
+        self.removal.is_done(Some(compacted)) && self.fill_holes(left)
+    }
+
+    /// Fills the holes that a removal has left in the memory of blocks. Meanwhile only those were
+    /// packed of which half went; now all has gone that will go, so once more is enough. Says
+    /// whether there are more blocks to look at.
+    fn fill_holes(&mut self, work: usize) -> bool {
+        let mut left = work;
+        while let Some(from) = self.removal.holes {
+            if left == 0 {
+                return true;
+            }
+            let look = self.history.find_holes(from, left);
+            left = left.saturating_sub(look.looked);
+            self.removal.holes = look.next;
+            if let Some(block) = look.found {
+                let moved = self.history.lay_out(block, |old, new| self.index.relocate(old, new));
+                left = left.saturating_sub(moved);
+            }
+        }
         false
     }
 
@@ -140,7 +167,7 @@ impl Mvcc {
     /// The revision up to which everything that was compacted has been removed: the compacted one
     /// once nothing is left to do.
     pub(crate) fn removed(&self) -> Option<Revision> {
-        let Removal { goal, next: (next, _) } = self.removal;
+        let Removal { goal, next: (next, _), holes: _ } = self.removal;
         goal.map(|goal| goal.min(Revision::new(next.get().saturating_sub(1))))
     }
 }

@@ -37,6 +37,17 @@ pub(super) struct Removed {
     pub(super) sparse: Option<Position>,
 }
 
+/// What [`History::find_holes`] has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// How many blocks it looked at.
+    pub(super) looked: usize,
+    /// The last of them, if that has holes.
+    pub(super) found: Option<Position>,
+    /// Where to look next. `None`: there was nothing to look at.
+    pub(super) next: Option<Position>,
+}
+
 /// The records, ascending by position (`DM-2`): full blocks, then the tail that still grows.
 #[derive(Default)]
 pub(super) struct History {
@@ -123,6 +134,17 @@ impl History {
         name: Position,
         move_there: impl Fn(&Record, Record) -> bool,
     ) -> usize {
+        let len = self.lay_out(name, move_there);
+        self.join(name, len);
+        len
+    }
+
+    /// As [`pack`](Self::pack), but the block stays as it is otherwise.
+    pub(super) fn lay_out(
+        &mut self,
+        name: Position,
+        move_there: impl Fn(&Record, Record) -> bool,
+    ) -> usize {
         let Some(block) = self.blocks.get_mut(&name) else { return 0 };
         let mut packed = Record::pack(&block.records);
         for (old, new) in block.records.iter().zip(&mut packed) {
@@ -132,8 +154,22 @@ impl History {
         }
         let len = packed.len();
         *block = Arc::new(Block::new(packed));
-        self.join(name, len);
         len
+    }
+
+    /// Looks at blocks from `from` on, until one has a hole for every eight records or more.
+    pub(super) fn find_holes(&self, from: Position, looks: usize) -> Look {
+        let mut look = Look::default();
+        for (name, block) in self.blocks.range(from..).take(looks) {
+            look.looked = look.looked.saturating_add(1);
+            look.next = Some((name.0, name.1.saturating_add(1)));
+            let holes = block.laid_out.saturating_sub(block.records.len());
+            if holes.saturating_mul(8) >= block.laid_out {
+                look.found = Some(*name);
+                break;
+            }
+        }
+        look
     }
 
     fn forget(&mut self, record: &Record, taken: bool) {

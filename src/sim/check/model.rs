@@ -3,9 +3,9 @@
 //! It is written to be seen through, not to be fast: every key has the list of its versions, and
 //! nothing is ever forgotten, not even by a compaction, which only says how far back one may look.
 
+#[cfg(any(test, fuzzing))]
+mod kept;
 mod page;
-#[cfg(test)]
-mod tests;
 mod transact;
 
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::kept::Kept;
 pub(crate) use self::page::{is_plain, page_doubt};
 use crate::core::machine::txn::{Delete, Put};
 use crate::error::WriteOutcome;

@@ -72,18 +72,6 @@ pub(crate) struct Random {
 }
 
 impl Random {
-    /// Calls one after the other, each drawn with what the ones before it have done in view.
-    pub(crate) fn ops(seed: u64, shape: Shape) -> Vec<Op> {
-        let mut random = Self::new(seed, shape);
-        let mut ops = Vec::with_capacity(shape.calls);
-        while ops.len() < shape.calls {
-            let op = random.op();
-            random.truth.apply(&op);
-            ops.push(op);
-        }
-        ops
-    }
-
     pub(crate) fn history(seed: u64, shape: Shape) -> History {
         let mut random = Self::new(seed, shape);
         while random.history.len() < shape.calls {

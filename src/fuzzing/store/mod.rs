@@ -125,7 +125,7 @@ struct Stores {
 impl Stores {
     fn new() -> Self {
         let mut machines = [(); 3].map(|()| Machine::new(genesis()));
-        machines[LAZY].answer_to(VOTERS[1]);
+        machines[LAZY].answer_to(VOTERS[1], 1);
         let reader = machines[FIRST].reader();
         let (pins, sent) = (VecDeque::new(), VecDeque::new());
         Self { machines, reader, pins, boot: 1, sequence: 1, sent }

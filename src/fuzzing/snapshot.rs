@@ -235,7 +235,12 @@ fn sections(input: &mut Input<'_>) {
         Err(error) => refused(&error),
         Ok(mut machine) => {
             let written: Vec<Section> = machine.pin().sections().collect();
-            assert_eq!(written, sections, "what came of it writes something else");
+            let same = |(one, other): (&Section, &Section)| {
+                // The first byte is the version, of which only the newest is written.
+                one.kind == other.kind && one.bytes.get(1..) == other.bytes.get(1..)
+            };
+            let all = written.len() == sections.len() && written.iter().zip(&sections).all(same);
+            assert!(all, "what came of it writes something else: {written:?} of {sections:?}");
             again(&machine);
             let mut case = Input::new(input.bytes());
             command::apply(&mut machine, &mut case, &mut Vec::new());

@@ -269,6 +269,8 @@ pub(super) fn restore(
 /// Takes items off sections.
 struct Stream<I> {
     sections: I,
+    /// That of the first section, and so of all.
+    version: Option<u8>,
     /// A section that was read and is of a later kind.
     ahead: Option<Section>,
     /// Bytes of the current kind that are not an item yet.
@@ -280,7 +282,7 @@ struct Stream<I> {
 
 impl<I: Iterator<Item = Result<Section>>> Stream<I> {
     fn new(sections: I) -> Self {
-        Self { sections, ahead: None, pending: BytesMut::new(), count: 0, sum: 0 }
+        Self { sections, version: None, ahead: None, pending: BytesMut::new(), count: 0, sum: 0 }
     }
 
     /// The next item of this kind, if there is another.
@@ -317,10 +319,15 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
         if section.bytes.len() < 2 || section.bytes.len() > MAX_SECTION_BYTES {
             return Err(broken("a section is empty or too long"));
         }
-        if !section.bytes.first().is_some_and(|version| (1..=VERSION).contains(version)) {
+        let version = section.bytes.first().copied();
+        if !version.is_some_and(|version| (1..=VERSION).contains(&version)) {
             let text = "the image has sections of a version that is not known here";
             return Err(Error::new(Kind::NewerFormat, text));
         }
+        if self.version.is_some() && self.version != version {
+            return Err(broken("the sections are of several versions"));
+        }
+        self.version = version;
         if kind != END {
             self.count = self.count.saturating_add(1);
             self.sum = chain(self.sum, &section);

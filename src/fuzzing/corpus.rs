@@ -302,15 +302,35 @@ fn operations() -> Cases {
     ])
 }
 
+/// For programs: a revision, so many before the newest; and ranges.
+const NOW: u8 = 0x41;
+const ALL: u8 = 4;
+const PREFIX: u8 = 5;
+
+/// Transactions that read at revisions, before and behind their own writes.
+fn past() -> Vec<u8> {
+    use kind::TXN;
+    let read = |at: u8| [2, ALL, at, 0, 0].as_slice().to_vec();
+    [
+        [TXN, 0, 3, 0].as_slice(),
+        &read(NOW + 2),
+        &[0, 1, 1, 9],
+        &read(NOW),
+        [TXN, 0, 2, 0].as_slice(),
+        &[0, 1, 1, 9],
+        &read(NOW - 1),
+        [TXN, 0, 2, 0].as_slice(),
+        &[0, 1, 1, 9],
+        &read(0xc8),
+    ]
+    .concat()
+}
+
 /// Programs for the whole store.
 fn programs() -> Cases {
     use kind::{
         BOOT, COMPACT, DELETE, GET, MANY, PIN, PUT, RANGE, REPEAT, RESTORE, TIDY, TXN, UNPIN,
     };
-    // A revision, so many before the newest; and ranges.
-    const NOW: u8 = 0x41;
-    const ALL: u8 = 4;
-    const PREFIX: u8 = 5;
     let puts: Vec<u8> = (0..8).flat_map(|key| [PUT, key, key % 2, key]).collect();
     let life = [PUT, 0, 0, 1, PUT, 0, 1, 2, DELETE, 0, 0, 1, GET, 0, NOW, PUT, 0, 1, 3];
     let kept = [PUT, 0, 6, PUT, 1, 0x19, 7, PUT, 2, 6, PUT, 1, 0xe0, 2].as_slice();
@@ -326,21 +346,7 @@ fn programs() -> Cases {
             [&[TXN, 1, 2, 1, what], range, &[NOW + what % 4], &branches].concat()
         })
         .collect();
-    // It reads at revisions, before and behind its own writes.
-    let read = |at: u8| [2, ALL, at, 0, 0].as_slice().to_vec();
-    let past = [
-        [TXN, 0, 3, 0].as_slice(),
-        &read(NOW + 2),
-        &[0, 1, 1, 9],
-        &read(NOW),
-        [TXN, 0, 2, 0].as_slice(),
-        &[0, 1, 1, 9],
-        &read(NOW - 1),
-        [TXN, 0, 2, 0].as_slice(),
-        &[0, 1, 1, 9],
-        &read(0xc8),
-    ]
-    .concat();
+    let past = past();
     // The inner compare holds of what the put before it has made, and must not see it (TXN-5).
     let late = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 2, 0, 2];
     let nested = [TXN, 0, 2, 0, 0, 0, 0, 1, 4, 1, 1, 2, 4, 0, ALL, 0, 0, 1, 3, 5, 0, 3, 4, 0, 0, 0];

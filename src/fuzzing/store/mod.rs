@@ -285,27 +285,19 @@ impl Stores {
             let query = Query { at: Some(at), ..Query::new(KeyRange::all()) };
             for reader in self.machines.iter().map(Machine::reader).chain([self.reader.clone()]) {
                 let page = reader.query(&query).unwrap();
-                self.matches(model, at, &page.kvs);
+                matches(model, at, &page.kvs);
             }
         }
         for pin in &self.pins {
             let behind = model.revision().get() - pin.revision().get();
             match scan(pin) {
-                Ok(kvs) => self.matches(model, pin.revision(), &kvs),
+                Ok(kvs) => matches(model, pin.revision(), &kvs),
                 Err(error) => {
                     assert!(behind > MAX_PINNED, "a pin at {} was not waited for", pin.revision());
                     assert_eq!(error.compacted_revision(), model.compacted());
                 }
             }
         }
-    }
-
-    fn matches(&self, model: &Model, at: Revision, kvs: &[KeyValue]) {
-        let (kvs, revision) = (kvs.iter().map(Kv::from).collect::<Vec<_>>(), model.revision());
-        let count = kvs.len() as u64;
-        let answer = Answer::Ranged { revision, kvs, more: false, count };
-        let op = Op::Range { query: Query::new(KeyRange::all()), serializable: true };
-        assert_eq!(model.differs(&op, at, &answer), None, "at {at}: {answer:?}");
     }
 
     /// Removes what there is to remove and finds it gone.
@@ -321,6 +313,14 @@ impl Stores {
         self.check(model);
         assert_eq!(self.machines[FIRST].hash(), hash, "HSH-3");
     }
+}
+
+fn matches(model: &Model, at: Revision, kvs: &[KeyValue]) {
+    let (kvs, revision) = (kvs.iter().map(Kv::from).collect::<Vec<_>>(), model.revision());
+    let count = kvs.len() as u64;
+    let answer = Answer::Ranged { revision, kvs, more: false, count };
+    let op = Op::Range { query: Query::new(KeyRange::all()), serializable: true };
+    assert_eq!(model.differs(&op, at, &answer), None, "at {at}: {answer:?}");
 }
 
 fn pace(work: usize) -> Pace {

@@ -20,26 +20,19 @@
 // The lints keep the library from the file system. This is a program.
 #![allow(clippy::disallowed_methods, reason = "a program at a terminal, not the library")]
 
+#[path = "mvcc/keys.rs"]
+mod keys;
+
 use std::error::Error;
 use std::process::Command;
 
 use quorate_mvcc::Alone;
 
+use keys::key;
+
 const KEYS: u64 = 1_000_000;
 const KEY_BYTES: u64 = 32;
 const VALUE: [u8; 256] = [7; 256];
-
-/// The same numbers each time, all over the place: a permutation of 64 bits.
-fn scatter(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
-
-/// 32 bytes: a tenth of the keys under each of ten prefixes.
-fn key(number: u64) -> Vec<u8> {
-    format!("dir{}/{:0>27}", number % 10, format!("{:016x}", scatter(number))).into_bytes()
-}
 
 /// Every tenth key stays, of each prefix as many.
 fn stays(number: u64) -> bool {

@@ -11,6 +11,9 @@
 // The lints keep the library from reading clocks. This is a program.
 #![allow(clippy::disallowed_methods, reason = "a program at a terminal, not the library")]
 
+#[path = "mvcc/keys.rs"]
+mod keys;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
@@ -20,6 +23,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use quorate_mvcc::{Alone, KeyRange};
+
+use keys::{key, scatter};
 
 const KEYS: u64 = 1_000_000;
 const VALUE: [u8; 256] = [7; 256];
@@ -60,18 +65,6 @@ impl Map {
         entry.version += 1;
         entry.value = value;
     }
-}
-
-/// The same numbers each time, all over the place: a permutation of 64 bits.
-fn scatter(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
-
-/// 32 bytes: a tenth of the keys under each of ten prefixes.
-fn key(number: u64) -> Vec<u8> {
-    format!("dir{}/{:0>27}", number % 10, format!("{:016x}", scatter(number))).into_bytes()
 }
 
 /// A fresh key, or one that is there, for the nth call.

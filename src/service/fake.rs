@@ -93,6 +93,15 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
     (fake, store)
 }
 
+/// A node that answers honestly, with `a` put at 2 and `b` at 3.
+pub(super) fn filled() -> (Arc<Fake>, Store) {
+    let (node, store) = fake(Manner::AnswerWhenLent);
+    store.put("a", "1").wait().unwrap();
+    store.put("b", "2").wait().unwrap();
+    node.take_log();
+    (node, store)
+}
+
 impl Fake {
     pub(super) fn set_answer(&self, answer: Answer) {
         self.state.lock().answer = answer;

@@ -49,6 +49,17 @@ impl Cluster {
         Self { network: LocalNetwork::new(), configs, nodes, root }
     }
 
+    /// Shows something through each member in turn, beginning with no key, and that all of them
+    /// hold the same afterwards.
+    pub(crate) fn show_through_each(&self, works: impl Fn(&Store)) {
+        for member in 0..self.nodes.len() {
+            let store = self.store(member);
+            works(&store);
+            store.delete(..).wait().unwrap();
+        }
+        self.assert_same_everywhere();
+    }
+
     pub(crate) fn reopen(&mut self, member: usize) {
         assert!(self.nodes[member].is_none(), "it is open");
         let config = self.configs[member].clone();

@@ -9,19 +9,12 @@ use super::cluster::{Cluster, value};
 
 #[test]
 fn one_member_does_it_all() {
-    let cluster = Cluster::open(1);
-    everything_works(&cluster.store(0));
+    Cluster::open(1).show_through_each(everything_works);
 }
 
 #[test]
 fn so_does_any_of_three() {
-    let cluster = Cluster::open(3);
-    for member in 0..3 {
-        let store = cluster.store(member);
-        everything_works(&store);
-        store.delete(..).wait().unwrap();
-    }
-    cluster.assert_same_everywhere();
+    Cluster::open(3).show_through_each(everything_works);
 }
 
 /// Begins with no key.

@@ -3,17 +3,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::*;
-use crate::service::fake::{Fake, Manner, fake};
+use crate::service::fake::{Manner, fake, filled};
 use crate::store::Store;
-
-/// A node that answers honestly, with `a` put at 2 and `b` at 3.
-fn filled() -> (Arc<Fake>, Store) {
-    let (node, store) = fake(Manner::AnswerWhenLent);
-    store.put("a", "1").wait().unwrap();
-    store.put("b", "2").wait().unwrap();
-    node.take_log();
-    (node, store)
-}
 
 fn value(store: &Store, key: &'static str) -> Option<Vec<u8>> {
     store.get(key).wait().unwrap().kv.map(|kv| kv.value().to_vec())

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::core::machine::txn::{self, OpOutcome};
+use crate::core::mvcc::Query;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::Revision;
@@ -54,6 +55,15 @@ pub struct Answers<'a> {
     pub(super) outcomes: std::vec::IntoIter<OpOutcome>,
     pub(super) gate: &'a dyn Gate,
     pub(super) scope: &'a Scope,
+}
+
+impl Ops<'_> {
+    /// Adds a read of what the query asks for, within the scope.
+    pub(super) fn read(&mut self, query: &Query) -> Result<()> {
+        let range = self.scope.range(query.range.clone())?;
+        self.ops.push(txn::Op::Range(Query { range, ..query.clone() }));
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Ops<'_> {

@@ -224,9 +224,7 @@ impl Part for GetOp {
     type Response = GetResponse;
 
     fn build(&self, ops: &mut Ops<'_>) -> Result<()> {
-        let range = ops.scope.range(self.query.range.clone())?;
-        ops.ops.push(txn::Op::Range(Query { range, ..self.query.clone() }));
-        Ok(())
+        ops.read(&self.query)
     }
 
     fn answer(&self, answers: &mut Answers<'_>) -> Result<GetResponse> {
@@ -244,9 +242,7 @@ impl Part for RangeOp {
     type Response = RangeResponse;
 
     fn build(&self, ops: &mut Ops<'_>) -> Result<()> {
-        let range = ops.scope.range(self.query.range.clone())?;
-        ops.ops.push(txn::Op::Range(Query { range, ..self.query.clone() }));
-        Ok(())
+        ops.read(&self.query)
     }
 
     fn answer(&self, answers: &mut Answers<'_>) -> Result<RangeResponse> {

@@ -4,20 +4,10 @@ use super::*;
 use crate::core::machine::{Outcome, Refusal};
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
-use crate::service::fake::{Answer, Fake, MAX_TXN_OPS, Manner, fake};
-use crate::store::Store;
+use crate::service::fake::{Answer, MAX_TXN_OPS, Manner, fake, filled};
 
 fn rev(revision: u64) -> Revision {
     Revision::new(revision)
-}
-
-/// A node that answers honestly, with `a` put at 2 and `b` at 3.
-fn filled() -> (Arc<Fake>, Store) {
-    let (node, store) = fake(Manner::AnswerWhenLent);
-    store.put("a", "1").wait().unwrap();
-    store.put("b", "2").wait().unwrap();
-    node.take_log();
-    (node, store)
 }
 
 fn value(response: &crate::GetResponse) -> &[u8] {

@@ -5,13 +5,16 @@
 //! against a handle runs in both.
 
 use bytes::BytesMut;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::machine::Outcome;
 use crate::core::mvcc::{Pinned, Reader};
-use crate::error::Result;
+use crate::core::watch::Watches;
+use crate::error::{Error, Result};
 use crate::ids::{ClusterId, NodeId, Term};
 use crate::sync::oneshot;
+use crate::time::Instant;
 
 /// Where an answer goes. Dropping it without an answer tells the waiter that the node is gone.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -74,9 +77,22 @@ pub(crate) trait Gate: Send + Sync + 'static {
     /// do. For callers that would block anyway: saves them the wake-up of another thread.
     fn lend(&self, done: &mut dyn FnMut() -> bool);
 
+    /// The moment, by the clock that the node goes by.
+    fn now(&self) -> Instant;
+
+    /// Blocks the calling thread until `woken` says so, which unparks it, or until some moment.
+    /// Says whether it was woken.
+    fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool;
+
     /// The data, readable on any thread at the last published revision, as long as the node is
     /// open.
     fn reader(&self) -> Result<&Reader>;
+
+    /// Who watches the data, as long as the node is open.
+    fn watches(&self) -> &Arc<Watches>;
+
+    /// Why the node takes and gives nothing any more, once it does not.
+    fn ending(&self) -> Error;
 
     /// This node leads alone: no other member could have acknowledged anything since, so what is
     /// published here is the newest state there is and a linearizable read needs no round.

@@ -73,6 +73,13 @@
 //! - Values that are Rust types, with the feature `serde`: `Store::typed`
 //! - All of it in one program: `examples/config_store.rs` in the repository
 //!
+//! **Watch**
+//!
+//! - Every change of a range, in order, once: [`Store::watch`], [`Watcher`]
+//! - From where another one stopped: [`Watch::from_revision`], [`WatchBatch::revision`]
+//! - With what was there before: [`Watch::prev_values`]
+//! - Why it ended, and how to go on: [`WatchEnd`]
+//!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
 //!
@@ -108,6 +115,7 @@
 //!     core            decides, and touches nothing
 //!      ├─ replica       inputs in, outputs out; consensus/ wraps the raft crate
 //!      ├─ machine       apply(entry): commands, sessions, members, the image
+//!      ├─ watch         who is told of what happened
 //!      └─ mvcc          keys, revisions, history
 //! ```
 //!
@@ -145,16 +153,17 @@ mod transport;
 mod vfs;
 
 pub use config::{Config, InitialState};
-pub use core::mvcc::{KeyValue, Order, SortBy};
+pub use core::mvcc::{Event, EventKind, KeyValue, Order, SortBy};
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
     Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, HashRead, HashResponse, Header, Isolation, Op, OpResponse, Operand, Put, PutOp,
-    PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Transact,
-    TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+    GetResponse, HashRead, HashResponse, Header, Isolation, NextBatch, Op, OpResponse, Operand,
+    Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Transact,
+    TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse, Watch,
+    WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

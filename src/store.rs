@@ -10,6 +10,7 @@ use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::{
     Compact, Delete, Get, HashRead, Put, RangeRead, RangeStream, Scope, Transact, Transaction, Txn,
+    Watch,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -238,6 +239,23 @@ impl Store {
     /// ```
     pub fn compact(&self, revision: Revision) -> Compact {
         Compact::new(&self.gate, &self.scope, revision)
+    }
+
+    /// Watches a key or a range: see [`Watch`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::KeyRange;
+    ///
+    /// let mut watcher = store.watch(KeyRange::prefix("config/")).start()?;
+    /// while let Some(batch) = watcher.next().await.transpose()? {
+    ///     println!("{:?}", batch.events());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, range: impl Into<KeyRange>) -> Watch {
+        Watch::new(&self.gate, &self.scope, range.into())
     }
 
     /// Hashes what this member holds, to compare it with another: see [`HashRead`].

@@ -8,12 +8,14 @@
 //! ```text
 //! replica ──► consensus (the raft crate)      what the cluster agrees on
 //!    │
-//!    └──────► machine ──► mvcc                what agreed entries do to the state
+//!    ├──────► machine ──► mvcc                what agreed entries do to the state
+//!    └──────► watch   ──────┘                 who is told of it
 //! ```
 //!
-//! One liberty: `mvcc` has locks, because readers on other threads share its index with the one
-//! writer. They are never held across anything that waits.
+//! One liberty: `mvcc` and `watch` have locks, because threads that read and watch share with the
+//! one that writes. They are never held across anything that waits.
 
 pub(crate) mod machine;
 pub(crate) mod mvcc;
 pub(crate) mod replica;
+pub(crate) mod watch;

@@ -10,6 +10,7 @@ use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::{Input, Output, Persist};
+use crate::core::watch::Watches;
 use crate::driver::{Driver, Host, Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
@@ -26,6 +27,13 @@ use super::writer::Log;
 
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
+
+/// Records and watchers that a borrowed thread looks at and rings before it leaves the others to
+/// the node's own.
+const BORROWED_RINGS: usize = 64;
+
+/// As many for the node's own, before it looks at the time again.
+const OWN_RINGS: usize = 4096;
 
 /// Records that a slice of a removal looks at: some ten to two hundred microseconds. A thread that
 /// the system stops in the middle of one keeps all others waiting, so shorter is better than fewer.
@@ -66,6 +74,7 @@ pub(super) struct Shared {
     pub(super) snapshots: Snapshots,
     pub(super) transport: Box<dyn Transport>,
     pub(super) reader: Reader,
+    pub(super) watches: Arc<Watches>,
     /// Set once, when the node stops itself.
     pub(super) halted: OnceLock<Arc<Error>>,
     pub(super) closing: AtomicBool,
@@ -95,6 +104,7 @@ impl Shared {
             limits,
             mailbox,
             reader: driver.replica.reader(),
+            watches: Arc::clone(driver.replica.watches()),
             driver: Mutex::new(driver),
             log,
             jobs,
@@ -164,6 +174,11 @@ impl Shared {
         }
     }
 
+    /// Rings watchers, for the node thread. Says whether there are more to be rung.
+    pub(super) fn ring(&self) -> bool {
+        self.watches.advance(self.clock.now(), OWN_RINGS, true)
+    }
+
     /// A look at the replica, and at what was left to its holder meanwhile.
     pub(super) fn look<T>(&self, see: impl FnOnce(&Replica) -> T) -> T {
         let seen = see(&self.driver.lock().replica);
@@ -193,6 +208,9 @@ impl Shared {
             match turn {
                 Ok(answers) => answers.give(&self.mailbox),
                 Err(news) => return self.bury(news),
+            }
+            if self.watches.advance(self.clock.now(), BORROWED_RINGS, false) {
+                self.node_thread.unpark();
             }
             if wake_at < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();
@@ -267,6 +285,7 @@ impl Shared {
         self.ended.store(true, Ordering::SeqCst);
         self.leads_alone.store(false, Ordering::Release);
         self.mailbox.close();
+        self.watches.end();
     }
 
     /// Answers everybody who waits with why nothing more will come. A thread that drives at the
@@ -422,8 +441,35 @@ impl Gate for Shared {
         self.log.wake();
     }
 
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {
+        while !woken() {
+            let Some(until) = until else {
+                thread::park();
+                continue;
+            };
+            let span = until.since(self.clock.now());
+            if span.is_zero() {
+                return false;
+            }
+            thread::park_timeout(span);
+        }
+        true
+    }
+
     fn reader(&self) -> Result<&Reader> {
         if self.ended.load(Ordering::Acquire) { Err(self.ending()) } else { Ok(&self.reader) }
+    }
+
+    fn watches(&self) -> &Arc<Watches> {
+        &self.watches
+    }
+
+    fn ending(&self) -> Error {
+        Self::ending(self)
     }
 
     fn leads_alone(&self) -> bool {

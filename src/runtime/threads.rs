@@ -89,14 +89,16 @@ impl Threads {
     }
 }
 
-/// The node thread: keeps time, drives what nobody else does, and removes what was compacted.
+/// The node thread: keeps time, drives what nobody else does, rings watchers, and removes
+/// what was compacted.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
     while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
+        let rings = shared.ring();
         let rest = shared.tidy();
-        if let Some(span) = shared.may_sleep() {
+        if let (false, Some(span)) = (rings, shared.may_sleep()) {
             parker.park_timeout(rest.map_or(span, |rest| rest.min(span)));
         }
         shared.awake();

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::core::machine::{Genesis, Machine, Member, Origin, Outcome, stamp};
 use crate::core::mvcc::{Pace, Reader};
+use crate::core::watch::Watches;
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
 use crate::ids::{ClusterId, Incarnation, Index, NodeId, Revision, Term};
 use crate::store::Store;
+use crate::time::Instant;
 
 pub(super) const MEMBER: NodeId = NodeId::new(7);
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +47,7 @@ pub(super) enum Answer {
 
 pub(super) struct Fake {
     reader: Reader,
+    watches: Arc<Watches>,
     state: Mutex<State>,
 }
 
@@ -88,7 +91,9 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         written: 0,
         log: Vec::new(),
     };
-    let fake = Arc::new(Fake { reader, state: Mutex::new(state) });
+    let watches = Arc::new(Watches::new(reader.clone()));
+    watches.set_leader(true, false);
+    let fake = Arc::new(Fake { reader, watches, state: Mutex::new(state) });
     let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
     (fake, store)
 }
@@ -121,7 +126,7 @@ impl Fake {
 
     /// Removes what was compacted; a pin that is more than `max_pinned` behind is not waited for.
     pub(super) fn tidy(&self, max_pinned: u64) {
-        let pace = Pace { work: usize::MAX, max_pinned };
+        let pace = Pace { work: usize::MAX, max_pinned, watched: self.watches.oldest() };
         while self.state.lock().machine.tidy(pace) {}
     }
 
@@ -131,6 +136,13 @@ impl Fake {
         for request in std::mem::take(&mut state.kept) {
             state.answer(request);
         }
+        drop(state);
+        self.advance(Instant::default());
+    }
+
+    /// Lets watchers know what has been applied, at a moment that does not fall.
+    pub(super) fn advance(&self, now: Instant) {
+        while self.watches.advance(now, usize::MAX, true) {}
     }
 
     /// What was asked so far, a line for each; asking forgets it.
@@ -232,8 +244,27 @@ impl Gate for Fake {
         }
     }
 
+    fn now(&self) -> Instant {
+        Instant::default()
+    }
+
+    fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {
+        while !woken() && until.is_none() {
+            std::thread::park();
+        }
+        woken()
+    }
+
     fn reader(&self) -> Result<&Reader> {
         Ok(&self.reader)
+    }
+
+    fn watches(&self) -> &Arc<Watches> {
+        &self.watches
+    }
+
+    fn ending(&self) -> Error {
+        Error::new(Kind::Closed, "the node is closed")
     }
 
     fn leads_alone(&self) -> bool {

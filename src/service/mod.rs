@@ -68,6 +68,7 @@ mod transact;
 mod txn;
 #[cfg(feature = "serde")]
 mod typed;
+mod watch;
 
 pub use cluster::TransferLeader;
 pub use kv::{Delete, Put};
@@ -86,4 +87,7 @@ pub use txn::{
 #[cfg(feature = "serde")]
 pub use typed::{
     Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
+};
+pub use watch::{
+    NextBatch, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, Watcher,
 };

@@ -30,6 +30,7 @@ use crate::core::mvcc::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Reply, Request, Then};
 use crate::ids::NodeId;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::oneshot::{self, AsyncReceiver, Receiver, RecvError};
 use crate::sync::thread::{self, Thread};
 
@@ -104,7 +105,9 @@ impl<A: Ask> Call<A> {
     /// Blocks until the answer is there.
     pub(super) fn wait(&mut self) -> Result<A::Response> {
         if !matches!(self.state, State::New) {
-            return block_on(|context| self.poll(context));
+            let gate = Arc::clone(&self.gate);
+            let answer = block_on(&*gate, None, |context| self.poll(context));
+            return answer.unwrap_or_else(|| Err(gate.ending()));
         }
         self.state = State::Ended;
         match self.start(Then::Lend)? {
@@ -242,22 +245,35 @@ fn outcome_of<A: Ask>(error: Error) -> Error {
     if A::WRITES { error.with_unknown_outcome() } else { error }
 }
 
-/// For who polled a call first and waits for it then. Rare, so it may cost an allocation.
-fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    struct Unpark(Thread);
+/// Blocks the thread until there is something; with a timeout, for so long at most.
+pub(super) fn block_on<T>(
+    gate: &dyn Gate,
+    timeout: Option<Duration>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    struct Unpark {
+        thread: Thread,
+        woken: AtomicBool,
+    }
 
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            self.woken.store(true, Ordering::SeqCst);
+            self.thread.unpark();
         }
     }
 
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = timeout.map(|timeout| gate.now().after(timeout));
+    let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&unpark));
     loop {
         if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
-            return value;
+            return Some(value);
         }
-        thread::park();
+        if !gate.park(&|| unpark.woken.load(Ordering::SeqCst), until) {
+            return None;
+        }
+        unpark.woken.store(false, Ordering::SeqCst);
     }
 }
 

@@ -23,7 +23,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::core::mvcc::KeyValue;
+use crate::core::mvcc::{Event, KeyValue};
 use crate::error::{Error, Result};
 use crate::keys::KeyRange;
 
@@ -70,6 +70,14 @@ impl Scope {
             return kvs;
         }
         kvs.into_iter().map(|kv| self.show(kv)).collect()
+    }
+
+    /// Events as they are seen in here.
+    pub(crate) fn show_events(&self, events: Vec<Event>) -> Vec<Event> {
+        if self.is_whole() {
+            return events;
+        }
+        events.into_iter().map(|event| event.without_prefix(&self.prefix)).collect()
     }
 
     /// Refuses `call`, which concerns the whole store, on a handle that reaches a part of it.

@@ -83,9 +83,10 @@ impl World {
             Err(error) => return self.refused(place, &error),
         };
         let life = (self.own.clone(), place);
-        let reader = opened.driver.replica.reader();
+        let replica = &opened.driver.replica;
+        let eyes = (replica.reader(), Arc::clone(replica.watches()));
         let identity = (opened.address, opened.limits);
-        let port = Arc::new(Port::new(life, identity, opened.mailbox, reader));
+        let port = Arc::new(Port::new(life, identity, opened.mailbox, eyes));
         let status = opened.driver.replica.status();
         let mut now_broken = broken_snapshots(&node.disk, &node.config).into_iter();
         let older = now_broken.any(|it| !broken.contains(&it) && it > status.snapshot);
@@ -195,6 +196,7 @@ impl World {
             self.send(place, to, envelope);
         }
         answers.give(&port.mailbox);
+        port.watches.advance(now, usize::MAX, true);
         self.start_writing(place);
         self.start_working(place);
         self.show_host(place);

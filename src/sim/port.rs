@@ -8,6 +8,7 @@ use super::shared::Shared;
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::Address;
+use crate::core::watch::Watches;
 use crate::driver::{Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
@@ -23,6 +24,7 @@ pub(super) struct Port {
     pub(super) limits: Limits,
     pub(super) mailbox: Mailbox,
     pub(super) reader: Reader,
+    pub(super) watches: Arc<Watches>,
     /// Why it takes nothing any more, once it does not: halted, or closed if there is no cause.
     ended: OnceLock<Option<Arc<Error>>>,
     leads_alone: AtomicBool,
@@ -36,7 +38,7 @@ impl Port {
         (world, place): (Weak<Shared>, usize),
         (address, limits): (Address, Limits),
         mailbox: Mailbox,
-        reader: Reader,
+        (reader, watches): (Reader, Arc<Watches>),
     ) -> Self {
         Self {
             world,
@@ -45,6 +47,7 @@ impl Port {
             limits,
             mailbox,
             reader,
+            watches,
             ended: OnceLock::new(),
             leads_alone: AtomicBool::new(false),
             current_as_of: AtomicU64::new(0),
@@ -63,6 +66,7 @@ impl Port {
         drop(self.ended.set(cause));
         self.leads_alone.store(false, Ordering::Relaxed);
         self.mailbox.close();
+        self.watches.end();
     }
 
     /// What everybody is told who asks or waits.
@@ -103,8 +107,33 @@ impl Gate for Port {
         while !done() && shared.step() {}
     }
 
+    fn now(&self) -> Instant {
+        let Some(shared) = self.world.upgrade() else { return Instant::default() };
+        let now = shared.world.lock().local_now(self.place);
+        now
+    }
+
+    fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {
+        // As in `lend`.
+        let Some(shared) = self.world.upgrade() else { return false };
+        while !woken() {
+            if until.is_some_and(|until| until <= self.now()) || !shared.step() {
+                return false;
+            }
+        }
+        true
+    }
+
     fn reader(&self) -> Result<&Reader> {
         if self.ended.get().is_some() { Err(self.ending()) } else { Ok(&self.reader) }
+    }
+
+    fn watches(&self) -> &Arc<Watches> {
+        &self.watches
+    }
+
+    fn ending(&self) -> Error {
+        Self::ending(self)
     }
 
     fn leads_alone(&self) -> bool {

@@ -17,10 +17,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("replica", &["base", "core", "mvcc", "machine", "watch"]),
     ("storage", &["base"]),
     // a request and its answer carry plain types of the core, and a read needs a reader
-    ("gate", &["base", "mvcc", "machine"]),
+    ("gate", &["base", "mvcc", "machine", "watch"]),
     // what users hold: over the gate, so that the simulator can stand behind it
     ("store", &["base", "gate", "mvcc", "machine", "service"]),
-    ("service", &["base", "gate", "mvcc", "machine", "store"]),
+    ("service", &["base", "gate", "mvcc", "machine", "watch", "store"]),
     ("driver", &["base", "core", "replica", "machine", "storage", "gate"]),
     // `store` and `service` because a node gives out handles and the calls on them
     ("runtime", RUNTIME),
@@ -29,7 +29,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// What stands on the driver: with threads or without.
 const RUNTIME: &[&str] = &[
-    "base", "core", "driver", "replica", "machine", "mvcc", "storage", "gate", "store", "service",
+    "base", "core", "driver", "replica", "machine", "mvcc", "watch", "storage", "gate", "store",
+    "service",
 ];
 
 /// Base by its files; the rest by folder.

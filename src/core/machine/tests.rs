@@ -235,7 +235,7 @@ proptest! {
         let (mut lazy, mut busy) = (Machine::new(genesis()), Machine::new(genesis()));
         for (proposal, work) in log.iter().zip(slices.iter().cycle()) {
             prop_assert_eq!(apply(&mut lazy, proposal), apply(&mut busy, proposal));
-            busy.tidy(Pace { work: work + 1, max_pinned: 0 });
+            busy.tidy(Pace { work: work + 1, max_pinned: 0, watched: None });
             prop_assert_eq!(file_of(&lazy.pin()), file_of(&busy.pin()));
             prop_assert_eq!(restored(&lazy.pin()).hash(), busy.hash());
         }

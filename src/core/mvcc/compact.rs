@@ -31,8 +31,11 @@ const COPY_WORK: usize = 32;
 pub(crate) struct Pace {
     /// Records that one slice looks at, at most. Each costs a microsecond or three.
     pub(crate) work: usize,
-    /// How many revisions a pinned read may be behind before it is no longer waited for.
+    /// How many revisions a pinned read or a watcher may be behind before it is no longer waited
+    /// for.
     pub(crate) max_pinned: u64,
+    /// The oldest revision that a watcher has yet to be told of.
+    pub(crate) watched: Option<Revision>,
 }
 
 /// How far what was compacted has been removed.
@@ -105,12 +108,16 @@ impl Mvcc {
             return self.fill_holes(pace.work);
         }
         let oldest = Revision::new(self.revision.get().saturating_sub(pace.max_pinned));
-        let goal = self.index.pins.allow(compacted, oldest);
+        // A watcher is told what a key was before, too (`WAT-19`).
+        let before = |revision: Revision| Revision::new(revision.get().saturating_sub(1));
+        let goal = self.index.pins.allow(compacted, oldest, pace.watched.map(before));
         self.removal.aim(goal);
 
-        let candidates = self.history.since(self.removal.next);
+        let history = self.index.history.read();
+        let candidates = history.since(self.removal.next);
         let candidates = candidates.take_while(|record| record.main() <= goal).take(pace.work);
         let candidates: Vec<Record> = candidates.cloned().collect();
+        drop(history);
         let upto = candidates.last().map_or(goal, Record::main);
         let (mut left, mut dropped) = (pace.work, Vec::new());
         for record in &candidates {
@@ -136,11 +143,12 @@ impl Mvcc {
             if left == 0 {
                 return true;
             }
-            let look = self.history.find_holes(from, left);
+            let look = self.index.history.read().find_holes(from, left);
             left = left.saturating_sub(look.looked);
             self.removal.holes = look.next;
             if let Some(block) = look.found {
-                let moved = self.history.lay_out(block, |old, new| self.index.relocate(old, new));
+                let mut history = self.index.history.write();
+                let moved = history.lay_out(block, |old, new| self.index.relocate(old, new));
                 left = left.saturating_sub(moved);
             }
         }
@@ -152,13 +160,14 @@ impl Mvcc {
     fn remove(&mut self, dropped: &mut Vec<Record>) -> usize {
         let (mut cost, mut sparse) = (0_usize, BTreeSet::new());
         for gone in dropped.drain(..) {
-            let removed = self.history.remove(&gone);
+            let removed = self.index.history.write().remove(&gone);
             cost = cost.saturating_add(if removed.copied { COPY_WORK } else { 0 });
             sparse.extend(removed.sparse);
         }
         // Behind all of them: a record is in both or in neither when it is moved.
         for block in sparse {
-            let moved = self.history.pack(block, |old, new| self.index.relocate(old, new));
+            let mut history = self.index.history.write();
+            let moved = history.pack(block, |old, new| self.index.relocate(old, new));
             cost = cost.saturating_add(moved);
         }
         cost

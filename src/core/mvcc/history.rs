@@ -1,6 +1,7 @@
 //! All records by revision: what images, hashes and late watchers read.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::record::{Position, Record};
@@ -14,7 +15,7 @@ const LOOK_EVERY: usize = BLOCK_RECORDS / 8;
 
 /// A full block. Shared with whoever has pinned it; a removal copies what is shared.
 #[derive(Clone)]
-struct Block {
+pub(super) struct Block {
     /// Ascending by position.
     records: Vec<Record>,
     /// How many records there were when their memory was last laid out. Those that went since
@@ -73,14 +74,25 @@ impl History {
         }
     }
 
-    /// How many records there are.
-    pub(super) fn versions(&self) -> usize {
-        self.versions
+    /// How many records there are, and what they take, without the index.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.versions, self.bytes)
     }
 
-    /// What the records take, without the index.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Records from `first` on, at most `max` and perhaps fewer: none only if there are none. They
+    /// are as they are now, whatever is removed later, and need the history no more.
+    pub(super) fn piece(&self, first: Position, max: usize) -> Piece {
+        let home = self.home(first).unwrap_or(first);
+        let behind = |records: &[Record]| records.partition_point(|it| it.position() < first);
+        for block in self.blocks.range(home..).map(|(_, block)| block) {
+            let begin = behind(&block.records);
+            let end = begin.saturating_add(max).min(block.records.len());
+            if begin < end {
+                return Piece::Block(Arc::clone(block), begin..end);
+            }
+        }
+        let tail = self.tail.get(behind(&self.tail)..).unwrap_or_default();
+        Piece::Tail(tail.iter().take(max).cloned().collect())
     }
 
     /// The records from `first` on.
@@ -203,6 +215,21 @@ impl History {
 
     pub(super) fn pin(&self) -> Records {
         Records { blocks: self.blocks.values().cloned().collect(), tail: self.tail.clone() }
+    }
+}
+
+/// Some records in a row.
+pub(super) enum Piece {
+    Block(Arc<Block>, Range<usize>),
+    Tail(Vec<Record>),
+}
+
+impl Piece {
+    pub(super) fn records(&self) -> &[Record] {
+        match self {
+            Self::Block(block, span) => block.records.get(span.clone()).unwrap_or_default(),
+            Self::Tail(records) => records,
+        }
     }
 }
 

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockUpgradableReadGuard as Upgradable};
 
+use super::history::History;
 use super::leaf::Leaf;
 use super::pins::Pins;
 use super::query::Order;
-use super::record::Record;
+use super::record::{Position, Record};
 use super::tree::{SPARSE_SLOTS, Stop, Tree, Visitor, Walk};
 use crate::error::{Error, Result};
 use crate::ids::Revision;
@@ -36,6 +37,9 @@ pub(super) struct Index {
     compacted: AtomicU64,
     /// What long reads hold back from being removed.
     pub(super) pins: Pins,
+    /// The same records as in the tree, by revision. While this is read-locked nothing is removed
+    /// from it, and it, `published` and what `pins` says is removed are of one store.
+    pub(super) history: RwLock<History>,
 }
 
 /// The tree was replaced in the middle of a walk.
@@ -111,6 +115,21 @@ impl Index {
     pub(super) fn get(&self, key: &[u8], at: Revision) -> Option<Record> {
         let tree = self.tree.read();
         tree.leaf_of(key)?.read().get(key, at).cloned()
+    }
+
+    /// The versions of `key` from `first` on up to `last`, at most `max`.
+    pub(super) fn versions(
+        &self,
+        key: &[u8],
+        (first, last): (Position, Revision),
+        max: usize,
+    ) -> Vec<Record> {
+        let tree = self.tree.read();
+        let Some(leaf) = tree.leaf_of(key) else { return Vec::new() };
+        let leaf = leaf.read();
+        let slot = leaf.find(key).ok().and_then(|at| leaf.slot(at));
+        let versions = slot.into_iter().flat_map(|slot| slot.versions(first));
+        versions.take_while(|record| record.main() <= last).take(max).cloned().collect()
     }
 
     /// Shows the visitor the leaves that may have keys of `span`, in order, each with the slots
@@ -248,6 +267,15 @@ impl Index {
 
     /// Exchanges the contents of the two. Readers of `self` see the old or the new, never both.
     pub(super) fn swap(&self, other: &Self) {
+        let mut history = std::mem::take(&mut *other.history.write());
+        let mut ours = self.history.write();
+        std::mem::swap(&mut *ours, &mut history);
+        self.swap_trees(other);
+        drop(ours);
+        *other.history.write() = history;
+    }
+
+    fn swap_trees(&self, other: &Self) {
         let mut tree = std::mem::take(&mut *other.tree.write());
         let (published, compacted) = (other.published(), other.compacted());
         let mut ours = self.tree.write();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::record::Record;
+use super::record::{Position, Record};
 use crate::ids::Revision;
 use crate::planted::{Bug, planted};
 
@@ -71,6 +71,15 @@ impl Slot {
         let older = &self.older.as_deref()?.0;
         let seen = older.partition_point(|record| record.main() <= at);
         older.get(seen.checked_sub(1)?).filter(|record| !record.is_tombstone())
+    }
+
+    /// All versions from `first` on, ascending.
+    pub(super) fn versions(&self, first: Position) -> impl Iterator<Item = &Record> {
+        let older = self.older.as_deref().map(|older| &older.0);
+        let older = older.into_iter().flat_map(move |older| {
+            older.range(older.partition_point(|record| record.position() < first)..)
+        });
+        older.chain(Some(&self.newest).filter(|newest| newest.position() >= first))
     }
 
     fn is_live_at(&self, at: Revision) -> bool {

@@ -95,6 +95,7 @@
 //! - A restore puts keys in one by one, in the order of the history. Sorting them first and
 //!   building whole leaves would be faster.
 
+mod changes;
 mod compact;
 mod count;
 mod fences;
@@ -123,9 +124,10 @@ mod write;
 use std::sync::Arc;
 
 use self::compact::Removal;
-use self::history::History;
 use self::index::Index;
 
+pub(crate) use self::changes::{Changes, Filter};
+pub use self::changes::{Event, EventKind};
 pub(crate) use self::compact::Pace;
 pub use self::key_value::KeyValue;
 pub(crate) use self::pinned::Pinned;
@@ -133,7 +135,7 @@ pub(crate) use self::pins::Pin;
 pub(crate) use self::query::{Bounds, Query, RangePage};
 pub use self::query::{Order, SortBy};
 pub(crate) use self::read::Reader;
-pub(crate) use self::record::Record;
+pub(crate) use self::record::{Position, Record};
 pub(crate) use self::view::{Blind, View};
 pub(crate) use self::write::Write;
 
@@ -145,8 +147,6 @@ const FIRST: Revision = Revision::new(1);
 /// The writer's side of the store. There is one; it is not shared.
 pub(crate) struct Mvcc {
     index: Arc<Index>,
-    /// The same records as the index, by revision.
-    history: History,
     /// The newest revision written, published or not. Never falls (`DM-5`).
     revision: Revision,
     /// Live keys.
@@ -181,7 +181,6 @@ impl Mvcc {
         index.publish(FIRST);
         Self {
             index,
-            history: History::default(),
             revision: FIRST,
             keys: 0,
             superseded: 0,
@@ -223,7 +222,7 @@ impl Mvcc {
 
     /// How much there is.
     pub(crate) fn stats(&self) -> Stats {
-        let (versions, bytes) = (self.history.versions(), self.history.bytes());
+        let (versions, bytes) = self.index.history.read().size();
         Stats { keys: self.keys, versions, bytes }
     }
 
@@ -244,13 +243,13 @@ impl Mvcc {
         if !record.is_tombstone() {
             self.live_bytes = self.live_bytes.saturating_add(record.as_bytes().len());
         }
-        self.history.push(record);
+        self.index.history.write().push(record);
     }
 
     /// Bytes of the records that nothing but a read of the past needs and that are still here,
     /// those included that are to be removed.
     pub(crate) fn history_bytes(&self) -> u64 {
-        let bytes = self.history.bytes().saturating_sub(self.live_bytes);
+        let bytes = self.index.history.read().size().1.saturating_sub(self.live_bytes);
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
@@ -264,7 +263,8 @@ impl Mvcc {
     /// Holds the history as it is now: for an image or a hash, on any thread, while writes go on.
     pub(crate) fn pin(&self) -> Pinned {
         let compacted = self.compacted();
-        Pinned::new(self.history.pin(), self.revision, compacted, self.removal.is_done(compacted))
+        let records = self.index.history.read().pin();
+        Pinned::new(records, self.revision, compacted, self.removal.is_done(compacted))
     }
 
     /// Puts the content of `other` in the place of this one's, for all readers at once: each of

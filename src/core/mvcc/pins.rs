@@ -32,14 +32,22 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// How far what was compacted may be removed: to `compacted`, but not beyond a pin that is not
-    /// before `oldest`. From then on reads before that are refused, pinned or not.
-    pub(super) fn allow(&self, compacted: Revision, oldest: Revision) -> Revision {
+    /// How far what was compacted may be removed: to `compacted`, but not beyond a pin, or what is
+    /// `watched`, that is not before `oldest`. From then on reads before that are refused, pinned
+    /// or not.
+    pub(super) fn allow(
+        &self,
+        compacted: Revision,
+        oldest: Revision,
+        watched: Option<Revision>,
+    ) -> Revision {
         let held = self.held.lock();
         // What is gone already (another store was put in this one's place) nobody brings back.
         let gone = Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1));
-        let first = held.range(oldest.max(gone)..).next().map(|(revision, _)| *revision);
-        let goal = first.map_or(compacted, |first| first.min(compacted));
+        let waited_for = oldest.max(gone);
+        let first = held.range(waited_for..).next().map(|(revision, _)| *revision);
+        let watched = watched.filter(|watched| *watched >= waited_for);
+        let goal = first.into_iter().chain(watched).fold(compacted, Revision::min);
         // While the list is locked: who pins later finds what is compacted, which is not below.
         self.removed.fetch_max(goal.get().saturating_add(1), Ordering::AcqRel);
         goal
@@ -57,7 +65,8 @@ impl Pins {
         other.removed.store(ours, Ordering::Release);
     }
 
-    fn has(&self, at: Revision) -> bool {
+    /// Whether everything from `at` on is still here, and what it came after at `at`.
+    pub(super) fn has(&self, at: Revision) -> bool {
         self.removed.load(Ordering::Acquire) <= at.get().saturating_add(1)
     }
 

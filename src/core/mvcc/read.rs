@@ -22,7 +22,7 @@ use crate::keys::KeyRange;
 /// writer changes a slot of the same leaf.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    index: Arc<Index>,
+    pub(super) index: Arc<Index>,
 }
 
 impl Reader {

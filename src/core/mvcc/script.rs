@@ -135,7 +135,7 @@ impl Runner {
         let max_pinned = number(args, "reach")?.unwrap_or(u64::MAX);
         let work = args.next_pos().map_or(Ok(usize::MAX), str::parse)?;
         args.reject_next()?;
-        let more = self.mvcc.tidy(Pace { work, max_pinned });
+        let more = self.mvcc.tidy(Pace { work, max_pinned, watched: None });
         let upto = self.mvcc.removed().map_or("nowhere".to_owned(), |upto| upto.to_string());
         let more = if more { ", more" } else { "" };
         Ok(format!("removed up to {upto}{more}, {} versions\n", self.mvcc.stats().versions))
@@ -188,7 +188,7 @@ impl goldenscript::Runner for Runner {
                 let at = args.next_pos().ok_or("compact needs a revision")?.parse()?;
                 self.mvcc.compact(Revision::new(at))?;
                 if args.take_key("tidy") != Some("false") {
-                    self.mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0 });
+                    self.mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0, watched: None });
                 }
                 Ok(String::new())
             }

@@ -49,7 +49,7 @@ proptest! {
 
 /// Finishes what a compaction has begun.
 fn remove_all(mvcc: &mut Mvcc) {
-    while mvcc.tidy(Pace { work: 100, max_pinned: 0 }) {}
+    while mvcc.tidy(Pace { work: 100, max_pinned: 0, watched: None }) {}
 }
 
 /// CMP-7: each column of the table, straight from the whole history.
@@ -236,7 +236,7 @@ fn every_read_beside_the_writer_is_one_snapshot() {
             if round % 7 == 0 {
                 mvcc.compact(Revision::new(round - 2)).unwrap();
             }
-            mvcc.tidy(Pace { work: 60, max_pinned: 10 });
+            mvcc.tidy(Pace { work: 60, max_pinned: 10, watched: None });
             if round % 20 == 0 {
                 let pinned = mvcc.pin();
                 let (compacted, revision) = (pinned.compacted(), pinned.revision());
@@ -356,7 +356,7 @@ fn kv_2_a_view_of_the_past_is_whole_or_none() {
         let mut mvcc = mvcc.borrow_mut();
         if mvcc.compacted().is_none() {
             mvcc.compact(Revision::new(401)).unwrap();
-            while mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0 }) {}
+            while mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0, watched: None }) {}
         }
         view.query(&Query { at, ..Query::new(KeyRange::all()) })
     });
@@ -378,17 +378,17 @@ fn cmp_8_a_pin_that_lost_its_revision_is_not_waited_for() {
     let mut newer = Mvcc::new();
     put(&mut newer, 49);
     newer.compact(Revision::new(40)).unwrap();
-    while newer.tidy(Pace { work: usize::MAX, max_pinned: 0 }) {}
+    while newer.tidy(Pace { work: usize::MAX, max_pinned: 0, watched: None }) {}
     drop(mvcc.replace(newer));
     assert!(pin.chunk(&KeyRange::all(), None, 9).unwrap_err().is_compacted());
     mvcc.compact(Revision::new(50)).unwrap();
-    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX }) {}
+    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX, watched: None }) {}
     assert_eq!(mvcc.removed(), Some(Revision::new(50)));
     // One that still has its revision is.
     let pin = mvcc.reader().pin(None).unwrap();
     put(&mut mvcc, 3);
     mvcc.compact(Revision::new(53)).unwrap();
-    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX }) {}
+    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: u64::MAX, watched: None }) {}
     assert_eq!(mvcc.removed(), Some(Revision::new(50)));
     assert_eq!(pin.chunk(&KeyRange::all(), None, 9).unwrap()[0].mod_revision().get(), 50);
 }

@@ -51,7 +51,7 @@ const MAX_PINNED: u64 = 12;
 
 /// How removals go on here.
 fn pace(work: usize) -> Pace {
-    Pace { work, max_pinned: MAX_PINNED }
+    Pace { work, max_pinned: MAX_PINNED, watched: None }
 }
 
 /// What is read of both.

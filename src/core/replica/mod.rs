@@ -57,6 +57,7 @@ mod timekeeper;
 mod script;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -67,13 +68,14 @@ pub(crate) use self::proposals::Me;
 use self::proposals::Proposals;
 use self::reads::{Reads, Waiter, Want};
 pub(crate) use self::retention::Retain;
-use self::retention::Retention;
+use self::retention::{Retention, Watched};
 pub(crate) use self::settings::{Restored, Settings};
 use self::snapshots::{Offered, Pace, Snapshots, Step};
 use self::status::Dropped;
 use self::timekeeper::Timekeeper;
 use crate::core::machine::{Command, Machine, decode};
 use crate::core::mvcc::Reader;
+use crate::core::watch::Watches;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Incarnation, Index, NodeId, Term};
 use crate::planted::{Bug, planted};
@@ -93,6 +95,10 @@ pub(crate) struct Replica {
     snapshots: Snapshots,
     time: Timekeeper,
     retention: Retention,
+    watches: Arc<Watches>,
+    watched: Option<Watched>,
+    /// When there was a leader last.
+    led_at: Instant,
     /// What consensus last said of itself.
     standing: Standing,
     /// Forwarded writes that wait to be proposed here.
@@ -156,6 +162,7 @@ impl Replica {
             retry: settings.retry(),
             patience: settings.patience(),
         };
+        let watches = Arc::new(Watches::new(machine.reader()));
         let standing = Standing { role: status.role, term: status.term, leader: status.leader };
         let mut replica = Self {
             me,
@@ -168,6 +175,9 @@ impl Replica {
             snapshots: Snapshots::new(pace, me.boot),
             time: Timekeeper::new(now, settings.tick, ticks),
             retention: Retention::new(settings.retain),
+            watches,
+            watched: None,
+            led_at: now,
             standing,
             forwarded: Vec::new(),
             heard: BTreeMap::new(),
@@ -268,6 +278,11 @@ impl Replica {
         self.machine.reader()
     }
 
+    /// Who watches the machine's data. Whoever drives this advances it after every turn.
+    pub(crate) fn watches(&self) -> &Arc<Watches> {
+        &self.watches
+    }
+
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }
@@ -305,7 +320,18 @@ impl Replica {
         let (applied, _) = self.machine.applied();
         self.reads.applied(applied, &mut self.out);
         self.maybe_snapshot();
+        self.tell_watches();
         Ok(())
+    }
+
+    /// Those who would rather not be told by a member without a leader want to know (`WAT-33`).
+    fn tell_watches(&mut self) {
+        let led = self.standing.leader.is_some();
+        if led {
+            self.led_at = self.now;
+        }
+        let leaderless = self.now.since(self.led_at) >= self.settings.election * 3;
+        self.watches.set_leader(led, leaderless);
     }
 
     /// Once a tick: what has been lost on the way?

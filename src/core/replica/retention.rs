@@ -172,11 +172,37 @@ impl Retention {
     }
 }
 
+/// What was found out about watchers, when, and when this was compacted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watched {
+    compacted: Revision,
+    at: Instant,
+    oldest: Option<Revision>,
+}
+
 impl Replica {
     /// Removes some of what was compacted: looks at up to `work` records. Says whether there is
     /// more. To be called between two rounds of `handle` and `poll`, whenever there is time.
     pub(crate) fn tidy(&mut self, work: usize) -> bool {
-        self.machine.tidy(Pace { work, max_pinned: self.settings.max_pinned_revisions })
+        let max_pinned = self.settings.max_pinned_revisions;
+        let watched = self.watched();
+        self.machine.tidy(Pace { work, max_pinned, watched })
+    }
+
+    /// The oldest revision that a watcher has yet to look at. All of them have to be asked, so
+    /// that is not done for every slice: who comes later needs nothing that is compacted now, and
+    /// all others only go on.
+    fn watched(&mut self) -> Option<Revision> {
+        let compacted = self.machine.mvcc().compacted()?;
+        let known = self.watched.filter(|known| {
+            known.compacted == compacted && self.now.since(known.at) < self.settings.tick
+        });
+        let known = known.unwrap_or_else(|| {
+            let oldest = self.watches.oldest();
+            Watched { compacted, at: self.now, oldest }
+        });
+        self.watched = Some(known);
+        known.oldest
     }
 
     /// Once a tick: does history take more than it should?

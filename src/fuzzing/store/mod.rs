@@ -324,7 +324,7 @@ fn matches(model: &Model, at: Revision, kvs: &[KeyValue]) {
 }
 
 fn pace(work: usize) -> Pace {
-    Pace { work, max_pinned: MAX_PINNED }
+    Pace { work, max_pinned: MAX_PINNED, watched: None }
 }
 
 fn restored(machine: &Machine) -> Machine {

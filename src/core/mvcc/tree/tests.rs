@@ -249,7 +249,7 @@ fn kv_5_a_limit_ends_the_walk_from_either_end() {
 
 /// Removes everything that was compacted.
 fn remove_all(mvcc: &mut Mvcc) {
-    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0 }) {}
+    while mvcc.tidy(Pace { work: usize::MAX, max_pinned: 0, watched: None }) {}
 }
 
 /// CMP-6: where keys go, leaves and nodes go too.

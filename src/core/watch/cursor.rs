@@ -1,0 +1,296 @@
+//! One watcher: where it is, and what comes next.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::topic::{Bell, Rest, Slot, Topic};
+use super::{SHORTEST_PROGRESS, Watches};
+use crate::core::mvcc::{Changes, Event, Filter, Position};
+use crate::ids::Revision;
+use crate::keys::KeyRange;
+use crate::sync::atomic::{Ordering, fence};
+
+/// Records that one look goes through, at most: some hundred microseconds.
+const LOOKS: usize = 4096;
+
+/// A batch ends behind the revision that makes it so large.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What is watched, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) range: KeyRange,
+    /// The first revision; `None`: the one behind the current one (`WAT-2`).
+    pub(crate) from: Option<Revision>,
+    pub(crate) filter: Filter,
+    pub(crate) prev: bool,
+    /// How often to tell of progress (`WAT-24`).
+    pub(crate) progress: Option<Duration>,
+    /// A revision of more bytes comes in pieces (`WAT-21`).
+    pub(crate) fragment_bytes: Option<usize>,
+    pub(crate) needs_leader: bool,
+}
+
+/// What a watcher is told next.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Everything up to and including `upto` that it has not been given before; of the revision
+    /// behind that, if it is a fragment, only some (`WAT-16`, `WAT-21`).
+    Events {
+        events: Vec<Event>,
+        upto: Revision,
+        fragment: bool,
+    },
+    /// There was nothing up to here (`WAT-23`).
+    Progress(Revision),
+    /// Not now: the waker is called when there is more.
+    Nothing,
+    /// It has looked at much and found nothing. It should let others run, and come again.
+    Later,
+    /// What it needs next has been compacted (`WAT-11`).
+    Compacted(Revision),
+    /// `WAT-33`.
+    NoLeader,
+    Cancelled,
+    /// The node has ended.
+    Ended,
+}
+
+/// A watcher. The chapter is in `mod.rs`.
+pub(crate) struct Cursor {
+    watches: Arc<Watches>,
+    topic: Arc<Topic>,
+    slot: Arc<Slot>,
+    spec: Spec,
+    /// The revision that was current when it was made (`WAT-1`).
+    created: Revision,
+    /// Everything before was given or is in `buffer`.
+    next: Position,
+    /// Events that were read and not given yet: of a revision that is not whole yet, or behind a
+    /// fragment.
+    buffer: Vec<Event>,
+    /// The caller has asked for a notification of progress.
+    asked: bool,
+    /// What it needed was gone before it began.
+    lost: Option<Revision>,
+}
+
+impl Watches {
+    /// Adds a watcher. Everything that is published from here on is for it (`WAT-1`).
+    ///
+    /// `bell`: how it is rung, given its number, unless `spec` has a consumer of its own.
+    pub(crate) fn watch(self: &Arc<Self>, spec: Spec, bell: impl FnOnce(u64) -> Bell) -> Cursor {
+        let mut state = self.state.lock();
+        let first = self.count.fetch_add(1, Ordering::SeqCst) == 0;
+        // See `count`.
+        fence(Ordering::SeqCst);
+        let created = self.reader.revision();
+        if first {
+            state.next = (created.next(), 0);
+            self.matched.store(created.get(), Ordering::Release);
+        }
+        let from = spec.from.unwrap_or_else(|| created.next());
+        state.last_id = state.last_id.saturating_add(1);
+        let id = state.last_id;
+        let slot = Arc::new(Slot::new(id, bell(id), from, spec.needs_leader));
+        let topic = Arc::clone(state.matcher.entry(&spec.range, || Arc::new(Topic::default())));
+        topic.join(&slot);
+        if let Some(every) = spec.progress {
+            let every = every.max(SHORTEST_PROGRESS);
+            let now = crate::time::Instant::from_nanos(self.now.load(Ordering::Relaxed));
+            state.progress.insert((now.after(every), id), (Arc::clone(&slot), every));
+        }
+        drop(state);
+        // What is compacted from here on waits for it.
+        let lost = self.reader.compacted().filter(|compacted| from < *compacted);
+        let (watches, next, buffer) = (Arc::clone(self), (from, 0), Vec::new());
+        Cursor { watches, topic, slot, spec, created, next, buffer, asked: false, lost }
+    }
+}
+
+impl Cursor {
+    /// Its number among all watchers of the node, ever.
+    pub(crate) fn id(&self) -> u64 {
+        self.slot.id
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The revision that was current when it was made.
+    pub(crate) fn created(&self) -> Revision {
+        self.created
+    }
+
+    /// Every event before this revision has been given, and none from it on, but for fragments.
+    pub(crate) fn next_revision(&self) -> Revision {
+        self.buffer.first().map_or(self.next.0, Event::revision)
+    }
+
+    /// Leaves out what happened before `revision`, which the caller knows already.
+    pub(crate) fn skip_to(&mut self, revision: Revision) {
+        self.next = self.next.max((revision, 0));
+        self.buffer.retain(|event| event.revision() >= revision);
+    }
+
+    /// The next time that there is nothing to tell, that is told (`WAT-25`).
+    pub(crate) fn ask_progress(&mut self) {
+        self.asked = true;
+    }
+
+    /// Something that ends it from elsewhere.
+    pub(crate) fn canceller(&self) -> Canceller {
+        Canceller { slot: Arc::clone(&self.slot) }
+    }
+
+    /// What comes next. If that is nothing yet, `waker` is called when it may be something.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Told {
+        // Before looking: what is found to be missing afterwards rings.
+        self.slot.listen(waker);
+        let mut looked = false;
+        loop {
+            if let Some(told) = self.ending() {
+                return told;
+            }
+            if let Some(told) = self.give() {
+                return told;
+            }
+            // What was there before it came has rung nobody.
+            if self.next.1 == 0 && self.next.0 > self.created {
+                let rest = self.topic.rest(&self.slot, self.next.0, self.watches.matched());
+                match rest {
+                    Rest::Behind(from) => self.next = self.next.max((from, 0)),
+                    Rest::Asleep(from) => {
+                        self.next = self.next.max((from, 0));
+                        // Between looking for an end and falling asleep one may have come.
+                        return match self.ending() {
+                            Some(told) => told,
+                            None => self.progress(),
+                        };
+                    }
+                }
+            }
+            if looked {
+                return Told::Later;
+            }
+            looked = true;
+            if let Err(compacted) = self.read() {
+                return Told::Compacted(compacted);
+            }
+        }
+    }
+
+    fn ending(&self) -> Option<Told> {
+        if self.slot.is_cancelled() {
+            return Some(Told::Cancelled);
+        }
+        if self.watches.ended.load(Ordering::SeqCst) {
+            return Some(Told::Ended);
+        }
+        if let Some(compacted) = self.lost {
+            return Some(Told::Compacted(compacted));
+        }
+        let leaderless = || self.watches.leaderless.load(Ordering::SeqCst);
+        (self.slot.needs_leader && leaderless()).then_some(Told::NoLeader)
+    }
+
+    /// It sleeps; is that to be told? Not of one that waits for a revision to come (`WAT-26`).
+    fn progress(&mut self) -> Told {
+        let upto = Revision::new(self.next.0.get().saturating_sub(1));
+        let has_begun = self.spec.from.is_none_or(|from| from <= upto);
+        if has_begun && (self.slot.is_due() || self.asked) {
+            self.slot.set_due(false);
+            self.asked = false;
+            return Told::Progress(upto);
+        }
+        Told::Nothing
+    }
+
+    /// Looks at what comes next.
+    fn read(&mut self) -> Result<(), Revision> {
+        let Spec { range, filter, prev, .. } = &self.spec;
+        let found = self.watches.reader.changes(&Changes {
+            range,
+            from: self.next,
+            filter: *filter,
+            prev: *prev,
+            looks: LOOKS,
+            bytes: BATCH_BYTES,
+        })?;
+        self.buffer.extend(found.events);
+        self.next = found.next;
+        self.slot.move_to(self.next.0);
+        Ok(())
+    }
+
+    /// Gives what is whole, or a fragment, if there is some.
+    fn give(&mut self) -> Option<Told> {
+        let revision_at = |at: usize| self.buffer.get(at).map(Event::revision);
+        let next = self.next.0;
+        // Of revisions that are known to the end.
+        let whole = self.buffer.partition_point(|event| event.revision() < next);
+        let (mut upto, mut len, mut fragment) = (before(next), whole, false);
+        if let Some(bytes) = self.spec.fragment_bytes {
+            let fitting = self.fitting(bytes);
+            if let Some(cut) = revision_at(fitting) {
+                // The revision that does not fit waits, unless it is the first.
+                let begin = self.buffer.partition_point(|event| event.revision() < cut);
+                (len, upto, fragment) = match begin {
+                    0 => (fitting, before(cut), true),
+                    begin => (begin, before(cut), false),
+                };
+            }
+        }
+        if len == 0 {
+            return None;
+        }
+        self.slot.set_due(false);
+        let events = self.buffer.drain(..len).collect();
+        Some(Told::Events { events, upto, fragment })
+    }
+
+    /// How many events have no more than so many bytes together; at least one.
+    fn fitting(&self, bytes: usize) -> usize {
+        let mut total = 0_usize;
+        let fits = |event: &&Event| {
+            total = total.saturating_add(event.bytes());
+            total <= bytes
+        };
+        self.buffer.iter().take_while(fits).count().max(1)
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        let mut state = self.watches.state.lock();
+        if self.topic.leave(&self.slot) == 0 {
+            state.matcher.remove(&self.spec.range);
+        }
+        if self.spec.progress.is_some() {
+            state.progress.retain(|(_, id), _| *id != self.slot.id);
+        }
+        drop(state);
+        self.watches.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Ends a watcher from elsewhere.
+#[derive(Clone)]
+pub(crate) struct Canceller {
+    slot: Arc<Slot>,
+}
+
+impl Canceller {
+    pub(crate) fn cancel(&self) {
+        self.slot.cancel();
+        if let Some(waker) = self.slot.ring() {
+            waker.wake();
+        }
+    }
+}
+
+fn before(revision: Revision) -> Revision {
+    Revision::new(revision.get().saturating_sub(1))
+}

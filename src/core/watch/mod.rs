@@ -1,0 +1,274 @@
+//! Watchers: told of every change of a range, in order, once.
+//!
+//! # One cursor
+//!
+//! The invariant: *a watcher has been given every event of its range below its cursor, whole
+//! revisions only, and none at or above it.* Nothing else is kept about it. All records are in
+//! memory anyway, shared and immutable, by revision and by key (`core/mvcc`); so a watcher needs no
+//! queue. It reads on from its cursor, on its own thread, when it is asked for the next batch:
+//!
+//! ```text
+//!            a watcher's cursor            matched         published
+//!   revisions ───────┼────────────────────────┼────────────────┼──►
+//!     given to it    │  its next batch: what  │ may be read,   │ not yet
+//!                    │  matches up to here ───┼──────────────► │
+//!                                             │ nobody has been rung for it yet
+//! ```
+//!
+//! A slow consumer therefore costs one cursor, never a copy of events, and no writer waits for it:
+//! the less often it comes, the more it is given at a time. There is no set of those who are late,
+//! and no loop that helps them. A snapshot that is installed is only a jump of `published`.
+//!
+//! # Who is rung
+//!
+//! What remains to be done for watchers is to wake those who sleep. That is what [`Watches`] is
+//! for, and this is the whole of it:
+//!
+//! ```text
+//!   writer     publish ── advance: each record since `matched`
+//!                           │ matcher.rs: which ranges is this key in?
+//!                           ▼
+//!                         topic.rs: newest = 7; is anybody asleep? ── ring them, a few at a time
+//!                                                                          │
+//!   consumer   nothing to read: sleeps, unless newest >= cursor            ▼
+//!              rung: cursor.rs reads on, from the first revision that matched
+//! ```
+//!
+//! All watchers of one range share a topic, so a change costs the writer's side one lookup for
+//! each *range* it is in, however many watch it. Ringing costs for each that sleeps; one that is
+//! awake, or has been rung and has not come yet, is not touched. Whoever drove the node rings some;
+//! if there are more, the node's own thread goes on.
+//!
+//! # Compaction
+//!
+//! What a watcher has yet to look at is not removed ([`Watches::oldest`]), up to a configured
+//! distance. One that falls further behind is told the compacted revision and ends (`WAT-11`):
+//! never a silent gap, because who removes says so first, and a read looks at that when it is done.
+//!
+//! # Invariants
+//!
+//! - Everything up to `matched` has been marked in the topics that it matches.
+//! - Nobody sleeps whose topic's newest change is at or after its cursor, unless the topic is
+//!   queued to be rung. Going to sleep and marking take the topic's lock.
+//! - A watcher that sleeps has been given everything up to `matched`; so it holds nothing back.
+//!
+//! # What is not here
+//!
+//! No thread, and no clock: whoever drives the node says what time it is. What a watcher is told
+//! when its node ends is the affair of its handle (`service/watch`).
+
+mod cursor;
+mod matcher;
+mod topic;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use self::matcher::Matcher;
+use self::topic::{Slot, Topic};
+
+pub(crate) use self::cursor::{Canceller, Cursor, Spec, Told};
+pub(crate) use self::topic::Bell;
+use crate::core::mvcc::{Position, Reader};
+use crate::ids::Revision;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::time::Instant;
+
+/// The shortest time between two notifications of progress (`WAT-24`).
+pub(crate) const SHORTEST_PROGRESS: Duration = Duration::from_millis(100);
+
+/// Sleepers that are taken out of a topic at a time.
+const RING_STEP: usize = 64;
+
+/// Records that are looked at before others get at what is locked meanwhile.
+const LOOK_STEP: usize = 256;
+
+/// All watchers of a node. The chapter is at the head of this file.
+pub(crate) struct Watches {
+    reader: Reader,
+    state: Mutex<State>,
+    /// How many watchers there are: none cost nothing. Raised before a new one looks at what is
+    /// published, and looked at after that has moved, with a fence between on both sides.
+    count: AtomicUsize,
+    /// Every change up to here has been marked.
+    matched: AtomicU64,
+    /// The latest moment heard of, in nanoseconds.
+    now: AtomicU64,
+    /// The node ends: nobody sleeps any more.
+    ended: AtomicBool,
+    /// There is a leader.
+    led: AtomicBool,
+    /// There has been none for too long (`WAT-33`).
+    leaderless: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    matcher: Matcher<Arc<Topic>>,
+    /// Where to look on.
+    next: Position,
+    /// Topics with sleepers that are to be rung, each once.
+    queue: VecDeque<Arc<Topic>>,
+    /// Who is to be told of progress next, and how often.
+    progress: BTreeMap<(Instant, u64), (Arc<Slot>, Duration)>,
+    /// Those who want to know have been rung about `leaderless`.
+    told_leaderless: bool,
+    /// The number of the last watcher.
+    last_id: u64,
+}
+
+impl Watches {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            state: Mutex::default(),
+            count: AtomicUsize::new(0),
+            matched: AtomicU64::new(0),
+            now: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            led: AtomicBool::new(false),
+            leaderless: AtomicBool::new(false),
+        }
+    }
+
+    /// Looks at what has been published and rings whom it concerns: not much more than `budget`
+    /// records and watchers together. Says whether there is more to do.
+    ///
+    /// To be called after every turn. Nothing may be locked that a waker could want. Who is not
+    /// `patient` leaves it to another if somebody holds it up.
+    pub(crate) fn advance(&self, now: Instant, budget: usize, patient: bool) -> bool {
+        self.now.fetch_max(now.nanos(), Ordering::Relaxed);
+        // See `count`.
+        fence(Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let mut left = budget;
+        let mut wakers = Vec::new();
+        loop {
+            // Somebody else is at it, or registers: who comes back finds what is left.
+            let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
+            let Some(mut state) = state else { return true };
+            self.tell_progress(&mut state, now, &mut wakers);
+            self.tell_leaderless(&mut state, &mut wakers);
+            let looked = self.look(&mut state, left.min(LOOK_STEP));
+            left = left.saturating_sub(looked);
+            let topic = if left > 0 { state.queue.pop_front() } else { None };
+            let more = looked > 0 || !state.queue.is_empty();
+            drop(state);
+            if let Some(topic) = topic {
+                left = left.saturating_sub(self.ring(&topic, left, &mut wakers));
+            } else if !more {
+                wake(&mut wakers);
+                return false;
+            }
+            wake(&mut wakers);
+            if left == 0 {
+                return true;
+            }
+        }
+    }
+
+    /// The oldest revision that a watcher has yet to look at: what happened from there on must
+    /// stay.
+    pub(crate) fn oldest(&self) -> Option<Revision> {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let state = self.state.lock();
+        let behind = state.matcher.values().filter_map(|topic| topic.oldest());
+        behind.chain([state.next.0]).min()
+    }
+
+    /// Is there a leader, and if not, for too long (`WAT-33`)? Who wants to know is rung by the
+    /// next [`advance`](Self::advance).
+    pub(crate) fn set_leader(&self, led: bool, leaderless: bool) {
+        self.led.store(led, Ordering::SeqCst);
+        self.leaderless.store(leaderless, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_leader(&self) -> bool {
+        self.led.load(Ordering::SeqCst)
+    }
+
+    /// The node has ended: everybody looks up.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let mut wakers = Vec::new();
+        self.state.lock().nudge(|_| true, &mut wakers);
+        wake(&mut wakers);
+    }
+
+    /// Marks what the next records match. Says how many it has looked at.
+    fn look(&self, state: &mut State, looks: usize) -> usize {
+        let State { matcher, next, queue, .. } = state;
+        let (from, mut looked) = (*next, 0_usize);
+        let replayed = self.reader.replay(from, looks, |record| {
+            looked = looked.saturating_add(1);
+            matcher.matching(record.key(), &mut |topic: &Arc<Topic>| {
+                if topic.mark(record.main()) {
+                    queue.push_back(Arc::clone(topic));
+                }
+            });
+        });
+        *next = replayed.unwrap_or_else(|published| {
+            // Not all that has happened is known here: they find out for themselves.
+            for topic in matcher.values() {
+                if topic.mark_all((from.0, published)) {
+                    queue.push_back(Arc::clone(topic));
+                }
+            }
+            (published.next(), 0)
+        });
+        let matched = next.0.get().saturating_sub(1);
+        self.matched.store(matched, Ordering::Release);
+        looked
+    }
+
+    /// Takes some out of a topic to be woken. Says how many.
+    fn ring(&self, topic: &Arc<Topic>, left: usize, wakers: &mut Vec<Waker>) -> usize {
+        let mut taken = Vec::new();
+        if topic.take_sleepers(left.min(RING_STEP), &mut taken) {
+            self.state.lock().queue.push_front(Arc::clone(topic));
+        }
+        wakers.extend(taken.iter().filter_map(|slot| slot.ring()));
+        taken.len()
+    }
+
+    fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
+        while let Some(first) = state.progress.first_entry().filter(|it| it.key().0 <= now) {
+            let ((_, id), (slot, every)) = first.remove_entry();
+            slot.set_due(true);
+            wakers.extend(slot.ring());
+            state.progress.insert((now.after(every), id), (slot, every));
+        }
+    }
+
+    fn tell_leaderless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+        let leaderless = self.leaderless.load(Ordering::SeqCst);
+        if std::mem::replace(&mut state.told_leaderless, leaderless) != leaderless && leaderless {
+            state.nudge(|slot| slot.needs_leader, wakers);
+        }
+    }
+
+    /// Every change up to here has been marked.
+    fn matched(&self) -> Revision {
+        Revision::new(self.matched.load(Ordering::Acquire))
+    }
+}
+
+impl State {
+    fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {
+        for topic in self.matcher.values() {
+            topic.nudge(&which, wakers);
+        }
+    }
+}
+
+/// Nothing may be locked: who is woken may run at once, on this thread.
+fn wake(wakers: &mut Vec<Waker>) {
+    wakers.drain(..).for_each(Waker::wake);
+}

@@ -1,0 +1,291 @@
+//! Who watches a range, and who of them sleeps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::ids::Revision;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// All watchers of exactly one range.
+#[derive(Default)]
+pub(super) struct Topic {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest revision known to have changed something in the range. Watchers may have read
+    /// further; nobody sleeps who has not read so far, unless `marked` says that it will be rung.
+    newest: Revision,
+    /// The first such revision since everybody was last rung: sleepers who have not read so far
+    /// are to be rung.
+    marked: Option<Revision>,
+    /// Those that sleep first.
+    members: Vec<Arc<Slot>>,
+    asleep: usize,
+}
+
+/// One watcher, as the node knows it.
+pub(crate) struct Slot {
+    pub(super) id: u64,
+    bell: Bell,
+    /// The first revision that it has yet to look at. Its own while it is awake; written when it
+    /// is rung, to the first revision that is worth a look.
+    cursor: AtomicU64,
+    /// Where it is among its topic's members. Only under the topic's lock.
+    place: AtomicU32,
+    /// Time for a notification of progress.
+    due: AtomicBool,
+    cancelled: AtomicBool,
+    pub(super) needs_leader: bool,
+}
+
+/// How a watcher is told that there is something to look at.
+pub(crate) enum Bell {
+    /// It has a consumer of its own.
+    Own(Mutex<Option<Waker>>),
+    /// It shares one with others.
+    Shared(Arc<Bells>),
+}
+
+/// The bell of a consumer of many watchers, and who of them rang.
+#[derive(Default)]
+pub(crate) struct Bells {
+    state: Mutex<Rung>,
+}
+
+#[derive(Default)]
+struct Rung {
+    waker: Option<Waker>,
+    /// Each watcher may be here more than once; that costs a look.
+    ids: VecDeque<u64>,
+}
+
+/// What a watcher finds that has nothing to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There is something to read from here on.
+    Behind(Revision),
+    /// It sleeps, and has seen everything before this revision.
+    Asleep(Revision),
+}
+
+impl Slot {
+    pub(super) fn new(id: u64, bell: Bell, cursor: Revision, needs_leader: bool) -> Self {
+        Self {
+            id,
+            bell,
+            cursor: AtomicU64::new(cursor.get()),
+            place: AtomicU32::new(0),
+            due: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            needs_leader,
+        }
+    }
+
+    fn cursor(&self) -> Revision {
+        Revision::new(self.cursor.load(Ordering::Acquire))
+    }
+
+    /// It has looked at everything before.
+    pub(super) fn move_to(&self, cursor: Revision) {
+        self.cursor.store(cursor.get(), Ordering::Release);
+    }
+
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_due(&self, due: bool) {
+        self.due.store(due, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.due.load(Ordering::SeqCst)
+    }
+
+    /// From now on this is called when it is rung. For one that has a bell of its own.
+    pub(super) fn listen(&self, waker: &Waker) {
+        if let Bell::Own(own) = &self.bell {
+            drop(own.lock().replace(waker.clone()));
+        }
+    }
+
+    /// Notes that it was rung, and gives back whom to wake, outside of every lock.
+    pub(super) fn ring(&self) -> Option<Waker> {
+        match &self.bell {
+            Bell::Own(own) => own.lock().take(),
+            Bell::Shared(bells) => {
+                let mut rung = bells.state.lock();
+                rung.ids.push_back(self.id);
+                rung.waker.take()
+            }
+        }
+    }
+
+    fn place(&self) -> usize {
+        usize::try_from(self.place.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    fn set_place(&self, place: usize) {
+        self.place.store(u32::try_from(place).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Bells {
+    /// The next watcher that rang, or nobody: then this is woken when one does.
+    pub(crate) fn next(&self, waker: &Waker) -> Option<u64> {
+        let mut rung = self.state.lock();
+        let next = rung.ids.pop_front();
+        let before = match next {
+            Some(_) => None,
+            None => rung.waker.replace(waker.clone()),
+        };
+        drop((rung, before));
+        next
+    }
+
+    /// As if this watcher had rung.
+    pub(crate) fn again(&self, id: u64) {
+        self.state.lock().ids.push_back(id);
+    }
+}
+
+impl Topic {
+    /// How many watch it.
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().members.len()
+    }
+
+    pub(super) fn join(&self, slot: &Arc<Slot>) {
+        let mut state = self.state.lock();
+        slot.set_place(state.members.len());
+        state.members.push(Arc::clone(slot));
+    }
+
+    /// Says how many are left.
+    pub(super) fn leave(&self, slot: &Slot) -> usize {
+        let mut state = self.state.lock();
+        state.wake(slot);
+        let last = state.members.len().saturating_sub(1);
+        state.swap(slot.place(), last);
+        let gone = state.members.pop();
+        let left = state.members.len();
+        drop((state, gone));
+        left
+    }
+
+    /// Something in the range has changed at `revision`. Says whether somebody has to be rung who
+    /// was not to be before.
+    pub(super) fn mark(&self, revision: Revision) -> bool {
+        self.mark_all((revision, revision))
+    }
+
+    /// Something may have changed at any of these revisions.
+    pub(super) fn mark_all(&self, (first, last): (Revision, Revision)) -> bool {
+        let mut state = self.state.lock();
+        state.newest = state.newest.max(last);
+        let news = state.marked.is_none() && state.asleep > 0;
+        if news {
+            state.marked = Some(first);
+        }
+        news
+    }
+
+    /// Takes sleepers that are to be rung, at most `max`. Says whether there may be more.
+    pub(super) fn take_sleepers(&self, max: usize, taken: &mut Vec<Arc<Slot>>) -> bool {
+        let mut state = self.state.lock();
+        let Some(marked) = state.marked else { return false };
+        let mut place = state.asleep;
+        while let Some(at) = place.checked_sub(1) {
+            place = at;
+            let Some(slot) = state.members.get(at).map(Arc::clone) else { break };
+            if slot.cursor() > state.newest {
+                // It waits for a revision that is not here yet, or has read further than that.
+                continue;
+            }
+            if taken.len() >= max {
+                return true;
+            }
+            slot.move_to(slot.cursor().max(marked));
+            state.wake(&slot);
+            taken.push(slot);
+        }
+        state.marked = None;
+        false
+    }
+
+    /// Lets a watcher sleep that has looked at everything before `cursor`, unless there is
+    /// something to read. `matched`: every change up to there has been marked.
+    pub(super) fn rest(&self, slot: &Arc<Slot>, cursor: Revision, matched: Revision) -> Rest {
+        let mut state = self.state.lock();
+        if slot.place() < state.asleep {
+            let cursor = slot.cursor();
+            if cursor <= state.newest {
+                // It is to be rung, and has come by itself.
+                let cursor = cursor.max(state.marked.unwrap_or(cursor));
+                slot.move_to(cursor);
+                state.wake(slot);
+                return Rest::Behind(cursor);
+            }
+        } else if cursor <= state.newest {
+            return Rest::Behind(cursor.max(slot.cursor()));
+        } else {
+            let (place, asleep) = (slot.place(), state.asleep);
+            state.swap(place, asleep);
+            state.asleep = asleep.saturating_add(1);
+        }
+        // There is nothing for it in between.
+        let cursor = cursor.max(slot.cursor()).max(matched.next());
+        slot.move_to(cursor);
+        Rest::Asleep(cursor)
+    }
+
+    /// The oldest revision that one of them has yet to look at and that may concern it.
+    pub(super) fn oldest(&self) -> Option<Revision> {
+        let state = self.state.lock();
+        let (asleep, awake) = state.members.split_at_checked(state.asleep)?;
+        let marked = state.marked.map(|marked| {
+            let behind = asleep.iter().map(|slot| slot.cursor());
+            behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
+        });
+        let awake = awake.iter().map(|slot| slot.cursor());
+        awake.chain(marked.into_iter().flatten()).min()
+    }
+
+    /// Rings those that sleep, whatever for, if `which` says so. They sleep on.
+    pub(super) fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {
+        let state = self.state.lock();
+        let members = state.members.iter().filter(|slot| which(slot));
+        wakers.extend(members.filter_map(|slot| slot.ring()));
+    }
+}
+
+impl State {
+    fn swap(&mut self, one: usize, other: usize) {
+        if one.max(other) < self.members.len() {
+            self.members.swap(one, other);
+        }
+        for place in [one, other] {
+            if let Some(slot) = self.members.get(place) {
+                slot.set_place(place);
+            }
+        }
+    }
+
+    /// It sleeps no more, if it did.
+    fn wake(&mut self, slot: &Slot) {
+        let place = slot.place();
+        if place < self.asleep {
+            let last = self.asleep.saturating_sub(1);
+            self.swap(place, last);
+            self.asleep = last;
+        }
+    }
+}

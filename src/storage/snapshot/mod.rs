@@ -305,8 +305,9 @@ impl Inner {
                 shelf.infos.remove(&oldest);
                 oldest
             };
+            // Who reads a chunk of it meanwhile gets a short one, and finds it gone the next time.
             let path = self.path(oldest);
-            self.vfs.remove(&path).map_err(at("remove", &path))?;
+            self.vfs.discard(&path).map_err(at("remove", &path))?;
         }
     }
 }

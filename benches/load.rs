@@ -54,6 +54,8 @@ mod pacer;
 mod random;
 #[path = "load/report.rs"]
 mod report;
+#[path = "load/watch.rs"]
+mod watch;
 #[path = "load/workloads.rs"]
 mod workloads;
 

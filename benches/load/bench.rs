@@ -346,7 +346,7 @@ impl Bench {
         more: impl FnOnce() -> Outcome<Record>,
     ) -> Outcome<()> {
         let window = Window::new(Instant::now() + self.options.warm, self.options.span);
-        self.measure_in(window, name, self.crew(concurrency)?, workload, |_| more())
+        self.measure_in(window, (name, self.crew(concurrency)?), workload, |_| more())
     }
 
     /// As `measure`, of puts, which also says what they took without the time in which the log was
@@ -360,13 +360,14 @@ impl Bench {
         let log = self.cluster.log().clone();
         let window = Window::new(Instant::now() + self.options.warm, self.options.span);
         let window = window.watching(log.clone());
-        self.measure_in(window, name, self.crew(WRITERS)?, puts, |tally| {
+        self.measure_in(window, (name, self.crew(WRITERS)?), puts, |tally| {
+            let slowest = log.take_slowest();
             let mut more = more()?;
             more.set("apart_p50_us", tally.apart.quantile_us(0.5));
             more.set("apart_p99_us", tally.apart.quantile_us(0.99));
             more.set("apart_p999_us", tally.apart.quantile_us(0.999));
             more.set("apart_max_us", tally.apart.max_us());
-            more.set("log_max_us", log.take_slowest().as_secs_f64() * 1e6);
+            more.set("log_max_us", slowest.as_secs_f64() * 1e6);
             Ok(more)
         })
     }
@@ -374,8 +375,7 @@ impl Bench {
     fn measure_in<W: Workload>(
         &self,
         window: Window,
-        name: &str,
-        crew: Vec<Caller>,
+        (name, crew): (&str, Vec<Caller>),
         workload: &Arc<W>,
         more: impl FnOnce(&Tally) -> Outcome<Record>,
     ) -> Outcome<()> {

@@ -247,3 +247,50 @@ impl Records {
         self.blocks.iter().flat_map(|block| &block.records).chain(&self.tail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::core::mvcc::record::Draft;
+    use crate::ids::{LeaseId, Revision};
+
+    fn record(main: u64) -> Record {
+        let (create, lease) = (Revision::new(main), LeaseId::new(0));
+        let draft =
+            Draft { key: b"k", value: b"v", position: (create, 0), create, version: 1, lease };
+        Record::build(&mut Vec::new(), &draft)
+    }
+
+    /// CMP-8: writes wait for no more than so many.
+    #[test]
+    fn cmp_8_a_block_is_laid_out_anew_some_records_at_a_time() {
+        let mut history = History::default();
+        (2..2 + BLOCK_RECORDS as u64).map(record).for_each(|record| history.push(record));
+        let before: Vec<Record> = history.since(Position::default()).cloned().collect();
+        let (name, moved) = (before[0].position(), RefCell::new(Vec::new()));
+        let mut next = Some(Position::default());
+        while let Some(from) = next {
+            let had = moved.borrow().len();
+            // Every third is not where it was any more.
+            let laid_out = history.lay_out(name, from, |old, _| {
+                moved.borrow_mut().push(old.clone());
+                old.main().get() % 3 > 0
+            });
+            assert_eq!(laid_out.looked, moved.borrow().len() - had);
+            assert!((1..=LAY_OUT_RECORDS).contains(&laid_out.looked), "{laid_out:?}");
+            next = laid_out.next;
+        }
+        let once = moved.borrow().iter().zip(&before).all(|(moved, old)| moved.is_same(old));
+        assert!(once && moved.borrow().len() == before.len(), "each of them once");
+        for (old, new) in before.iter().zip(history.since(Position::default())) {
+            assert_eq!(old.as_bytes(), new.as_bytes());
+            assert_eq!(old.is_same(new), old.main().get() % 3 == 0);
+        }
+        assert_eq!(
+            history.lay_out((Revision::new(1), 0), (Revision::new(1), 0), |_, _| true).looked,
+            0
+        );
+    }
+}

@@ -13,7 +13,7 @@
 //!     sync                                      dropped half-way is taken up again
 //!     rename  → …64-….snap                      finish: check everything
 //!     sync_dir                                  adopt: sync, rename → …64-….snap, sync_dir
-//!     remove the oldest                         then, and not before: `Wal::install`
+//!     discard the oldest                        then, and not before: `Wal::install`
 //! ```
 //!
 //! # Invariants

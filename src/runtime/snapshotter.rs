@@ -11,8 +11,8 @@ use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendErro
 
 use super::shared::Shared;
 
-/// Between two pieces of what is freed bit by bit: a tenth of a second of work becomes half a one in
-/// which others get at the processor and at the allocator.
+/// Between two pieces of what is freed bit by bit: a tenth of a second of work becomes half a one
+/// in which others get at the processor and at the allocator.
 const REST: Duration = Duration::from_millis(1);
 
 /// The queue to the snapshot thread.

@@ -54,6 +54,8 @@ mod pacer;
 mod random;
 #[path = "load/report.rs"]
 mod report;
+#[path = "load/log_time.rs"]
+mod log_time;
 #[path = "load/workloads.rs"]
 mod workloads;
 

@@ -102,6 +102,17 @@ pub trait Vfs: Send + Sync + 'static {
     /// [`NotFound`](io::ErrorKind::NotFound).
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// As [`remove`](Self::remove), for a large file that nobody has open. File systems free what
+    /// a file took in one go, and let others wait for that: this may do it bit by bit.
+    ///
+    /// # Errors
+    ///
+    /// The name may be gone or not; a missing file is of kind
+    /// [`NotFound`](io::ErrorKind::NotFound).
+    fn discard(&self, path: &Path) -> io::Result<()> {
+        self.remove(path)
+    }
+
     /// Makes all changes of names in a directory durable, whoever made them.
     ///
     /// # Errors

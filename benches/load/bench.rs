@@ -228,7 +228,7 @@ impl Bench {
         (self.options.keys, self.filled) = (count, true);
         let puts = Arc::new(Puts { keys: count });
         for _ in 0..self.options.repeat {
-            self.measure("put-at-load", WRITERS, &puts, || Ok(Record::new()))?;
+            self.puts_apart("put-at-load", &puts, || Ok(Record::new()))?;
         }
         for _ in 0..self.options.repeat {
             self.put_during_compaction("put-during-compaction", &puts)?;
@@ -257,7 +257,7 @@ impl Bench {
                 let begun = Instant::now();
                 Ok((compact(store)?, begun.elapsed()))
             });
-            self.measure(name, WRITERS, puts, || {
+            self.puts_apart(name, puts, || {
                 let ended = compaction.join().map_err(|_| "the compaction panicked")?;
                 let (revision, elapsed) = ended?;
                 let mut more = Record::new();
@@ -345,14 +345,47 @@ impl Bench {
         workload: &Arc<W>,
         more: impl FnOnce() -> Outcome<Record>,
     ) -> Outcome<()> {
-        let crew = self.crew(concurrency)?;
-        let start = Instant::now() + self.options.warm;
-        let window = Arc::new(Window::new(start, self.options.span));
+        let window = Window::new(Instant::now() + self.options.warm, self.options.span);
+        self.measure_in(window, (name, self.crew(concurrency)?), workload, |_| more())
+    }
+
+    /// As `measure`, of puts, which also says what they took without the time in which the log was
+    /// in the disk, and how long that took at most.
+    fn puts_apart(
+        &self,
+        name: &str,
+        puts: &Arc<Puts>,
+        more: impl FnOnce() -> Outcome<Record>,
+    ) -> Outcome<()> {
+        let log = self.cluster.log().clone();
+        let window = Window::new(Instant::now() + self.options.warm, self.options.span);
+        let window = window.watching(log.clone());
+        self.measure_in(window, (name, self.crew(WRITERS)?), puts, |tally| {
+            let slowest = log.take_slowest();
+            let mut more = more()?;
+            more.set("apart_p50_us", tally.apart.quantile_us(0.5));
+            more.set("apart_p99_us", tally.apart.quantile_us(0.99));
+            more.set("apart_p999_us", tally.apart.quantile_us(0.999));
+            more.set("apart_max_us", tally.apart.max_us());
+            more.set("log_max_us", slowest.as_secs_f64() * 1e6);
+            Ok(more)
+        })
+    }
+
+    fn measure_in<W: Workload>(
+        &self,
+        window: Window,
+        (name, crew): (&str, Vec<Caller>),
+        workload: &Arc<W>,
+        more: impl FnOnce(&Tally) -> Outcome<Record>,
+    ) -> Outcome<()> {
+        let (start, concurrency, window) = (window.start, crew.len(), Arc::new(window));
         let tallies = self.callers.run(crew, &window, workload);
         thread::sleep(start.saturating_duration_since(Instant::now()));
         let meter = Meter::start(&self.cluster);
+        self.cluster.log().take_slowest();
         let tally = gather(tallies.iter());
-        let mut more = more()?;
+        let mut more = more(&tally)?;
         if tally.errors > 0 {
             more.set("errors", tally.errors);
             more.set("first_error", tally.first_error.clone());

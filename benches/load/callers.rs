@@ -16,6 +16,7 @@ use crate::args::Kind;
 use crate::executor::Executor;
 use crate::hist::Hist;
 use crate::random::Random;
+use crate::log_time::LogWatch;
 
 /// Operations after which a task lets the others of its thread run. Reads are answered at once,
 /// so without it two of many tasks would do all the work. (Go interrupts them by a clock.)
@@ -73,6 +74,8 @@ pub(crate) struct Window {
     /// What is begun before does not count.
     pub(crate) start: Instant,
     pub(crate) end: Instant,
+    /// Where the log is looked at too.
+    log: Option<LogWatch>,
     exhausted: AtomicBool,
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) hist: Hist,
+    /// The latencies without the time in which the log was in the disk, if it is looked at.
+    pub(crate) apart: Hist,
     pub(crate) last: Option<Instant>,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
@@ -150,7 +155,15 @@ impl Callers {
 
 impl Window {
     pub(crate) fn new(start: Instant, length: Duration) -> Self {
-        Self { start, end: start + length, exhausted: AtomicBool::new(false) }
+        Self { start, end: start + length, log: None, exhausted: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn watching(self, log: LogWatch) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    fn in_log(&self) -> Duration {
+        self.log.as_ref().map_or(Duration::ZERO, LogWatch::total)
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -160,11 +173,12 @@ impl Window {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { hist: Hist::new(), last: None, errors: 0, first_error: None }
+        Self { hist: Hist::new(), apart: Hist::new(), last: None, errors: 0, first_error: None }
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.hist.merge(&other.hist);
+        self.apart.merge(&other.apart);
         self.last = self.last.max(other.last);
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
@@ -175,14 +189,18 @@ impl Tally {
     fn note(
         &mut self,
         window: &Window,
-        begun: Instant,
+        (begun, in_log): (Instant, Duration),
         is_right: impl FnOnce() -> quorate::Result<bool>,
     ) {
         let ended = Instant::now();
+        let in_log = window.in_log().saturating_sub(in_log);
         let wrong = match is_right() {
             Ok(true) => {
                 if begun >= window.start {
                     self.hist.add(ended - begun);
+                    if window.log.is_some() {
+                        self.apart.add((ended - begun).saturating_sub(in_log));
+                    }
                     self.last = Some(ended);
                 }
                 return;
@@ -202,12 +220,14 @@ fn loop_blocking<W: Workload>(mut caller: Caller, window: &Window, workload: &W)
         if window.is_over(begun) {
             return tally;
         }
+        let in_log = window.in_log();
         let Some(call) = workload.begin(&mut caller) else {
             window.exhausted.store(true, Ordering::Relaxed);
             return tally;
         };
         let result = call.block();
-        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
+        tally
+            .note(window, (begun, in_log), || result.map(|it| workload.is_right(&mut caller, &it)));
     }
 }
 
@@ -218,12 +238,14 @@ async fn loop_awaiting<W: Workload>(mut caller: Caller, window: &Window, workloa
         if window.is_over(begun) {
             break;
         }
+        let in_log = window.in_log();
         let Some(call) = workload.begin(&mut caller) else {
             window.exhausted.store(true, Ordering::Relaxed);
             break;
         };
         let result = call.await;
-        tally.note(window, begun, || result.map(|it| workload.is_right(&mut caller, &it)));
+        tally
+            .note(window, (begun, in_log), || result.map(|it| workload.is_right(&mut caller, &it)));
         if turn % TURN == 0 {
             let_others_run().await;
         }

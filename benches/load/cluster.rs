@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use crate::Outcome;
 use crate::args::{Options, Via};
 use crate::machine;
 use crate::report::Record;
+use crate::log_time::{LogWatch, WatchedDisk};
 
 /// How long an election may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +22,7 @@ pub(crate) struct Cluster {
     network: LocalNetwork,
     configs: Vec<Config>,
     nodes: Vec<Node>,
+    log: LogWatch,
     dir: PathBuf,
     via: Via,
 }
@@ -32,12 +35,14 @@ impl Cluster {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => fs::create_dir_all(&dir)?,
         }
+        let log = LogWatch::default();
         let names: Vec<String> = (0..options.members).map(|at| format!("m{at}")).collect();
         let configs = names
             .iter()
             .map(|name| {
                 let list = names.iter().map(|name| (name.clone(), name.clone()));
                 let config = Config::new(name.clone(), dir.join(name)).initial_cluster(list);
+                let config = config.vfs(Arc::new(WatchedDisk(log.clone())));
                 match options.snapshot_count {
                     Some(count) => config.snapshot_count(count),
                     None => config,
@@ -45,7 +50,7 @@ impl Cluster {
             })
             .collect();
         let network = LocalNetwork::new();
-        let mut cluster = Self { network, configs, nodes: Vec::new(), dir, via: options.via };
+        let mut cluster = Self { network, configs, nodes: Vec::new(), log, dir, via: options.via };
         cluster.start()?;
         Ok(cluster)
     }
@@ -113,6 +118,10 @@ impl Cluster {
 
     pub(crate) fn members(&self) -> usize {
         self.nodes.len()
+    }
+
+    pub(crate) fn log(&self) -> &LogWatch {
+        &self.log
     }
 
     /// Syncs of all logs since they were opened.

@@ -145,6 +145,10 @@ impl Host for Hands<'_> {
     }
 
     fn job(&mut self, job: Output) -> Result<()> {
+        if matches!(job, Output::DiscardEntries(_)) {
+            // What takes time where there are many takes none where there are few.
+            return Ok(());
+        }
         if self.queues.jobs.len() >= MAX_JOBS {
             return Err(stuck_worker());
         }

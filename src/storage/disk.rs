@@ -14,6 +14,9 @@ use rustix::fs::{FlockOperation, fdatasync, flock, fsync};
 
 use crate::vfs::{OpenMode, Vfs, VfsFile, VfsLock};
 
+/// What [`Disk::discard`] frees at a time.
+const DISCARD_BYTES: u64 = 8 << 20;
+
 /// The operating system's file system.
 ///
 /// ```
@@ -89,6 +92,24 @@ impl Vfs for Disk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    /// A journal's commit waits for whoever frees blocks, and then gives them back to the device:
+    /// for a file of 400 MB a sync next door took up to 20 ms. So a piece at a time, each with a
+    /// commit of its own. The name first: nobody may find half a file.
+    fn discard(&self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        fs::remove_file(path)?;
+        if let Some(dir) = path.parent() {
+            self.sync_dir(dir)?;
+        }
+        let mut left = file.metadata()?.len();
+        while left > 0 {
+            left = left.saturating_sub(DISCARD_BYTES);
+            file.set_len(left)?;
+            fdatasync(&file)?;
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

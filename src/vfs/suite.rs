@@ -26,13 +26,14 @@ type Check = fn(&dyn Vfs, &Path);
 
 /// Checks all that can be seen without losing power. `dir` is empty or missing.
 fn check_vfs(vfs: &dyn Vfs, dir: &Path) {
-    let checks: [(&str, Check); 9] = [
+    let checks: [(&str, Check); 10] = [
         ("directories", check_directories),
         ("modes", check_modes),
         ("bytes", check_bytes),
         ("handles", check_handles),
         ("rename", check_rename),
         ("remove", check_remove),
+        ("discard", check_discard),
         ("syncs", check_syncs),
         ("locks", check_locks),
         ("twin", check_against_a_map),
@@ -182,6 +183,17 @@ fn check_remove(vfs: &dyn Vfs, dir: &Path) {
 }
 
 /// What a sync is worth shows only when the power fails: that is not asked here.
+fn check_discard(vfs: &dyn Vfs, dir: &Path) {
+    let path = dir.join("a");
+    fails(vfs.discard(&path), ErrorKind::NotFound);
+    // Longer than what is freed at a time.
+    drop(create(vfs, &path, &vec![1; 9 << 20]));
+    drop(create(vfs, &dir.join("b"), b"other"));
+    vfs.discard(&path).unwrap();
+    assert_eq!(names(vfs, dir), ["b"]);
+    assert_eq!(read(vfs, &dir.join("b")), b"other");
+}
+
 fn check_syncs(vfs: &dyn Vfs, dir: &Path) {
     let path = dir.join("a");
     let file = create(vfs, &path, b"abc");

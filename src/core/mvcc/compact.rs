@@ -17,8 +17,9 @@
 //! refused below the compacted revision; images and hashes leave out what is still to be removed
 //! (`pinned.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use super::history::LaidOut;
 use super::record::{Position, Record};
 use super::{Mvcc, Revision};
 use crate::error::{Error, Result};
@@ -47,8 +48,13 @@ pub(super) struct Removal {
     /// Of the records before this position and up to the goal, those are left that a compaction
     /// at the goal keeps.
     next: Position,
+    /// Blocks of the history that have more holes than records, and how far each has been laid
+    /// out anew.
+    sparse: BTreeMap<Position, Position>,
     /// From here on blocks may have holes that are worth filling. `None`: nowhere.
     holes: Option<Position>,
+    /// The block whose holes are being filled, and how far.
+    filling: Option<(Position, Position)>,
 }
 
 impl Removal {
@@ -57,7 +63,7 @@ impl Removal {
         Self {
             goal: compacted,
             next: (compacted.map_or(Revision::default(), after), 0),
-            holes: None,
+            ..Self::default()
         }
     }
 
@@ -104,8 +110,12 @@ impl Mvcc {
     /// Removes some of what was compacted. Says whether there is more that can be removed now.
     pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
         let Some(compacted) = self.compacted() else { return false };
+        let mut left = self.pack(pace.work);
+        if left == 0 {
+            return true;
+        }
         if self.removal.is_done(Some(compacted)) {
-            return self.fill_holes(pace.work);
+            return self.fill_holes(left);
         }
         let oldest = Revision::new(self.revision.get().saturating_sub(pace.max_pinned));
         // A watcher is told what a key was before, too (`WAT-19`).
@@ -115,11 +125,11 @@ impl Mvcc {
 
         let history = self.index.history.read();
         let candidates = history.since(self.removal.next);
-        let candidates = candidates.take_while(|record| record.main() <= goal).take(pace.work);
+        let candidates = candidates.take_while(|record| record.main() <= goal).take(left);
         let candidates: Vec<Record> = candidates.cloned().collect();
         drop(history);
         let upto = candidates.last().map_or(goal, Record::main);
-        let (mut left, mut dropped) = (pace.work, Vec::new());
+        let mut dropped = Vec::new();
         for record in &candidates {
             // A key of many versions loses all that this slice has come to at once.
             self.index.compact(record.key(), (upto, goal), &mut dropped);
@@ -131,7 +141,24 @@ impl Mvcc {
             }
         }
         self.removal.arrive();
-        self.removal.is_done(Some(compacted)) && self.fill_holes(left)
+        !self.removal.sparse.is_empty()
+            || (self.removal.is_done(Some(compacted)) && self.fill_holes(left))
+    }
+
+    /// Packs the blocks that removals have made sparse, some records at a time. Says how much of
+    /// the work is left.
+    fn pack(&mut self, work: usize) -> usize {
+        let mut left = work;
+        while left > 0 {
+            let Some((block, from)) = self.removal.sparse.pop_first() else { break };
+            let done = self.lay_out(block, from);
+            left = left.saturating_sub(done.looked.max(1));
+            match done.next {
+                Some(next) => drop(self.removal.sparse.insert(block, next)),
+                None => self.index.history.write().join_small(block),
+            }
+        }
+        left
     }
 
     /// Fills the holes that a removal has left in the memory of blocks. Meanwhile only those were
@@ -139,36 +166,39 @@ impl Mvcc {
     /// whether there are more blocks to look at.
     fn fill_holes(&mut self, work: usize) -> bool {
         let mut left = work;
-        while let Some(from) = self.removal.holes {
-            if left == 0 {
-                return true;
-            }
-            let look = self.index.history.read().find_holes(from, left);
-            left = left.saturating_sub(look.looked);
-            self.removal.holes = look.next;
-            if let Some(block) = look.found {
-                let mut history = self.index.history.write();
-                let moved = history.lay_out(block, |old, new| self.index.relocate(old, new));
-                left = left.saturating_sub(moved);
+        while left > 0 {
+            if let Some((block, from)) = self.removal.filling.take() {
+                let done = self.lay_out(block, from);
+                left = left.saturating_sub(done.looked.max(1));
+                self.removal.filling = done.next.map(|next| (block, next));
+            } else if let Some(from) = self.removal.holes {
+                let look = self.index.history.read().find_holes(from, left);
+                left = left.saturating_sub(look.looked);
+                self.removal.holes = look.next;
+                self.removal.filling = look.found.map(|block| (block, Position::default()));
+            } else {
+                return false;
             }
         }
-        false
+        self.removal.filling.is_some() || self.removal.holes.is_some()
+    }
+
+    fn lay_out(&mut self, block: Position, from: Position) -> LaidOut {
+        let mut history = self.index.history.write();
+        history.lay_out(block, from, |old, new| self.index.relocate(old, new))
     }
 
     /// Removes records from the history that the index has dropped. Says what more that cost than
     /// looking at one, in records looked at.
     fn remove(&mut self, dropped: &mut Vec<Record>) -> usize {
-        let (mut cost, mut sparse) = (0_usize, BTreeSet::new());
+        let mut cost = 0_usize;
         for gone in dropped.drain(..) {
             let removed = self.index.history.write().remove(&gone);
             cost = cost.saturating_add(if removed.copied { COPY_WORK } else { 0 });
-            sparse.extend(removed.sparse);
-        }
-        // Behind all of them: a record is in both or in neither when it is moved.
-        for block in sparse {
-            let mut history = self.index.history.write();
-            let moved = history.pack(block, |old, new| self.index.relocate(old, new));
-            cost = cost.saturating_add(moved);
+            if let Some(block) = removed.sparse {
+                // It may have been begun: then the rest of it comes first.
+                self.removal.sparse.entry(block).or_default();
+            }
         }
         cost
     }
@@ -176,7 +206,7 @@ impl Mvcc {
     /// The revision up to which everything that was compacted has been removed: the compacted one
     /// once nothing is left to do.
     pub(crate) fn removed(&self) -> Option<Revision> {
-        let Removal { goal, next: (next, _), holes: _ } = self.removal;
+        let (goal, (next, _)) = (self.removal.goal, self.removal.next);
         goal.map(|goal| goal.min(Revision::new(next.get().saturating_sub(1))))
     }
 }

@@ -13,6 +13,10 @@ const BLOCK_RECORDS: usize = 1024;
 /// but not for nothing.
 const LOOK_EVERY: usize = BLOCK_RECORDS / 8;
 
+/// Records of a block that are laid out anew at a time: each costs a microsecond or three, and
+/// writes wait for all of them. Together they fill some pieces of memory.
+const LAY_OUT_RECORDS: usize = 64;
+
 /// A full block. Shared with whoever has pinned it; a removal copies what is shared.
 #[derive(Clone)]
 pub(super) struct Block {
@@ -34,8 +38,17 @@ impl Block {
 pub(super) struct Removed {
     /// A block had to be copied, which is some ten times as dear as all else.
     pub(super) copied: bool,
-    /// The block of this name has more holes than records: see [`History::pack`].
+    /// The block of this name has more holes than records: see [`History::lay_out`].
     pub(super) sparse: Option<Position>,
+}
+
+/// What [`History::lay_out`] has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaidOut {
+    /// How many records it looked at.
+    pub(super) looked: usize,
+    /// Where to go on. `None`: the block is done, or there is none of that name.
+    pub(super) next: Option<Position>,
 }
 
 /// What [`History::find_holes`] has seen.
@@ -138,35 +151,39 @@ impl History {
         Removed { copied: shared, sparse: sparse.then_some(name) }
     }
 
-    /// Lays the records of a block out anew, side by side, so that the memory of those that went
-    /// is in one piece. `move_there` moves the same record elsewhere, from where it was to where it
-    /// is, and says whether it could; the others stay. Returns how many there are.
-    pub(super) fn pack(
-        &mut self,
-        name: Position,
-        move_there: impl Fn(&Record, Record) -> bool,
-    ) -> usize {
-        let len = self.lay_out(name, move_there);
-        self.join(name, len);
-        len
-    }
-
-    /// As [`pack`](Self::pack), but the block stays as it is otherwise.
+    /// Lays some records of a block out anew, from `from` on and side by side, so that the memory
+    /// of those that went is in one piece. `move_there` moves the same record elsewhere, from where
+    /// it was to where it is, and says whether it could; the others stay.
     pub(super) fn lay_out(
         &mut self,
         name: Position,
+        from: Position,
         move_there: impl Fn(&Record, Record) -> bool,
-    ) -> usize {
-        let Some(block) = self.blocks.get_mut(&name) else { return 0 };
-        let mut packed = Record::pack(&block.records);
-        for (old, new) in block.records.iter().zip(&mut packed) {
-            if !move_there(old, new.clone()) {
-                *new = old.clone();
+    ) -> LaidOut {
+        let Some(block) = self.blocks.get_mut(&name) else { return LaidOut::default() };
+        let block = Arc::make_mut(block);
+        let begin = block.records.partition_point(|record| record.position() < from);
+        let end = begin.saturating_add(LAY_OUT_RECORDS).min(block.records.len());
+        let records = block.records.get_mut(begin..end).unwrap_or_default();
+        let packed = Record::pack(records);
+        for (old, new) in records.iter_mut().zip(packed) {
+            if move_there(old, new.clone()) {
+                *old = new;
             }
         }
-        let len = packed.len();
-        *block = Arc::new(Block::new(packed));
-        len
+        let looked = records.len();
+        let next = block.records.get(end).map(Record::position);
+        if next.is_none() {
+            block.laid_out = block.records.len();
+        }
+        LaidOut { looked, next }
+    }
+
+    /// Joins a block to a neighbour if both fit into one.
+    pub(super) fn join_small(&mut self, name: Position) {
+        if let Some(len) = self.blocks.get(&name).map(|block| block.records.len()) {
+            self.join(name, len);
+        }
     }
 
     /// Looks at blocks from `from` on, until one has a hole for every eight records or more.
@@ -255,5 +272,52 @@ impl Records {
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.blocks.iter().flat_map(|block| &block.records).chain(&self.tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::core::mvcc::record::Draft;
+    use crate::ids::{LeaseId, Revision};
+
+    fn record(main: u64) -> Record {
+        let (create, lease) = (Revision::new(main), LeaseId::new(0));
+        let draft =
+            Draft { key: b"k", value: b"v", position: (create, 0), create, version: 1, lease };
+        Record::build(&mut Vec::new(), &draft)
+    }
+
+    /// CMP-8: writes wait for no more than so many.
+    #[test]
+    fn cmp_8_a_block_is_laid_out_anew_some_records_at_a_time() {
+        let mut history = History::default();
+        (2..2 + BLOCK_RECORDS as u64).map(record).for_each(|record| history.push(record));
+        let before: Vec<Record> = history.since(Position::default()).cloned().collect();
+        let (name, moved) = (before[0].position(), RefCell::new(Vec::new()));
+        let mut next = Some(Position::default());
+        while let Some(from) = next {
+            let had = moved.borrow().len();
+            // Every third is not where it was any more.
+            let laid_out = history.lay_out(name, from, |old, _| {
+                moved.borrow_mut().push(old.clone());
+                old.main().get() % 3 > 0
+            });
+            assert_eq!(laid_out.looked, moved.borrow().len() - had);
+            assert!((1..=LAY_OUT_RECORDS).contains(&laid_out.looked), "{laid_out:?}");
+            next = laid_out.next;
+        }
+        let once = moved.borrow().iter().zip(&before).all(|(moved, old)| moved.is_same(old));
+        assert!(once && moved.borrow().len() == before.len(), "each of them once");
+        for (old, new) in before.iter().zip(history.since(Position::default())) {
+            assert_eq!(old.as_bytes(), new.as_bytes());
+            assert_eq!(old.is_same(new), old.main().get() % 3 == 0);
+        }
+        assert_eq!(
+            history.lay_out((Revision::new(1), 0), (Revision::new(1), 0), |_, _| true).looked,
+            0
+        );
     }
 }

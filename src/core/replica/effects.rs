@@ -41,6 +41,9 @@ impl Replica {
                     }
                 }
                 Effect::WantSnapshot => self.wanted = true,
+                Effect::Discard { entries } => {
+                    self.out.push_back(Output::DiscardEntries(entries));
+                }
                 Effect::Install { mark } => self.install(&mark)?,
                 Effect::Role { role, term, leader } => {
                     self.role_changed(Standing { role, term, leader });

@@ -7,6 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+pub(crate) use super::consensus::Tail;
 use super::consensus::Ticket;
 use super::envelope::Envelope;
 use crate::core::machine::{Image, Machine, Outcome};
@@ -88,6 +89,8 @@ pub(crate) enum Output {
     Unstage { hash: u64 },
     /// Free a state that is no longer needed: slow, for one of size.
     Discard(Box<Machine>),
+    /// Likewise, entries that nobody will ask for.
+    DiscardEntries(Tail),
     /// Entries up to here are in every kept snapshot: their segments can be used again.
     ReleaseLog(Index),
     /// Tell the transport who the other members are.

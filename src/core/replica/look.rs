@@ -19,17 +19,16 @@ pub(crate) struct Look<'a> {
 impl Look<'_> {
     /// The end of the log in memory.
     pub(crate) fn last(&self) -> (Index, Term) {
-        let last = self.log.entries.back();
+        let last = self.log.entries.last();
         last.map_or(self.log.base, |entry| (entry.index, entry.term))
     }
 
     /// The term at an index, if the log in memory has it.
     pub(crate) fn term(&self, index: Index) -> Option<Term> {
-        let Some(at) = index.get().checked_sub(self.log.base.0.next().get()) else {
-            return (index == self.log.base.0).then_some(self.log.base.1);
-        };
-        let entry = self.log.entries.get(usize::try_from(at).ok()?)?;
-        Some(entry.term)
+        if index == self.log.base.0 {
+            return Some(self.log.base.1);
+        }
+        self.log.entries.get(index.get()).map(|entry| entry.term)
     }
 }
 

@@ -247,7 +247,7 @@ impl Cluster {
                 }
                 self.say(at, format!("releases the log up to {upto}"));
             }
-            Output::Members(_) | Output::Discard(_) => {}
+            Output::Members(_) | Output::Discard(_) | Output::DiscardEntries(_) => {}
         }
         Ok(())
     }

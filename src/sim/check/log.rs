@@ -190,7 +190,7 @@ impl LogJudge {
             return Err(format!("member {node} was restarted, and {broken}"));
         }
         let mut term = look.log.base.1;
-        for entry in look.log.entries {
+        for entry in look.log.entries.iter() {
             self.known.enter(node, Some(term), entry)?;
             term = entry.term;
         }
@@ -261,9 +261,7 @@ impl LogJudge {
         if member.log.base() != look.log.base {
             member.log.begin_behind(look.log.base);
         }
-        let skip = new.get().saturating_sub(look.log.base.0.next().get());
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        for entry in look.log.entries.range(skip.min(look.log.entries.len())..) {
+        for entry in look.log.entries.from(new.get()) {
             let before = member.log.term(Index::new(entry.index.get().saturating_sub(1)));
             // A member that votes alone leads before its disk knows: what it makes up meanwhile is
             // told to nobody (R4), and may be made up differently after a crash.

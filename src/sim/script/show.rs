@@ -226,7 +226,7 @@ fn log(node: &Node) -> String {
     let (base, term) = look.base;
     let founding = base.get() == 1;
     let _ = if founding { write!(text, " {term}") } else { write!(text, " ..{base}/{term}") };
-    for entry in look.entries {
+    for entry in look.entries.iter() {
         let (index, term) = (entry.index.get(), entry.term);
         if index == look.commit.get() + 1 {
             text.push_str(" |");

@@ -13,7 +13,7 @@
 //!     sync                                      dropped half-way is taken up again
 //!     rename  → …64-….snap                      finish: check everything
 //!     sync_dir                                  adopt: sync, rename → …64-….snap, sync_dir
-//!     remove the oldest                         then, and not before: `Wal::install`
+//!     discard the oldest                        then, and not before: `Wal::install`
 //! ```
 //!
 //! # Invariants
@@ -305,8 +305,9 @@ impl Inner {
                 shelf.infos.remove(&oldest);
                 oldest
             };
+            // Who reads a chunk of it meanwhile gets a short one, and finds it gone the next time.
             let path = self.path(oldest);
-            self.vfs.remove(&path).map_err(at("remove", &path))?;
+            self.vfs.discard(&path).map_err(at("remove", &path))?;
         }
     }
 }

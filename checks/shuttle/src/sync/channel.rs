@@ -24,6 +24,10 @@ pub(crate) enum TrySendError<T> {
     Disconnected(T),
 }
 
+/// The last sender is gone, and so is what it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecvError;
+
 pub(crate) enum RecvTimeoutError {
     Timeout,
     Disconnected,
@@ -78,6 +82,11 @@ impl<T> Queue<T> {
 }
 
 impl<T: Send + 'static> Receiver<T> {
+    /// The next value, unless there will be none.
+    pub(crate) fn recv(&self) -> Result<T, RecvError> {
+        self.0.wait(Queue::next).ok_or(RecvError)
+    }
+
     pub(crate) fn recv_timeout(&self, span: Duration) -> Result<T, RecvTimeoutError> {
         match self.0.wait_until(time::after(span), Queue::next) {
             Some(Some(value)) => Ok(value),
@@ -94,25 +103,5 @@ impl<T> Drop for Receiver<T> {
             std::mem::take(&mut queue.waiting)
         });
         drop(left);
-    }
-}
-
-/// Takes values until the last sender is gone.
-pub(crate) struct Iter<'a, T>(&'a Receiver<T>);
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.0.0.wait(Queue::next)
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        Iter(self)
     }
 }

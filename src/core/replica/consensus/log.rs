@@ -12,12 +12,12 @@
 //! nothing here does I/O and nothing here fails in another way (R15).
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::conf;
+use super::tail::Tail;
 use crate::entry::{ConfState, Entry, EntryKind, HardState, SnapshotMark};
 use crate::error::{Error, Kind};
 use crate::ids::{Index, NodeId, Term};
@@ -25,17 +25,14 @@ use crate::ids::{Index, NodeId, Term};
 /// What an entry weighs in a message besides its data, about.
 const ENTRY_OVERHEAD_BYTES: u64 = 24;
 
-/// Below this many slots memory is not given back: it would only be taken again.
-const KEEP_SLOTS: usize = 1_024;
-
 /// Everything the crate may ask of storage.
 pub(super) struct LogView {
     /// The state at boot. The crate reads it once, in `RawNode::new`, and never again.
     boot: (HardState, ConfState),
     /// The position before the first entry; its term is kept for matching.
     base: (u64, u64),
-    /// `entries[i].index == base.0 + 1 + i`, terms never fall.
-    entries: VecDeque<Entry>,
+    /// From `base.0 + 1` on; terms never fall.
+    entries: Tail,
     /// The newest snapshot that is durable here and may be offered to a follower.
     saved: Option<SnapshotMark>,
     /// A follower needs a snapshot that `saved` is not. A cell, because `snapshot` is `&self`.
@@ -58,7 +55,7 @@ impl LogView {
         Self {
             base: (mark.index.get(), mark.term.get()),
             boot: (hard_state, mark.conf),
-            entries: entries.into(),
+            entries: entries.into_iter().collect(),
             saved: None,
             want: Cell::new(Want::Nothing),
         }
@@ -69,7 +66,7 @@ impl LogView {
     }
 
     pub(super) fn last(&self) -> u64 {
-        self.entries.back().map_or(self.base.0, |entry| entry.index.get())
+        self.entries.last().map_or(self.base.0, |entry| entry.index.get())
     }
 
     /// Takes the entries of a `Ready`: the first replaces whatever stood at its index and after.
@@ -86,34 +83,30 @@ impl LogView {
                 ),
             ));
         }
-        let keep = usize::try_from(first.saturating_sub(self.first())).unwrap_or(usize::MAX);
-        self.entries.truncate(keep);
-        self.entries.extend(entries.iter().cloned());
+        self.entries.truncate(first);
+        entries.iter().for_each(|entry| self.entries.push(entry.clone()));
         Ok(())
     }
 
-    /// A snapshot replaces the whole log.
-    pub(super) fn install(&mut self, mark: &SnapshotMark) {
-        self.entries.clear();
+    /// A snapshot replaces the whole log, which is given back: there may be much to free.
+    pub(super) fn install(&mut self, mark: &SnapshotMark) -> Tail {
         self.base = (mark.index.get(), mark.term.get());
+        std::mem::take(&mut self.entries)
     }
 
-    /// Drops entries up to and including `upto`; keeps the term of the last one dropped. The
+    /// Takes out entries up to and including `upto`; keeps the term of the last of them. The
     /// caller keeps R10.
-    pub(super) fn compact(&mut self, upto: u64) {
+    pub(super) fn compact(&mut self, upto: u64) -> Tail {
         let upto = upto.min(self.last());
-        let Some(term) = self.term_of(upto).filter(|_| upto > self.base.0) else { return };
-        let drop = usize::try_from(upto.saturating_sub(self.base.0)).unwrap_or(usize::MAX);
-        self.entries.drain(..drop.min(self.entries.len()));
+        let term = self.term_of(upto).filter(|_| upto > self.base.0);
+        let Some(term) = term else { return Tail::default() };
         self.base = (upto, term);
-        if self.entries.capacity() > KEEP_SLOTS.max(self.entries.len().saturating_mul(4)) {
-            self.entries.shrink_to(KEEP_SLOTS.max(self.entries.len().saturating_mul(2)));
-        }
+        self.entries.take_before(upto.saturating_add(1))
     }
 
     /// The position before the first entry, and the entries.
     #[cfg(feature = "sim")]
-    pub(super) fn held(&self) -> ((Index, Term), &VecDeque<Entry>) {
+    pub(super) fn held(&self) -> ((Index, Term), &Tail) {
         ((Index::new(self.base.0), Term::new(self.base.1)), &self.entries)
     }
 
@@ -122,8 +115,7 @@ impl LogView {
         if index == self.base.0 {
             return Some(self.base.1);
         }
-        let at = usize::try_from(index.checked_sub(self.first())?).ok()?;
-        self.entries.get(at).map(|entry| entry.term.get())
+        self.entries.get(index).map(|entry| entry.term.get())
     }
 
     /// A snapshot is durable and may be offered.
@@ -182,11 +174,10 @@ impl Storage for LogView {
         if high > self.last().saturating_add(1) {
             return Err(StorageError::Unavailable.into());
         }
-        let skip = usize::try_from(low.saturating_sub(self.first())).unwrap_or(usize::MAX);
         let take = usize::try_from(high.saturating_sub(low)).unwrap_or(usize::MAX);
         let mut left = max_size.into().unwrap_or(u64::MAX);
         let mut out = Vec::new();
-        for entry in self.entries.iter().skip(skip).take(take) {
+        for entry in self.entries.from(low).take(take) {
             let bytes = ENTRY_OVERHEAD_BYTES.saturating_add(entry.data.len() as u64);
             // One entry always goes, or the crate would ask for ever.
             if bytes > left && !out.is_empty() {

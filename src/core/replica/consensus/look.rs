@@ -1,14 +1,13 @@
 //! What the judges of a simulation look at: the log in memory, and how much is held of what must
 //! not grow.
 
-use std::collections::VecDeque;
-
 use raft::StateRole;
 
+use super::tail::Tail;
 use super::waiting::MAX_PARKED;
 use super::{Consensus, Role};
 use crate::core::replica::sizes::Size;
-use crate::entry::{Entry, HardState};
+use crate::entry::HardState;
 use crate::ids::{Index, NodeId, Term};
 
 /// A member's log and ballot at one moment.
@@ -24,7 +23,7 @@ pub(crate) struct LogLook<'a> {
     /// The position before the first entry.
     pub(crate) base: (Index, Term),
     /// From there on, durable or not.
-    pub(crate) entries: &'a VecDeque<Entry>,
+    pub(crate) entries: &'a Tail,
 }
 
 impl Consensus {

@@ -51,6 +51,7 @@ mod reads;
 mod ready;
 mod show;
 mod status;
+mod tail;
 mod waiting;
 mod wire;
 
@@ -76,6 +77,7 @@ use self::reads::Rounds;
 #[cfg(test)]
 pub(crate) use self::status::PeerState;
 pub(crate) use self::status::{Role, Status};
+pub(crate) use self::tail::Tail;
 use self::waiting::Waiting;
 pub(crate) use self::wire::Message;
 use crate::entry::{ConfState, Entry, HardState, SnapshotMark};
@@ -148,6 +150,8 @@ pub(crate) enum Effect {
     WantSnapshot,
     /// The snapshot is durable and the log begins after it: swap the machine now.
     Install { mark: SnapshotMark },
+    /// Free these, where nobody waits for it: a snapshot has taken their place.
+    Discard { entries: Tail },
     /// The role, the term or the known leader changed.
     Role { role: Role, term: Term, leader: Option<NodeId> },
 }
@@ -417,11 +421,18 @@ impl Consensus {
                 upto = upto.min(peer.pending_snapshot);
             }
         }
-        self.core.mut_store().compact(upto);
+        let entries = self.core.mut_store().compact(upto);
+        self.discard(entries);
         let unstable = &mut self.core.raft.raft_log.unstable.entries;
         if unstable.is_empty() {
             // It never gives back what a burst took (raft-notes 1.8).
             unstable.shrink_to(1_024);
+        }
+    }
+
+    fn discard(&mut self, entries: Tail) {
+        if !entries.is_empty() {
+            self.effects.push_back(Effect::Discard { entries });
         }
     }
 

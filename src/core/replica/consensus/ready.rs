@@ -66,7 +66,8 @@ impl Consensus {
         if let Some(mark) = &install {
             // Earlier writes are before this one in the log's queue, and earlier committed
             // entries before its `Install` among the effects (raft-notes 4.4).
-            self.core.mut_store().install(mark);
+            let entries = self.core.mut_store().install(mark);
+            self.discard(entries);
             self.handed_out = mark.index.get();
         }
         self.core.mut_store().append(&entries)?;

@@ -220,7 +220,10 @@ impl World {
                     early = Some(persist.ticket);
                     self.hosts[at].writing.push_back(persist);
                 }
-                Output::Reply { .. } | Output::Members(_) | Output::Discard(_) => {}
+                Output::Reply { .. }
+                | Output::Members(_)
+                | Output::Discard(_)
+                | Output::DiscardEntries(_) => {}
                 job => self.hosts[at].jobs.push_back(job),
             }
         }

@@ -349,7 +349,7 @@ impl Cluster {
                     let first = *self.leaders.entry(term.get()).or_insert(id);
                     assert_eq!(first, id, "two leaders in term {term}");
                 }
-                Effect::Role { .. } => {}
+                Effect::Role { .. } | Effect::Discard { .. } => {}
             }
         }
     }

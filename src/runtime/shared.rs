@@ -188,6 +188,14 @@ impl Shared {
 
     /// As [`drive`](Self::drive), leaving the log to the calling thread.
     fn turns<'a>(&'a self, take: impl Fn() -> Option<MutexGuard<'a, Driver>>) {
+        self.take_turns(take);
+        // Behind all turns: who waits for an answer comes before who watches.
+        if self.watches.advance(self.clock.now(), BORROWED_RINGS, false) {
+            self.node_thread.unpark();
+        }
+    }
+
+    fn take_turns<'a>(&'a self, take: impl Fn() -> Option<MutexGuard<'a, Driver>>) {
         for _ in 0..BORROWED_TURNS {
             Mailbox::barrier();
             let Some(mut driver) = take() else { return };
@@ -208,9 +216,6 @@ impl Shared {
             match turn {
                 Ok(answers) => answers.give(&self.mailbox),
                 Err(news) => return self.bury(news),
-            }
-            if self.watches.advance(self.clock.now(), BORROWED_RINGS, false) {
-                self.node_thread.unpark();
             }
             if wake_at < self.parked_until.load(Ordering::SeqCst) {
                 self.node_thread.unpark();

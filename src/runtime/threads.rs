@@ -96,9 +96,12 @@ fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
-        let rings = shared.ring();
+        if shared.ring() {
+            // Those who wait for what has happened come before what nobody waits for.
+            continue;
+        }
         let rest = shared.tidy();
-        if let (false, Some(span)) = (rings, shared.may_sleep()) {
+        if let Some(span) = shared.may_sleep() {
             parker.park_timeout(rest.map_or(span, |rest| rest.min(span)));
         }
         shared.awake();

@@ -270,6 +270,10 @@ pub(super) fn block_on<T>(
         if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
             return Some(value);
         }
+        // What wakes itself again and again must not wait for longer either.
+        if until.is_some_and(|until| until <= gate.now()) {
+            return None;
+        }
         if !gate.park(&|| unpark.woken.load(Ordering::SeqCst), until) {
             return None;
         }

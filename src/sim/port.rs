@@ -116,6 +116,11 @@ impl Gate for Port {
     fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {
         // As in `lend`.
         let Some(shared) = self.world.upgrade() else { return false };
+        if shared.is_running() {
+            let why = "a task of a simulation cannot block: await the call instead";
+            shared.world.lock().fail(why.to_owned());
+            return false;
+        }
         while !woken() {
             if until.is_some_and(|until| until <= self.now()) || !shared.step() {
                 return false;

@@ -220,15 +220,24 @@ impl Reader {
         key: &[u8],
         found: &mut Found<'_>,
     ) -> Result<(Position, Revision), Revision> {
-        let Changes { from, looks, .. } = *found.ask;
+        let Changes { mut from, mut looks, .. } = *found.ask;
         let published = self.revision();
-        let versions = self.index.versions(key, (from, published), looks);
-        if !self.index.pins.has(from.0) {
-            return Err(self.bound());
+        while looks > 0 {
+            let step = looks.min(PIECE_RECORDS);
+            let versions = self.index.versions(key, (from, published), step);
+            if !self.index.pins.has(from.0) {
+                return Err(self.bound());
+            }
+            if let Some(stopped) = found.take(&versions) {
+                return Ok((stopped, published));
+            }
+            let Some(last) = versions.last().filter(|_| versions.len() == step) else {
+                return Ok(((published.next(), 0), published));
+            };
+            from = behind(last);
+            looks = looks.saturating_sub(step);
         }
-        let stopped = found.take(&versions);
-        let last = versions.last().filter(|_| versions.len() >= looks).map(behind);
-        Ok((stopped.or(last).unwrap_or((published.next(), 0)), published))
+        Ok((from, published))
     }
 
     /// The history as far as it may be looked at, and where that is.
@@ -260,7 +269,8 @@ impl Reader {
 
     /// What is named to somebody for whom too much is gone.
     fn bound(&self) -> Revision {
-        self.compacted().unwrap_or_default()
+        // While stores are exchanged only one of the two may know.
+        self.compacted().unwrap_or_default().max(self.index.pins.gone())
     }
 }
 

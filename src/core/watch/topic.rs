@@ -247,8 +247,9 @@ impl Topic {
         Rest::Asleep(cursor)
     }
 
-    /// The oldest revision that one of them has yet to look at and that may concern it.
-    pub(super) fn oldest(&self) -> Option<Revision> {
+    /// The oldest revision, not before `waited_for`, that one of them has yet to look at and that
+    /// may concern it.
+    pub(super) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
         let state = self.state.lock();
         let (asleep, awake) = state.members.split_at_checked(state.asleep)?;
         let marked = state.marked.map(|marked| {
@@ -256,7 +257,7 @@ impl Topic {
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
         });
         let awake = awake.iter().map(|slot| slot.cursor());
-        awake.chain(marked.into_iter().flatten()).min()
+        awake.chain(marked.into_iter().flatten()).filter(|cursor| *cursor >= waited_for).min()
     }
 
     /// Rings those that sleep, whatever for, if `which` says so. They sleep on.

@@ -243,8 +243,11 @@ impl Watches {
     fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(first) = state.progress.first_entry().filter(|it| it.key().0 <= now) {
             let ((_, id), (slot, every)) = first.remove_entry();
-            slot.set_due(true);
-            wakers.extend(slot.ring());
+            // One that was given events meanwhile knows how far it is.
+            if !slot.take_given() {
+                slot.set_due(true);
+                wakers.extend(slot.ring());
+            }
             state.progress.insert((now.after(every), id), (slot, every));
         }
     }

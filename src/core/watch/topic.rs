@@ -38,6 +38,8 @@ pub(crate) struct Slot {
     place: AtomicU32,
     /// Time for a notification of progress.
     due: AtomicBool,
+    /// It was given events since it was last time for that.
+    given: AtomicBool,
     cancelled: AtomicBool,
     pub(super) needs_leader: bool,
 }
@@ -80,6 +82,7 @@ impl Slot {
             cursor: AtomicU64::new(cursor.get()),
             place: AtomicU32::new(0),
             due: AtomicBool::new(false),
+            given: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             needs_leader,
         }
@@ -108,6 +111,16 @@ impl Slot {
 
     pub(super) fn is_due(&self) -> bool {
         self.due.load(Ordering::SeqCst)
+    }
+
+    /// It is given events: they say how far it is (`WAT-24`).
+    pub(super) fn give(&self) {
+        self.set_due(false);
+        self.given.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn take_given(&self) -> bool {
+        self.given.swap(false, Ordering::SeqCst)
     }
 
     /// From now on this is called when it is rung. For one that has a bell of its own.

@@ -4,7 +4,8 @@
 Medians (smallest-largest) of the repeats, and our median over each peer's. Lines taken while
 others used more than --others cores are left out where a clean one of the same measurement
 exists; a figure that has none is marked with '!'. Errors are shown, never averaged away.
---fields names what else stands in the table, such as p999_us, max_us and compaction_s.
+--fields names what else stands in the table, such as p999_us, max_us, compaction_s and, beside
+watchers, puts_per_s and ack_p50_us.
 """
 
 import argparse
@@ -12,13 +13,16 @@ import json
 import statistics
 import sys
 
-PLACE = ("members", "via", "workload", "concurrency", "offered_puts_per_s")
+PLACE = ("members", "via", "workload", "concurrency", "watchers", "offered_puts_per_s")
 HEADS = {
     "p50_us": "p50 µs",
     "p99_us": "p99 µs",
     "p999_us": "p99.9 µs",
     "max_us": "max µs",
     "cpu_us_per_op": "CPU µs/op",
+    "puts_per_s": "puts/s",
+    "ack_p50_us": "p50 µs behind the answer",
+    "ack_p99_us": "p99 µs behind the answer",
 }
 OURS = "quorate"
 

@@ -9,9 +9,13 @@
 # OUT        the JSON lines (default: DIR/compare.jsonl, begun anew)
 # MEMBERS    default "1 3"
 # WORKLOADS  default "put get-ser get-lin get-under-writes range count txn-cas delete"; `load` too,
-#            which takes long: a million keys, compaction beside puts
+#            which takes long: a million keys, compaction beside puts; and "watch-same
+#            watch-distinct watch-same-paced watch-distinct-paced", "watch-idle" (ours alone)
 # CONC       callers, default "1,16,64,256,1024" (put), "1,16,64" (txn-cas) and "1,16,64,256"
-#            (get, delete)
+#            (get, delete), "1,64" (watch-same, watch-distinct: writers; the peer has one)
+# WATCHERS   default "1,100,1000"
+# STREAMS    streams that the peer spreads the watchers of one key over: each is a peer of its own
+#            in the table; default "1 16"
 # SECS WARM  seconds measured and before it, default 5 and 1
 # ROUNDS     how often everything is run, default 3
 # CALLERS    kinds of callers on our side, default "tasks"; "tasks threads" runs both
@@ -54,17 +58,29 @@ for _ in $(seq "${ROUNDS:-3}"); do
       case $workload in
         put) conc=${CONC:-1,16,64,256,1024} ;;
         txn-cas) conc=${CONC:-1,16,64} ;;
+        watch-*) conc=${CONC:-1,64} ;;
         *) conc=${CONC:-1,16,64,256} ;;
+      esac
+      more=() streams=1
+      case $workload in
+        watch-same*) more=(--watchers "${WATCHERS:-1,100,1000}") streams=${STREAMS:-1 16} ;;
+        watch-distinct*) more=(--watchers "${WATCHERS:-1,100,1000}") ;;
       esac
       for callers in ${CALLERS:-tasks}; do
         quiet
         "$bench" "$workload" --dir "$DIR" --members "$members" --concurrency "$conc" \
-          --seconds "$SECS" --warm "$WARM" --callers "$callers" | tee -a "$OUT"
+          --seconds "$SECS" --warm "$WARM" --callers "$callers" "${more[@]}" | tee -a "$OUT"
       done
+      if [ "$workload" = watch-idle ]; then continue; fi
       for peer in "${peers[@]}"; do
-        quiet
-        $peer --dir "$DIR/peer" --members "$members" --workloads "$workload" --conc "$conc" \
-          --rconc "$conc" --secs "$SECS" --warm "$WARM" | tee -a "$OUT"
+        for spread in $streams; do
+          quiet
+          name=
+          if [ "$spread" != 1 ]; then name=" on $spread streams"; fi
+          $peer --dir "$DIR/peer" --members "$members" --workloads "$workload" --conc "$conc" \
+            --rconc "$conc" --secs "$SECS" --warm "$WARM" --watch-streams "$spread" "${more[@]}" |
+            sed "s/\"peer\":\"[^\"]*/&$name/" | tee -a "$OUT"
+        done
       done
     done
   done

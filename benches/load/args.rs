@@ -11,16 +11,19 @@ usage: cargo run --release -p quorate-load -- WORKLOAD[,WORKLOAD] [OPTIONS]
 
 workloads:
   put get-lin get-ser get-under-writes range count txn-cas delete load disk
+  watch-same watch-distinct watch-same-paced watch-distinct-paced watch-idle
 
 options (defaults in parentheses):
   --members N           members, all in this process: 1, 3, 5 (1)
   --concurrency C[,C]   callers at once (put: 1,16,64,256,1024; get, delete: 1,16,64,256;
-                        txn-cas: 1,16,64)
+                        txn-cas: 1,16,64; watch-same, watch-distinct: 1,64; watch-idle: 1,64)
   --value-bytes V       bytes of a value (256)
   --keys K              keys there are before a measurement begins (100000)
   --seconds S           length of a measurement (10)
   --warm S              seconds before it that do not count (1)
   --repeat R            repeats of each measurement (1)
+  --watchers N[,N]      watchers (watch-same, watch-distinct: 1,100,1000; watch-idle: 10000)
+  --rate R              puts a second of the paced watch workloads (100)
   --load N              keys that `load` writes, and then puts over, compacts and counts
                         (1000000)
   --dir D               where the members live: D/quorate-load, emptied before and after
@@ -55,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) workloads: Vec<String>,
     pub(crate) members: usize,
     concurrency: Option<Vec<usize>>,
+    watchers: Option<Vec<usize>>,
+    pub(crate) rate: f64,
     pub(crate) value_bytes: usize,
     pub(crate) keys: u64,
     pub(crate) span: Duration,
@@ -95,6 +100,9 @@ impl Options {
         if options.members == 0 || options.keys == 0 {
             return Err("--members and --keys must not be 0".into());
         }
+        if options.rate.is_nan() || options.rate <= 0.0 {
+            return Err("--rate must be more than 0".into());
+        }
         Ok(Some(options))
     }
 
@@ -103,13 +111,17 @@ impl Options {
         self.concurrency.clone().unwrap_or_else(|| default.to_vec())
     }
 
+    /// Watchers, one measurement each: what was asked for, or `default`.
+    pub(crate) fn watchers(&self, default: &[usize]) -> Vec<usize> {
+        self.watchers.clone().unwrap_or_else(|| default.to_vec())
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Outcome<()> {
         match name {
             "members" => self.members = number(name, value)?,
-            "concurrency" => {
-                let callers = value.split(',').map(|count| number(name, count));
-                self.concurrency = Some(callers.collect::<Outcome<_>>()?);
-            }
+            "concurrency" => self.concurrency = Some(numbers(name, value)?),
+            "watchers" => self.watchers = Some(numbers(name, value)?),
+            "rate" => self.rate = number(name, value)?,
             "value-bytes" => self.value_bytes = number(name, value)?,
             "keys" => self.keys = number(name, value)?,
             "seconds" => self.span = Duration::try_from_secs_f64(number(name, value)?)?,
@@ -153,6 +165,8 @@ impl Default for Options {
             workloads: Vec::new(),
             members: 1,
             concurrency: None,
+            watchers: None,
+            rate: 100.0,
             value_bytes: 256,
             keys: 100_000,
             span: Duration::from_secs(10),
@@ -170,6 +184,10 @@ impl Default for Options {
 
 fn number<T: FromStr>(name: &str, value: &str) -> Outcome<T> {
     value.parse().map_err(|_| format!("--{name} {value}: not a number that it takes").into())
+}
+
+fn numbers(name: &str, value: &str) -> Outcome<Vec<usize>> {
+    value.split(',').map(|count| number(name, count)).collect()
 }
 
 fn unknown(name: &str, value: &str) -> Failure {

@@ -17,6 +17,7 @@ use crate::exchange::{HotKey, HotTransact, OwnKeys};
 use crate::pacer::Pace;
 use crate::random::Random;
 use crate::report::{Figures, Meter, Record};
+use crate::watching::Plan;
 use crate::workloads::{Counts, Deletes, Fill, Gets, Puts, RANGE, Ranges, doomed_key, key};
 
 /// Callers that fill the store before a measurement.
@@ -37,12 +38,18 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 const PUT_CALLERS: [usize; 5] = [1, 16, 64, 256, 1024];
 const READ_CALLERS: [usize; 4] = [1, 16, 64, 256];
 const EXCHANGE_CALLERS: [usize; 3] = [1, 16, 64];
+const WATCHERS: [usize; 3] = [1, 100, 1000];
+/// Writers beside watchers.
+const WRITING: [usize; 2] = [1, 64];
+/// Watchers that sleep, and how often puts beside them are compared with puts without, at least.
+const IDLE: usize = 10_000;
+const PAIRS: usize = 3;
 
 /// A cluster under load.
 pub(crate) struct Bench {
-    options: Options,
-    cluster: Cluster,
-    callers: Callers,
+    pub(crate) options: Options,
+    pub(crate) cluster: Cluster,
+    pub(crate) callers: Callers,
     filled: bool,
 }
 
@@ -68,6 +75,13 @@ impl Bench {
             "txn-cas" => self.exchanges(),
             "delete" => self.deletes(),
             "load" => self.load(),
+            "watch-same" => self.watches("watch-same", true, None),
+            "watch-distinct" => self.watches("watch-distinct", false, None),
+            "watch-same-paced" => self.watches("watch-same-paced", true, Some(self.options.rate)),
+            "watch-distinct-paced" => {
+                self.watches("watch-distinct-paced", false, Some(self.options.rate))
+            }
+            "watch-idle" => self.beside_idle(),
             _ => Err(format!("there is no workload {workload}").into()),
         }
     }
@@ -257,7 +271,7 @@ impl Bench {
                 let begun = Instant::now();
                 Ok((compact(store)?, begun.elapsed()))
             });
-            self.puts_apart(name, puts, || {
+            let rate = self.puts_apart(name, puts, || {
                 let ended = compaction.join().map_err(|_| "the compaction panicked")?;
                 let (revision, elapsed) = ended?;
                 let mut more = Record::new();
@@ -265,7 +279,8 @@ impl Bench {
                 more.set("compacted_to", revision.get());
                 more.seconds("compaction_s", elapsed);
                 Ok(more)
-            })
+            });
+            rate.map(drop)
         })
     }
 
@@ -293,6 +308,59 @@ impl Bench {
             let figures =
                 Figures { workload: "reopen", concurrency: 1, ops: 1, elapsed, latencies: None };
             Meter::start(&self.cluster).emit(&self.cluster, &self.options, &figures, more);
+        }
+        Ok(())
+    }
+
+    fn watches(&self, workload: &'static str, same: bool, rate: Option<f64>) -> Outcome<()> {
+        for watchers in self.options.watchers(&WATCHERS) {
+            let writers = if rate.is_some() { vec![1] } else { self.options.concurrency(&WRITING) };
+            for writers in writers {
+                for _ in 0..self.options.repeat {
+                    self.watch(Plan { workload, same, watchers, writers, rate })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts beside no watchers and beside many that sleep, in turn: pairs, which share what else
+    /// goes on in the machine.
+    fn beside_idle(&mut self) -> Outcome<()> {
+        self.fill_once()?;
+        let puts = Arc::new(Puts { keys: self.options.keys });
+        for watchers in self.options.watchers(&[IDLE]) {
+            for concurrency in self.options.concurrency(&WRITING) {
+                let mut ratios = Vec::new();
+                for pair in 0..self.options.repeat.max(PAIRS) {
+                    let mut rates = [0.0; 2];
+                    // What comes first in one pair comes second in the next.
+                    for turn in 0..2 {
+                        let busy = (turn + pair) % 2;
+                        let idle = self.idle(watchers * busy)?;
+                        let mut more = Record::new();
+                        more.set("watchers", watchers * busy);
+                        let rate = self.measure("watch-idle", concurrency, &puts, || Ok(more))?;
+                        idle.end()?;
+                        if let Some(place) = rates.get_mut(busy) {
+                            *place = rate;
+                        }
+                    }
+                    let [without, with] = rates;
+                    ratios.push(with / without);
+                }
+                ratios.sort_unstable_by(f64::total_cmp);
+                let mut record = Record::new();
+                record.set("peer", "quorate");
+                record.set("members", self.cluster.members());
+                record.set("workload", "watch-idle-ratio");
+                record.set("concurrency", concurrency);
+                record.set("watchers", watchers);
+                record.set("ratio_min", ratios.first().copied());
+                record.set("ratio", ratios.get(ratios.len() / 2).copied());
+                record.set("ratio_max", ratios.last().copied());
+                record.print();
+            }
         }
         Ok(())
     }
@@ -337,14 +405,15 @@ impl Bench {
         Ok(stores.iter().cycle().take(concurrency).enumerate().map(caller).collect())
     }
 
-    /// One measurement: callers in a closed loop for the time of the options, after a warm-up.
+    /// One measurement: callers in a closed loop for the time of the options, after a warm-up. Says
+    /// how many operations there were in a second.
     fn measure<W: Workload>(
         &self,
         name: &str,
         concurrency: usize,
         workload: &Arc<W>,
         more: impl FnOnce() -> Outcome<Record>,
-    ) -> Outcome<()> {
+    ) -> Outcome<f64> {
         let window = Window::new(Instant::now() + self.options.warm, self.options.span);
         self.measure_in(window, (name, self.crew(concurrency)?), workload, |_| more())
     }
@@ -356,7 +425,7 @@ impl Bench {
         name: &str,
         puts: &Arc<Puts>,
         more: impl FnOnce() -> Outcome<Record>,
-    ) -> Outcome<()> {
+    ) -> Outcome<f64> {
         let log = self.cluster.log().clone();
         let window = Window::new(Instant::now() + self.options.warm, self.options.span);
         let window = window.watching(log.clone());
@@ -378,7 +447,7 @@ impl Bench {
         (name, crew): (&str, Vec<Caller>),
         workload: &Arc<W>,
         more: impl FnOnce(&Tally) -> Outcome<Record>,
-    ) -> Outcome<()> {
+    ) -> Outcome<f64> {
         let (start, concurrency, window) = (window.start, crew.len(), Arc::new(window));
         let tallies = self.callers.run(crew, &window, workload);
         thread::sleep(start.saturating_duration_since(Instant::now()));
@@ -394,7 +463,7 @@ impl Bench {
         let (ops, latencies) = (tally.hist.total(), Some(&tally.hist));
         let figures = Figures { workload: name, concurrency, ops, elapsed, latencies };
         meter.emit(&self.cluster, &self.options, &figures, more);
-        Ok(())
+        Ok(ops as f64 / elapsed.as_secs_f64())
     }
 }
 

@@ -138,6 +138,11 @@ impl Callers {
         tallies
     }
 
+    /// Whether they are threads that block.
+    pub(crate) fn block(&self) -> bool {
+        matches!(self, Self::Threads(_))
+    }
+
     /// Runs one task beside the callers.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {

@@ -20,8 +20,13 @@ pub(crate) fn doomed_key(at: u64) -> Vec<u8> {
     numbered(b"del/", at)
 }
 
+/// The keys that have a watcher each: `watch/` and digits, 32 bytes.
+pub(crate) fn watched_key(at: u64) -> Vec<u8> {
+    numbered(b"watch/", at)
+}
+
 /// By hand, because `format!` would be a fifth of a read.
-fn numbered(prefix: &[u8], mut at: u64) -> Vec<u8> {
+pub(crate) fn numbered(prefix: &[u8], mut at: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(KEY_BYTES);
     key.extend_from_slice(prefix);
     key.resize(KEY_BYTES, b'0');

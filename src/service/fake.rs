@@ -126,8 +126,10 @@ impl Fake {
 
     /// Removes what was compacted; a pin that is more than `max_pinned` behind is not waited for.
     pub(super) fn tidy(&self, max_pinned: u64) {
-        let pace = Pace { work: usize::MAX, max_pinned, watched: self.watches.oldest() };
-        while self.state.lock().machine.tidy(pace) {}
+        let mut state = self.state.lock();
+        let watched = self.watches.oldest(state.machine.mvcc().waited_for(max_pinned));
+        let pace = Pace { work: usize::MAX, max_pinned, watched };
+        while state.machine.tidy(pace) {}
     }
 
     /// Answers everything that was kept.

@@ -35,7 +35,8 @@ pub(crate) struct Pace {
     /// How many revisions a pinned read or a watcher may be behind before it is no longer waited
     /// for.
     pub(crate) max_pinned: u64,
-    /// The oldest revision that a watcher has yet to be told of.
+    /// The oldest revision that a watcher has yet to be told of, of those who are
+    /// [waited for](Mvcc::waited_for).
     pub(crate) watched: Option<Revision>,
 }
 
@@ -107,6 +108,12 @@ impl Mvcc {
         Ok(())
     }
 
+    /// Who needs what is before this revision is not waited for: it is gone, or too far behind.
+    pub(crate) fn waited_for(&self, max_pinned: u64) -> Revision {
+        let oldest = Revision::new(self.revision.get().saturating_sub(max_pinned));
+        oldest.max(self.index.pins.gone())
+    }
+
     /// Removes some of what was compacted. Says whether there is more that can be removed now.
     pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
         let Some(compacted) = self.compacted() else { return false };
@@ -117,10 +124,8 @@ impl Mvcc {
         if self.removal.is_done(Some(compacted)) {
             return self.fill_holes(left);
         }
-        let oldest = Revision::new(self.revision.get().saturating_sub(pace.max_pinned));
-        // A watcher is told what a key was before, too (`WAT-19`).
-        let before = |revision: Revision| Revision::new(revision.get().saturating_sub(1));
-        let goal = self.index.pins.allow(compacted, oldest, pace.watched.map(before));
+        let waited_for = self.waited_for(pace.max_pinned);
+        let goal = self.index.pins.allow(compacted, waited_for, pace.watched);
         self.removal.aim(goal);
 
         let history = self.index.history.read();

@@ -33,24 +33,30 @@ pub(super) struct Pins {
 
 impl Pins {
     /// How far what was compacted may be removed: to `compacted`, but not beyond a pin, or what is
-    /// `watched`, that is not before `oldest`. From then on reads before that are refused, pinned
-    /// or not.
+    /// `watched`, that is not before `waited_for`. From then on reads before that are refused,
+    /// pinned or not.
     pub(super) fn allow(
         &self,
         compacted: Revision,
-        oldest: Revision,
+        waited_for: Revision,
         watched: Option<Revision>,
     ) -> Revision {
         let held = self.held.lock();
-        // What is gone already (another store was put in this one's place) nobody brings back.
-        let gone = Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1));
-        let waited_for = oldest.max(gone);
         let first = held.range(waited_for..).next().map(|(revision, _)| *revision);
+        // A watcher is told what a key was before, too (`WAT-19`).
+        let before = |revision: Revision| Revision::new(revision.get().saturating_sub(1));
         let watched = watched.filter(|watched| *watched >= waited_for);
+        let watched = watched.map(|watched| before(watched).max(waited_for));
         let goal = first.into_iter().chain(watched).fold(compacted, Revision::min);
         // While the list is locked: who pins later finds what is compacted, which is not below.
         self.removed.fetch_max(goal.get().saturating_add(1), Ordering::AcqRel);
         goal
+    }
+
+    /// What was compacted up to here may be gone (another store was put in this one's place), and
+    /// nobody brings it back.
+    pub(super) fn gone(&self) -> Revision {
+        Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1))
     }
 
     /// For a store that has nothing below `compacted` but what is kept.

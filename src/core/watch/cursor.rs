@@ -246,7 +246,7 @@ impl Cursor {
         if len == 0 {
             return None;
         }
-        self.slot.set_due(false);
+        self.slot.give();
         let events = self.buffer.drain(..len).collect();
         Some(Told::Events { events, upto, fragment })
     }

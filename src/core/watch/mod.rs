@@ -59,6 +59,8 @@
 
 mod cursor;
 mod matcher;
+#[cfg(test)]
+mod script;
 mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -172,15 +174,15 @@ impl Watches {
         }
     }
 
-    /// The oldest revision that a watcher has yet to look at: what happened from there on must
-    /// stay.
-    pub(crate) fn oldest(&self) -> Option<Revision> {
+    /// The oldest revision, not before `waited_for`, that a watcher has yet to look at: what
+    /// happened from there on must stay. Those who are further behind harm nobody but themselves.
+    pub(crate) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
         if self.count.load(Ordering::SeqCst) == 0 {
             return None;
         }
         let state = self.state.lock();
-        let behind = state.matcher.values().filter_map(|topic| topic.oldest());
-        behind.chain([state.next.0]).min()
+        let behind = state.matcher.values().filter_map(|topic| topic.oldest(waited_for));
+        behind.chain(Some(state.next.0).filter(|next| *next >= waited_for)).min()
     }
 
     /// Is there a leader, and if not, for too long (`WAT-33`)? Who wants to know is rung by the
@@ -241,8 +243,11 @@ impl Watches {
     fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(first) = state.progress.first_entry().filter(|it| it.key().0 <= now) {
             let ((_, id), (slot, every)) = first.remove_entry();
-            slot.set_due(true);
-            wakers.extend(slot.ring());
+            // One that was given events meanwhile knows how far it is.
+            if !slot.take_given() {
+                slot.set_due(true);
+                wakers.extend(slot.ring());
+            }
             state.progress.insert((now.after(every), id), (slot, every));
         }
     }

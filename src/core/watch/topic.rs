@@ -38,6 +38,8 @@ pub(crate) struct Slot {
     place: AtomicU32,
     /// Time for a notification of progress.
     due: AtomicBool,
+    /// It was given events since it was last time for that.
+    given: AtomicBool,
     cancelled: AtomicBool,
     pub(super) needs_leader: bool,
 }
@@ -80,6 +82,7 @@ impl Slot {
             cursor: AtomicU64::new(cursor.get()),
             place: AtomicU32::new(0),
             due: AtomicBool::new(false),
+            given: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             needs_leader,
         }
@@ -108,6 +111,16 @@ impl Slot {
 
     pub(super) fn is_due(&self) -> bool {
         self.due.load(Ordering::SeqCst)
+    }
+
+    /// It is given events: they say how far it is (`WAT-24`).
+    pub(super) fn give(&self) {
+        self.set_due(false);
+        self.given.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn take_given(&self) -> bool {
+        self.given.swap(false, Ordering::SeqCst)
     }
 
     /// From now on this is called when it is rung. For one that has a bell of its own.
@@ -247,8 +260,9 @@ impl Topic {
         Rest::Asleep(cursor)
     }
 
-    /// The oldest revision that one of them has yet to look at and that may concern it.
-    pub(super) fn oldest(&self) -> Option<Revision> {
+    /// The oldest revision, not before `waited_for`, that one of them has yet to look at and that
+    /// may concern it.
+    pub(super) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
         let state = self.state.lock();
         let (asleep, awake) = state.members.split_at_checked(state.asleep)?;
         let marked = state.marked.map(|marked| {
@@ -256,7 +270,7 @@ impl Topic {
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
         });
         let awake = awake.iter().map(|slot| slot.cursor());
-        awake.chain(marked.into_iter().flatten()).min()
+        awake.chain(marked.into_iter().flatten()).filter(|cursor| *cursor >= waited_for).min()
     }
 
     /// Rings those that sleep, whatever for, if `which` says so. They sleep on.

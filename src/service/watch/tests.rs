@@ -213,9 +213,11 @@ fn wat_24_progress_is_told_on_a_schedule() {
     put(&store, "a", "x");
     assert_eq!(drain(&mut watcher), ["4: (4,0) a=x create 2 version 2"], "not beside events");
     node.advance(at(30));
+    assert_eq!(drain(&mut watcher), [""; 0], "nor in a period in which there were some");
+    node.advance(at(40));
     assert_eq!(drain(&mut watcher), ["4: "]);
     drop(watcher);
-    node.advance(at(40));
+    node.advance(at(50));
 }
 
 #[test]

@@ -341,7 +341,7 @@ fn phase_of_peace(
 fn hear_out(cluster: &Cluster, setting: &Setting, notes: &Notes) -> Result<(), Failure> {
     notes.set_phase(Phase::Quiet);
     cluster.run_until(SETTLED_WITHIN, Cluster::is_settled)?;
-    let lacking = soon_none(cluster, setting, || notes.lacking())?;
+    let lacking = soon_none(cluster, setting, || notes.lacking(|_| true))?;
     notes.set_phase(Phase::Ask);
     let behind = soon_none(cluster, setting, || notes.behind())?;
     notes.set_phase(Phase::Over);

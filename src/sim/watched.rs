@@ -194,10 +194,11 @@ impl Notes {
 
     // ---- all of them
 
-    /// The first that still has to be given something.
-    pub(super) fn lacking(&self) -> Option<String> {
+    /// The first of these that still has to be given something.
+    pub(super) fn lacking(&self, which: impl Fn(WatchedId) -> bool) -> Option<String> {
         let (state, truth) = (self.state.lock(), self.truth.lock());
-        let mut watched = state.watched.iter().flatten();
+        let ids = (0..).map(WatchedId).zip(&state.watched);
+        let mut watched = ids.filter_map(|(id, it)| it.as_ref().filter(|_| which(id)));
         watched.find_map(|watched| Some(format!("{watched}: {}", watched.lacks(&truth)?)))
     }
 

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 
 pub(super) use self::bank::{ACCOUNTS, TOTAL, balance};
 pub(super) use self::perform::perform;
-pub(super) use self::watch::{Watchers, watch};
+pub(super) use self::watch::Watchers;
+#[cfg(test)]
+pub(super) use self::watch::watch;
 use super::cluster::Cluster;
 use super::dice::Dice;
 use super::history::{Answer, CallId, History, Op};

@@ -13,11 +13,12 @@ use super::dice::Seed;
 use super::failure::Failure;
 use super::faults::Faults;
 use super::history::History;
-use super::marks::Counts;
+use super::marks::{Counts, Mark};
 use super::node::{Life, Node};
 use super::shared::Shared;
 use super::trace::Event;
 use super::workload::Recorder;
+use super::world::Pace;
 use crate::core::machine::Image;
 use crate::core::replica::consensus::Role;
 use crate::error::{Error, Kind, Result};
@@ -447,6 +448,25 @@ impl Cluster {
     /// No judge could tell in time whether the history is linearizable.
     pub(super) fn undecided(&self) {
         self.shared.world.lock().marks.undecided();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.world.lock().has_failed()
+    }
+
+    /// A rare path was reached.
+    pub(super) fn mark(&self, mark: Mark) {
+        self.shared.world.lock().marks.hit(mark);
+    }
+
+    /// How much members do for watchers at a time. What they did so far is for nobody.
+    pub(super) fn set_pace(&self, pace: Pace) {
+        self.shared.world.lock().set_pace(pace);
+    }
+
+    /// All members that are up hold the same.
+    pub(super) fn is_settled(&self) -> bool {
+        self.shared.world.lock().is_settled()
     }
 
     /// No pause and no stall is left.

@@ -87,6 +87,9 @@ impl World {
         let eyes = (replica.reader(), Arc::clone(replica.watches()));
         let identity = (opened.address, opened.limits);
         let port = Arc::new(Port::new(life, identity, opened.mailbox, eyes));
+        if let Some(step) = self.pace.step {
+            port.watches.set_step(step);
+        }
         let status = opened.driver.replica.status();
         let mut now_broken = broken_snapshots(&node.disk, &node.config).into_iter();
         let older = now_broken.any(|it| !broken.contains(&it) && it > status.snapshot);
@@ -185,18 +188,21 @@ impl World {
             Err(error) => return self.halt(place, error),
         };
         let sends = std::mem::take(&mut queues.sends);
-        let more = driver.tidy(SLICE_RECORDS);
-        let wake_at = driver.replica.wake_at();
-        let wake_at = clock.when(wake_at);
         let (applied, _) = driver.replica.machine().applied();
         let (term, applied) = (driver.replica.term().get(), applied.get());
         self.add(Event::Turned { node: place, term, applied });
+        // Before it removes anything: who looks on sees every version that was ever made.
         self.show(place, |node, it| Some(Seen::Turned { node, replica: it.replica()? }));
+        let Some(running) = self.nodes.get_mut(place).and_then(Node::running_mut) else { return };
+        let more = running.driver.tidy(SLICE_RECORDS);
+        let wake_at = clock.when(running.driver.replica.wake_at());
         for (to, envelope) in sends {
             self.send(place, to, envelope);
         }
         answers.give(&port.mailbox);
-        port.watches.advance(now, usize::MAX, true);
+        if port.watches.advance(now, self.pace.rings, true) {
+            self.turn_soon(place);
+        }
         self.start_writing(place);
         self.start_working(place);
         self.show_host(place);

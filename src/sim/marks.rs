@@ -126,6 +126,16 @@ marks! {
     PreVoteRefused = "a member is not to stand for election";
     /// It began when there was still what it asked for, or saw it just in time.
     ReadOvertaken = "a read of the past meets a compaction";
+    /// Its consumer was away for long.
+    WatcherCompacted = "a watcher falls behind a compaction";
+    /// It goes on as if nothing had been.
+    WatcherInstalled = "a snapshot is installed under a watcher";
+    /// Another member may know less than the one before.
+    WatcherMoved = "a watcher goes on at another member";
+    /// It was asked for before it was there.
+    FutureArrives = "a watcher is given the revision that it waited for";
+    /// It was larger than its consumer wants to see at once.
+    RevisionInPieces = "a revision comes in pieces";
     /// The core is told.
     SyncOverdue = "a sync takes too long";
     /// And goes to one with a better disk.

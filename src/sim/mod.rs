@@ -111,6 +111,7 @@ mod seen;
 mod shared;
 mod tasks;
 mod trace;
+mod watched;
 mod workload;
 mod world;
 

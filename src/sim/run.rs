@@ -16,7 +16,8 @@ use super::failure::Failure;
 use super::faults::{Fault, Faults, Profile};
 use super::history::{Answer, History, Op};
 use super::marks::Mark;
-use super::workload::{Recorder, Workload, everything, perform, untold};
+use super::watched::{Notes, Phase};
+use super::workload::{Recorder, Watchers, Workload, everything, perform, untold};
 use crate::config::Config;
 use crate::error::WriteOutcome;
 use crate::store::Store;
@@ -26,6 +27,9 @@ const CALLS: u64 = 2_000;
 
 /// Election timeouts within which a cluster must work again when all faults have ended.
 const LIVE_WITHIN: u32 = 20;
+
+/// How long members may take to come to the same, when nobody writes any more.
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 
 /// The key that each member reads and writes when faults have ended.
 const PEACE: &str = "peace";
@@ -72,6 +76,10 @@ pub struct Report {
     pub answered: u64,
     /// Writes of which nobody was told whether they happened.
     pub unknown: u64,
+    /// Watchers that were begun.
+    pub watchers: u64,
+    /// Events that they were given, all together.
+    pub watched: u64,
     /// How long it took, in the cluster's own time.
     pub span: Duration,
     /// Ticks of that time, of all members.
@@ -209,10 +217,11 @@ impl Run {
             Some(ticks) => tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
             None => dice.span(Duration::from_secs(2), Duration::from_secs(20)),
         };
-        let own = setting.clone();
+        let mut watchers = Watchers::drawn(self.seed, span);
+        let (own, max_pinned) = (setting.clone(), watchers.max_pinned);
         let cluster = Builder::new(self.seed)
             .members(setting.members)
-            .config(move |config| own.apply(config))
+            .config(move |config| own.apply(config).max_pinned_revisions(max_pinned))
             .faults(self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed)))
             .replay(self.command())
             .build()
@@ -221,13 +230,20 @@ impl Run {
             cluster.read_all();
         }
         cluster.record(recorder);
-        Workload::drawn(&mut dice, self.calls, span).start(&cluster, &mut dice, recorder);
+        cluster.set_pace(watchers.pace);
+        let notes = Notes::new(&cluster, max_pinned);
+        let workload = Workload::drawn(&mut dice, self.calls, span);
+        workload.start(&cluster, &mut dice, recorder);
+        let watching = watchers.start(&cluster, workload.keys, &notes);
         unrest(&cluster, tick, span)?;
-        let live_after = phase_of_peace(&cluster, &setting, recorder)?;
+        let live_after = phase_of_peace(&cluster, &setting, recorder, watching)?;
         ask_about_gaps(&cluster, recorder)?;
+        hear_out(&cluster, &setting, &notes)?;
         cluster.settle()?;
         judge(&cluster, recorder)?;
-        Ok(self.report(&cluster, &setting, recorder, live_after))
+        let report = self.report(&cluster, &setting, recorder, live_after);
+        let (watchers, watched) = notes.counts();
+        Ok(Report { watchers, watched, ..report })
     }
 
     fn report(
@@ -254,6 +270,8 @@ impl Run {
             calls: history.len() as u64,
             answered,
             unknown,
+            watchers: 0,
+            watched: 0,
             span,
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,
@@ -274,6 +292,7 @@ fn phase_of_peace(
     cluster: &Cluster,
     setting: &Setting,
     recorder: &Recorder,
+    watching: usize,
 ) -> Result<u64, Failure> {
     cluster.calm();
     cluster.run_until(Duration::from_secs(60), Cluster::is_quiet)?;
@@ -310,11 +329,41 @@ fn phase_of_peace(
         }
     }
     let took = cluster.clock().now().saturating_sub(begun);
-    let all = |cluster: &Cluster| cluster.tasks() == 0;
+    let all = |cluster: &Cluster| cluster.tasks() == watching;
     if !cluster.run_until(Duration::from_secs(3_600), all)? {
         cluster.fail("a client was not answered within an hour");
     }
     cluster.failure().map_or_else(|| Ok(ticks(took, setting.heartbeat / 2)), Err)
+}
+
+/// Nothing is written any more: soon every watcher has been given all that there is, and says so
+/// when it is asked.
+fn hear_out(cluster: &Cluster, setting: &Setting, notes: &Notes) -> Result<(), Failure> {
+    notes.set_phase(Phase::Quiet);
+    cluster.run_until(SETTLED_WITHIN, Cluster::is_settled)?;
+    let lacking = soon_none(cluster, setting, || notes.lacking(|_| true))?;
+    notes.set_phase(Phase::Ask);
+    let behind = soon_none(cluster, setting, || notes.behind())?;
+    notes.set_phase(Phase::Over);
+    if let Some(what) = lacking.or(behind) {
+        cluster.fail(what);
+    }
+    cluster.failure().map_or(Ok(()), Err)
+}
+
+/// What is left to complain about when there was time enough.
+fn soon_none(
+    cluster: &Cluster,
+    setting: &Setting,
+    complain: impl Fn() -> Option<String>,
+) -> Result<Option<String>, Failure> {
+    for _ in 0..LIVE_WITHIN {
+        cluster.run_for(setting.heartbeat)?;
+        if complain().is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(complain())
 }
 
 /// One call of one more client.

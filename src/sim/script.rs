@@ -19,6 +19,7 @@ mod call;
 mod command;
 mod play;
 mod show;
+mod watch;
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +44,12 @@ impl Play {
             | Command::Read { .. }
             | Command::Get { .. }
             | Command::Transfer { .. } => self.call(command),
+            Command::Watch { .. }
+            | Command::Next(_)
+            | Command::Follow(_)
+            | Command::Progress(_)
+            | Command::Cancel(_)
+            | Command::Leave(_) => self.watch(command),
             Command::Hold { .. }
             | Command::Flow { .. }
             | Command::Deliver { .. }

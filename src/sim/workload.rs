@@ -3,6 +3,7 @@
 mod bank;
 mod draw;
 mod perform;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use parking_lot::Mutex;
 
 pub(super) use self::bank::{ACCOUNTS, TOTAL, balance};
 pub(super) use self::perform::perform;
+pub(super) use self::watch::Watchers;
+#[cfg(test)]
+pub(super) use self::watch::watch;
 use super::cluster::Cluster;
 use super::dice::Dice;
 use super::history::{Answer, CallId, History, Op};
@@ -29,7 +33,7 @@ pub(super) struct Workload {
     /// Calls of all clients together.
     pub(super) calls: u64,
     /// So many keys, the first few more often than the others.
-    keys: u64,
+    pub(super) keys: u64,
     /// One call in so many is on one of the few hot keys; the others are on any.
     hot: u32,
     /// Bytes that a value has at most.

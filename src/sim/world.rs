@@ -27,6 +27,7 @@ use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
 use crate::core::replica::envelope::{Address, Envelope, rarity};
 use crate::core::replica::io::Persist;
+use crate::core::watch::Step;
 use crate::error::Result;
 use crate::ids::{Incarnation, NodeId};
 use crate::time::{Instant, nanos};
@@ -75,6 +76,21 @@ impl Ord for Planned {
     }
 }
 
+/// How much is done for watchers at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// As in production if there is none.
+    pub(super) step: Option<Step>,
+    /// Records and watchers that a turn goes through to ring, at most.
+    pub(super) rings: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { step: None, rings: usize::MAX }
+    }
+}
+
 /// See the top of the file.
 pub(super) struct World {
     pub(super) seed: Seed,
@@ -95,6 +111,8 @@ pub(super) struct World {
     pub(super) healed: u64,
     /// Nothing takes time by itself: a script says when time passes.
     pub(super) by_hand: bool,
+    /// How much is done for watchers at a time.
+    pub(super) pace: Pace,
     /// Envelopes on links that are held, by sender and receiver, oldest first.
     pub(super) held: Vec<(usize, usize, Bytes)>,
     pub(super) trace: Trace,
@@ -153,6 +171,7 @@ impl World {
             healed: 0,
             marks: Marks::new(nodes.iter().map(|node| node.id)),
             by_hand: false,
+            pace: Pace::default(),
             held: Vec::new(),
             judges: Vec::new(),
             failure: None,
@@ -165,6 +184,25 @@ impl World {
 
     pub(super) fn judged_by(&mut self, judge: Box<dyn Judge>) {
         self.judges.push(judge);
+    }
+
+    pub(super) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        let up = self.nodes.iter().filter_map(Node::running);
+        for running in up {
+            if let Some(step) = pace.step {
+                running.port.watches.set_step(step);
+            }
+        }
+    }
+
+    /// Shows the members that are up to the judge that came last, as if they had just opened.
+    pub(super) fn meet_members(&mut self) {
+        let Some(judge) = self.judges.last_mut() else { return };
+        let up = self.nodes.iter().filter_map(|node| Some((node.id, node.replica()?)));
+        let met = up.map(|(node, replica)| judge.see(&Seen::Opened { node, replica }));
+        let judged = met.filter_map(Result::err).next();
+        self.judged(0, judged);
     }
 
     pub(super) fn now(&self) -> u64 {

@@ -106,6 +106,10 @@ impl Replica {
             return Err(Error::new(Kind::Halted, "the installed snapshot is not the received one"));
         };
         let old = Box::new(self.machine.replace(*machine));
+        #[cfg(feature = "sim")]
+        {
+            self.tally.installs = self.tally.installs.saturating_add(1);
+        }
         self.out.push_back(Output::Discard(old));
         self.steps.push(step);
         self.consensus.snapshot_saved(mark.clone());

@@ -5,17 +5,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::topic::{Bell, Rest, Slot, Topic};
-use super::{SHORTEST_PROGRESS, Watches};
+use super::{SHORTEST_PROGRESS, Step, Watches};
 use crate::core::mvcc::{Changes, Event, Filter, Position};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::sync::atomic::{Ordering, fence};
-
-/// Records that one look goes through, at most: some hundred microseconds.
-const LOOKS: usize = 4096;
-
-/// A batch ends behind the revision that makes it so large.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// What is watched, and how.
 #[derive(Clone, Debug)]
@@ -211,13 +205,14 @@ impl Cursor {
     /// Looks at what comes next.
     fn read(&mut self) -> Result<(), Revision> {
         let Spec { range, filter, prev, .. } = &self.spec;
+        let Step { looks, bytes } = self.watches.step.get().copied().unwrap_or_default();
         let found = self.watches.reader.changes(&Changes {
             range,
             from: self.next,
             filter: *filter,
             prev: *prev,
-            looks: LOOKS,
-            bytes: BATCH_BYTES,
+            looks,
+            bytes,
         })?;
         self.buffer.extend(found.events);
         self.next = found.next;

@@ -75,8 +75,8 @@ pub(crate) use self::cursor::{Canceller, Cursor, Spec, Told};
 pub(crate) use self::topic::Bell;
 use crate::core::mvcc::{Position, Reader};
 use crate::ids::Revision;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Mutex, OnceLock};
 use crate::time::Instant;
 
 /// The shortest time between two notifications of progress (`WAT-24`).
@@ -105,6 +105,24 @@ pub(crate) struct Watches {
     led: AtomicBool,
     /// There has been none for too long (`WAT-33`).
     leaderless: AtomicBool,
+    /// See [`Step`]. Set once, before there is a watcher, or never.
+    step: OnceLock<Step>,
+}
+
+/// How much of a read is done at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// Records that one look goes through, at most.
+    pub(crate) looks: usize,
+    /// A batch ends behind the event that makes it so large.
+    pub(crate) bytes: usize,
+}
+
+impl Default for Step {
+    /// Some hundred microseconds, and what a consumer can hold.
+    fn default() -> Self {
+        Self { looks: 4096, bytes: 1 << 20 }
+    }
 }
 
 #[derive(Default)]
@@ -133,7 +151,14 @@ impl Watches {
             ended: AtomicBool::new(false),
             led: AtomicBool::new(false),
             leaderless: AtomicBool::new(false),
+            step: OnceLock::new(),
         }
+    }
+
+    /// Smaller steps, so that a simulation sees what happens between two of them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_step(&self, step: Step) {
+        drop(self.step.set(step));
     }
 
     /// Looks at what has been published and rings whom it concerns: not much more than `budget`

@@ -83,6 +83,7 @@ mod row;
 pub(crate) mod samples;
 pub(crate) mod serial;
 mod state;
+pub(crate) mod watch;
 
 use std::fmt;
 

@@ -142,7 +142,7 @@ impl Play {
         self.calls
     }
 
-    fn store(&self, at: &Place) -> Result<Store, Box<dyn Error>> {
+    pub(super) fn store(&self, at: &Place) -> Result<Store, Box<dyn Error>> {
         Ok(self.cluster()?.store(&at.0)?)
     }
 

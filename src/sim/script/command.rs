@@ -40,6 +40,9 @@ pub(super) enum Command {
         /// Revisions that the leader keeps when it compacts by itself.
         #[arg(key)]
         retain_revisions: Option<u64>,
+        /// Revisions that a watcher may be behind before compaction waits no more.
+        #[arg(key)]
+        max_pinned: Option<u64>,
     },
 
     // ---- calls through a member: `put a k v`
@@ -110,6 +113,42 @@ pub(super) enum Command {
         at: Place,
         to: Place,
     },
+
+    // ---- watchers, which are called by their numbers from 1 on
+    /// Prints what it is given whenever that comes; with `by=hand`, when it is told to. `from=`: a
+    /// revision. `prev=yes`, `puts=no`, `deletes=no`, `leader=yes`, `progress=` each so many
+    /// milliseconds, `fragment=` bytes.
+    Watch {
+        at: Place,
+        key: String,
+        #[arg(key)]
+        to: Option<String>,
+        #[arg(key)]
+        from: Option<u64>,
+        #[arg(key)]
+        prev: Option<String>,
+        #[arg(key)]
+        puts: Option<String>,
+        #[arg(key)]
+        deletes: Option<String>,
+        #[arg(key)]
+        progress: Option<u64>,
+        #[arg(key)]
+        fragment: Option<usize>,
+        #[arg(key)]
+        leader: Option<String>,
+        #[arg(key)]
+        by: Option<String>,
+    },
+    /// The next batch of one by hand, if there is one.
+    Next(u64),
+    /// From now on it prints by itself.
+    Follow(u64),
+    /// It is asked how far it is.
+    Progress(u64),
+    Cancel(u64),
+    /// It is dropped.
+    Leave(u64),
 
     // ---- links; without names, all of them
     Hold {

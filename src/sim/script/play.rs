@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::Done;
 use super::command::{Command, Filter, Kind, Place};
 use super::show;
+use super::watch::Watchers;
 use crate::core::replica::Replica;
 use crate::core::replica::consensus::{Role, Ticket};
 use crate::sim::builder::Builder;
@@ -47,6 +48,7 @@ pub(super) struct Play {
     /// What callers were told, and not printed yet.
     pub(super) told: Arc<Mutex<Vec<String>>>,
     pub(super) calls: u64,
+    pub(super) watchers: Watchers,
     /// Time passes in the command under way.
     passing: bool,
     /// Votes are under way that nobody wants to read about.
@@ -114,12 +116,13 @@ impl Play {
     }
 
     pub(super) fn found(&mut self, command: &Command) -> Done {
-        let Command::Cluster { n, seed, snapshot_count, max_message_bytes, retain_revisions } =
-            command
-        else {
+        let Command::Cluster { n, seed, snapshot_count, max_message_bytes, .. } = command else {
             return Err("not a cluster".into());
         };
-        let retain = *retain_revisions;
+        let Command::Cluster { retain_revisions, max_pinned, .. } = command else {
+            return Ok(());
+        };
+        let (retain, pinned) = (*retain_revisions, max_pinned.unwrap_or(1_000_000));
         let count = snapshot_count.unwrap_or(1_000_000);
         let message = max_message_bytes.unwrap_or(1 << 20);
         let cluster = Builder::new(Seed::new(seed.unwrap_or(1)))
@@ -133,12 +136,16 @@ impl Play {
                     None => config,
                 };
                 let request = (message - 4096).min(960 << 10);
-                config.max_request_bytes(request).segment_bytes(1 << 16)
+                config
+                    .max_request_bytes(request)
+                    .segment_bytes(1 << 16)
+                    .max_pinned_revisions(pinned)
             })
             .build()?;
         cluster.shared.world.lock().by_hand = true;
         self.known = vec![Known::default(); cluster.names().len()];
         self.seen = 0;
+        self.watchers = Watchers::new(&cluster, pinned);
         self.cluster = Some(cluster);
         self.rest()
     }
@@ -331,6 +338,9 @@ impl Play {
     /// Everything has come to rest: the judges look at what is left.
     pub(super) fn judge(&mut self) -> Done {
         self.world()?.lock().judge_end();
+        if let Some(what) = self.watchers.lacking() {
+            return Err(what.into());
+        }
         match self.cluster()?.failure() {
             Some(failure) => Err(failure.what.into()),
             None => Ok(()),

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use super::Done;
 use super::command::{Kind, Place};
 use super::play::{Play, is_told};
-use crate::core::mvcc::{KeyValue, Record};
+use crate::core::mvcc::{Event as Change, EventKind, KeyValue, Record};
 use crate::core::replica::consensus::Role;
 use crate::core::replica::io::{Output, Persist};
 use crate::entry::HardState;
 use crate::ids::{NodeId, Revision};
 use crate::keys::KeyRange;
+use crate::service::{WatchBatch, WatchEnd};
 use crate::sim::node::{Life, Node};
 use crate::sim::trace::Event;
 use crate::sim::world::World;
@@ -55,6 +56,30 @@ pub(super) fn read(key: &str, to: Option<&str>, rev: Option<u64>) -> String {
 pub(super) fn kv(kv: &KeyValue) -> String {
     let (create, modified) = (kv.create_revision(), kv.mod_revision());
     format!("{}={}@{create}/{modified}/{}", short(kv.key()), short(kv.value()), kv.version())
+}
+
+/// What a watcher is given.
+pub(super) fn told(told: &Result<WatchBatch, WatchEnd>) -> String {
+    let batch = match told {
+        Ok(batch) => batch,
+        Err(end) => return format!("ends: {end}"),
+    };
+    if batch.is_progress() {
+        return format!("is up to {}", batch.revision());
+    }
+    let events: Vec<String> = batch.events().iter().map(change).collect();
+    let rest = if batch.is_fragment() { ", and more is to come" } else { "" };
+    format!("is given {}, up to {}{rest}", events.join(", "), batch.revision())
+}
+
+fn change(event: &Change) -> String {
+    let text = match event.kind() {
+        EventKind::Put => kv(event.kv()),
+        EventKind::Delete => format!("{} gone@{}", short(event.key()), event.revision()),
+    };
+    let new = if event.is_create() { " new" } else { "" };
+    let was = event.prev().map_or_else(String::new, |prev| format!(" was {}", kv(prev)));
+    format!("{text}{new}{was}")
 }
 
 /// A key or a value; a long one is one byte so many times.

@@ -189,6 +189,6 @@ impl Client {
     }
 }
 
-fn name(number: u64) -> Bytes {
+pub(super) fn name(number: u64) -> Bytes {
     Bytes::from(format!("k{number:04}"))
 }

@@ -89,5 +89,6 @@ pub use typed::{
     Codec, CodecError, Json, Typed, TypedGet, TypedRangeRead, TypedRangeResponse, TypedStore,
 };
 pub use watch::{
-    NextBatch, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, Watcher,
+    ListAndWatch, Listing, NextBatch, NextUpdate, Watch, WatchBatch, WatchBatches, WatchCanceller,
+    WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
 };

@@ -52,6 +52,8 @@ mod exchange;
 mod executor;
 #[path = "load/hist.rs"]
 mod hist;
+#[path = "load/log_time.rs"]
+mod log_time;
 #[path = "load/machine.rs"]
 mod machine;
 #[path = "load/pacer.rs"]
@@ -60,8 +62,6 @@ mod pacer;
 mod random;
 #[path = "load/report.rs"]
 mod report;
-#[path = "load/log_time.rs"]
-mod log_time;
 #[path = "load/watching.rs"]
 mod watching;
 #[path = "load/workloads.rs"]

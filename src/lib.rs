@@ -164,9 +164,9 @@ pub use service::{
     Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
     GetResponse, HashRead, HashResponse, Header, Isolation, ListAndWatch, Listing, NextBatch,
     NextUpdate, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead,
-    RangeResponse, RangeStream, Transact, TransactResponse, Transaction, TransferLeader, Txn, TxnOp,
-    TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd,
-    WatchSet, WatchUpdate, WatchUpdates, Watcher,
+    RangeResponse, RangeStream, Transact, TransactResponse, Transaction, TransferLeader, Txn,
+    TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted,
+    WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

@@ -15,8 +15,8 @@ use crate::Outcome;
 use crate::args::Kind;
 use crate::executor::Executor;
 use crate::hist::Hist;
-use crate::random::Random;
 use crate::log_time::LogWatch;
+use crate::random::Random;
 
 /// Operations after which a task lets the others of its thread run. Reads are answered at once,
 /// so without it two of many tasks would do all the work. (Go interrupts them by a clock.)

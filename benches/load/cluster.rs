@@ -10,9 +10,9 @@ use quorate::{Config, LocalNetwork, Node, Store};
 
 use crate::Outcome;
 use crate::args::{Options, Via};
+use crate::log_time::{LogWatch, WatchedDisk};
 use crate::machine;
 use crate::report::Record;
-use crate::log_time::{LogWatch, WatchedDisk};
 
 /// How long an election may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -141,6 +141,11 @@ impl Fake {
         self.state.lock().kept.extend(requests);
     }
 
+    /// Up to where everything that was compacted has been removed.
+    pub(super) fn removed(&self) -> Option<Revision> {
+        self.state.lock().machine.mvcc().removed()
+    }
+
     /// Answers everything that was kept.
     pub(super) fn answer(&self) {
         let mut state = self.state.lock();

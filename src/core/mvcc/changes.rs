@@ -171,8 +171,6 @@ pub(crate) struct Changed {
     /// Everything before is among the events. At the end of what is published it is the revision
     /// behind that.
     pub(crate) next: Position,
-    /// The newest revision when this was read.
-    pub(crate) published: Revision,
 }
 
 impl Reader {
@@ -183,11 +181,11 @@ impl Reader {
     /// The compacted revision, if not all of them are here any more (`WAT-11`).
     pub(crate) fn changes(&self, ask: &Changes<'_>) -> Result<Changed, Revision> {
         let mut found = Found { ask, index: &self.index, events: Vec::new(), bytes: 0 };
-        let (next, published) = match ask.range.single() {
+        let next = match ask.range.single() {
             Some(key) => self.versions(key, &mut found)?,
             None => self.walk(&mut found)?,
         };
-        Ok(Changed { events: found.events, next: next.max(ask.from), published })
+        Ok(Changed { events: found.events, next: next.max(ask.from) })
     }
 
     /// Shows published records from a position on, at most `looks`, a few at a time. Returns where
@@ -214,12 +212,8 @@ impl Reader {
         Ok(from)
     }
 
-    /// One key's versions, and where they end.
-    fn versions(
-        &self,
-        key: &[u8],
-        found: &mut Found<'_>,
-    ) -> Result<(Position, Revision), Revision> {
+    /// One key's versions, as far as they may be looked at, and where that is.
+    fn versions(&self, key: &[u8], found: &mut Found<'_>) -> Result<Position, Revision> {
         let Changes { mut from, mut looks, .. } = *found.ask;
         let published = self.revision();
         while looks > 0 {
@@ -229,31 +223,31 @@ impl Reader {
                 return Err(self.bound());
             }
             if let Some(stopped) = found.take(&versions) {
-                return Ok((stopped, published));
+                return Ok(stopped);
             }
             let Some(last) = versions.last().filter(|_| versions.len() == step) else {
-                return Ok(((published.next(), 0), published));
+                return Ok((published.next(), 0));
             };
             from = behind(last);
             looks = looks.saturating_sub(step);
         }
-        Ok((from, published))
+        Ok(from)
     }
 
     /// The history as far as it may be looked at, and where that is.
-    fn walk(&self, found: &mut Found<'_>) -> Result<(Position, Revision), Revision> {
+    fn walk(&self, found: &mut Found<'_>) -> Result<Position, Revision> {
         let Changes { mut from, mut looks, .. } = *found.ask;
         loop {
             let (piece, published) = self.piece(from, looks.min(PIECE_RECORDS))?;
             let records = until(piece.records(), published);
-            let Some(last) = records.last() else { return Ok(((published.next(), 0), published)) };
+            let Some(last) = records.last() else { return Ok((published.next(), 0)) };
             if let Some(stopped) = found.take(records) {
-                return Ok((stopped, published));
+                return Ok(stopped);
             }
             from = behind(last);
             looks = looks.saturating_sub(records.len());
             if looks == 0 {
-                return Ok((from, published));
+                return Ok(from);
             }
         }
     }

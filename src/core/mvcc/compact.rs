@@ -114,6 +114,11 @@ impl Mvcc {
         oldest.max(self.index.pins.gone())
     }
 
+    /// Is everything removed that was compacted?
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.compacted().is_none_or(|compacted| self.removal.is_done(Some(compacted)))
+    }
+
     /// Removes some of what was compacted. Says whether there is more that can be removed now.
     pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
         let Some(compacted) = self.compacted() else { return false };

@@ -19,7 +19,7 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// A live version: tombstones are never shown.
+    /// A version; a tombstone only as an event (`WAT-13`).
     pub(crate) fn new(record: Record) -> Self {
         Self { record, hidden: 0, blank: false }
     }

@@ -185,7 +185,8 @@ impl Replica {
     /// more. To be called between two rounds of `handle` and `poll`, whenever there is time.
     pub(crate) fn tidy(&mut self, work: usize) -> bool {
         let max_pinned = self.settings.max_pinned_revisions;
-        let watched = self.watched(self.machine.mvcc().waited_for(max_pinned));
+        let mvcc = self.machine.mvcc();
+        let watched = if mvcc.is_tidy() { None } else { self.watched(mvcc.waited_for(max_pinned)) };
         self.machine.tidy(Pace { work, max_pinned, watched })
     }
 

@@ -74,6 +74,8 @@ pub(crate) struct Cursor {
     buffer: Vec<Event>,
     /// What it needed was gone before it began: the compacted revision then. 0: it was there.
     lost: Revision,
+    /// It has left its topic.
+    left: bool,
 }
 
 /// How much a watcher has of what has happened up to some revision.
@@ -125,6 +127,7 @@ impl Watches {
             next: (from, 0),
             buffer: Vec::new(),
             lost: lost.unwrap_or_default(),
+            left: false,
         }
     }
 }
@@ -193,6 +196,15 @@ impl Cursor {
 
     /// What comes next. If that is nothing yet, `waker` is called when it may be something.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Told {
+        let told = self.look(waker);
+        if let Told::Compacted(_) | Told::NoLeader | Told::Cancelled | Told::Ended = told {
+            // It holds nothing back any more, however long its owner keeps it (`WAT-28`).
+            self.leave();
+        }
+        told
+    }
+
+    fn look(&mut self, waker: &Waker) -> Told {
         // Before looking: what is found to be missing afterwards rings.
         self.slot.listen(waker);
         let mut looked = false;
@@ -232,7 +244,7 @@ impl Cursor {
         if self.slot.is_cancelled() {
             return Some(Told::Cancelled);
         }
-        if self.watches.ended.load(Ordering::SeqCst) {
+        if self.left || self.watches.ended.load(Ordering::SeqCst) {
             return Some(Told::Ended);
         }
         if self.lost.get() > 0 {
@@ -310,6 +322,16 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Cursor {
+    /// Nobody is to tell it anything any more. Again, it does nothing.
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
         let mut state = self.watches.state.lock();
         if self.topic.leave(&self.slot) == 0 {
             state.matcher.remove(&self.topic.range());

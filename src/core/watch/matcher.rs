@@ -46,6 +46,7 @@ impl<T> Matcher<T> {
     }
 
     /// The entry of exactly this range.
+    #[cfg(test)]
     pub(super) fn get(&self, range: &KeyRange) -> Option<&T> {
         match range.single() {
             Some(key) => self.keys.get(key),
@@ -67,11 +68,13 @@ impl<T> Matcher<T> {
         self.keys.values().chain(self.ranges.values())
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many ranges have an entry.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.keys.len().saturating_add(self.ranges.len())
     }

@@ -50,7 +50,10 @@
 //! - Everything up to `matched` has been marked in the topics that it matches.
 //! - Nobody sleeps whose topic's newest change is at or after its cursor, unless the topic is
 //!   queued to be rung. Going to sleep and marking take the topic's lock.
-//! - A watcher that sleeps has been given everything up to `matched`; so it holds nothing back.
+//! - A watcher that sleeps and is not to be rung has been given everything up to `matched`: it
+//!   holds nothing back. One that has ended is in no topic.
+//! - A topic's sleepers are rung in rounds: whoever sleeps again before the round is over waits for
+//!   the next, so none is passed over (INV-10 of etcd's: 17529).
 //!
 //! # What is not here
 //!
@@ -169,7 +172,8 @@ impl Watches {
     /// records and watchers together. Says whether there is more to do.
     ///
     /// To be called after every turn. Nothing may be locked that a waker could want. Who is not
-    /// `patient` leaves it to another if somebody holds it up.
+    /// `patient` leaves it to another if somebody holds it up, and everything that is not about
+    /// what has just been published.
     pub(crate) fn advance(&self, now: Instant, budget: usize, patient: bool) -> bool {
         self.now.fetch_max(now.nanos(), Ordering::Relaxed);
         // See `count`.
@@ -183,8 +187,11 @@ impl Watches {
             // Somebody else is at it, or registers: who comes back finds what is left.
             let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
             let Some(mut state) = state else { return true };
-            self.tell_progress(&mut state, now, &mut wakers);
-            self.tell_leaderless(&mut state, &mut wakers);
+            if patient {
+                let told = self.tell_progress(&mut state, (now, left), &mut wakers);
+                left = left.saturating_sub(told);
+                self.tell_leaderless(&mut state, &mut wakers);
+            }
             let looked = self.look(&mut state, left.min(LOOK_STEP));
             left = left.saturating_sub(looked);
             let topic = if left > 0 { state.queue.pop_front() } else { None };
@@ -206,6 +213,8 @@ impl Watches {
     /// The oldest revision, not before `waited_for`, that a watcher has yet to look at: what
     /// happened from there on must stay. Those who are further behind harm nobody but themselves.
     pub(crate) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
+        // See `count`.
+        fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
             return None;
         }
@@ -217,8 +226,9 @@ impl Watches {
     /// Is there a leader, and if not, for too long (`WAT-33`)? Who wants to know is rung by the
     /// next [`advance`](Self::advance).
     pub(crate) fn set_leader(&self, led: bool, leaderless: bool) {
-        self.led.store(led, Ordering::SeqCst);
+        // In this order: who starts when there is one again must not end for lack of it.
         self.leaderless.store(leaderless, Ordering::SeqCst);
+        self.led.store(led, Ordering::SeqCst);
     }
 
     pub(crate) fn has_leader(&self) -> bool {
@@ -295,20 +305,32 @@ impl Watches {
     fn ring(&self, topic: &Arc<Topic>, left: usize, wakers: &mut Vec<Waker>) -> usize {
         let mut taken = Vec::new();
         if topic.take_sleepers(left.min(RING_STEP), &mut taken) {
-            self.state.lock().queue.push_front(Arc::clone(topic));
+            // Behind the others: many watchers of one range keep nobody waiting.
+            self.state.lock().queue.push_back(Arc::clone(topic));
         }
         wakers.extend(taken.iter().filter_map(|slot| slot.ring()));
         taken.len()
     }
 
-    fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(slot) = state.progress.next(now) {
+    /// Says how many it has looked at.
+    fn tell_progress(
+        &self,
+        state: &mut State,
+        (now, most): (Instant, usize),
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
+        let mut told = 0_usize;
+        while told < most
+            && let Some(slot) = state.progress.next(now)
+        {
+            told = told.saturating_add(1);
             // One that was given events meanwhile knows how far it is.
             if !slot.take_given() {
                 slot.set_due(true);
                 wakers.extend(slot.ring());
             }
         }
+        told
     }
 
     fn tell_leaderless(&self, state: &mut State, wakers: &mut Vec<Waker>) {

@@ -31,6 +31,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -145,6 +146,7 @@ impl Runner {
         let no = args.take_key("no");
         let millis = number(args, "progress")?;
         let fragment_bytes = number(args, "fragment")?.map(usize::try_from).transpose()?;
+        let fragment_bytes = fragment_bytes.and_then(NonZeroUsize::new);
         let from = number(args, "from")?.map(Revision::new);
         let (prev, needs_leader) =
             (args.take_key("prev").is_some(), args.take_key("leader").is_some());
@@ -162,7 +164,7 @@ impl Runner {
             fragment_bytes,
             needs_leader,
         };
-        let cursor = self.watches.watch(spec, |_| Bell::Own(Mutex::default()));
+        let cursor = self.watches.watch(&spec, Bell::Own(Box::default()));
         let (created, next) = (cursor.created(), cursor.next_revision());
         self.cursors.insert((*name).to_owned(), cursor);
         Ok(format!("{name} is made at {created}, begins at {next}\n"))

@@ -35,6 +35,18 @@ struct State {
     /// Those that sleep first.
     members: Members,
     asleep: usize,
+    /// Who is rung, and in what order: see [`Round`].
+    round: Round,
+}
+
+/// One pass over the sleepers of a topic, in as many steps as it takes. It rings those who slept
+/// when it began: who falls asleep meanwhile stands behind them, and waits for the next one.
+#[derive(Clone, Copy, Default)]
+struct Round {
+    /// The newest change when it began. 0: it has not.
+    upto: Revision,
+    /// Sleepers before this place have not been looked at.
+    left: usize,
 }
 
 /// One watcher, as the node knows it.
@@ -141,7 +153,16 @@ impl Slot {
     /// that of one that has a bell of its own.
     pub(super) fn listen(&self, waker: &Waker) {
         match &self.bell {
-            Bell::Own(own) => drop(own.lock().replace(waker.clone())),
+            // Who only looks does not wait: whoever waited before still does.
+            Bell::Own(_) if waker.will_wake(Waker::noop()) => {}
+            Bell::Own(own) => {
+                let waker = waker.clone();
+                let mut bell = own.lock();
+                let before = bell.replace(waker);
+                // What it drops may want any lock.
+                drop(bell);
+                drop(before);
+            }
             Bell::Shared(..) => self.rung.store(false, Ordering::SeqCst),
         }
     }
@@ -250,23 +271,28 @@ impl Topic {
     pub(super) fn take_sleepers(&self, max: usize, taken: &mut Vec<Arc<Slot>>) -> bool {
         let mut state = self.state.lock();
         let Some(marked) = state.marked() else { return false };
-        let mut place = state.asleep;
-        while let Some(at) = place.checked_sub(1) {
-            place = at;
-            let Some(slot) = state.members.as_slice().get(at).map(Arc::clone) else { break };
-            if slot.cursor() > state.newest {
-                // It waits for a revision that is not here yet, or has read further than that.
-                continue;
-            }
-            if taken.len() >= max {
-                return true;
-            }
-            slot.move_to(slot.cursor().max(marked));
-            state.wake(&slot);
-            taken.push(slot);
+        if state.round.upto == Revision::new(0) {
+            state.round = Round { upto: state.newest, left: state.asleep };
         }
-        state.marked = Revision::new(0);
-        false
+        let upto = state.round.upto;
+        while taken.len() < max {
+            state.round.left = state.round.left.min(state.asleep);
+            let Some(at) = state.round.left.checked_sub(1) else {
+                // Who is left has read all of it, or waits for a revision that is not here yet.
+                state.round = Round::default();
+                let more = state.newest > upto;
+                state.marked = if more { upto.next() } else { Revision::new(0) };
+                return more;
+            };
+            state.round.left = at;
+            let slot = state.members.as_slice().get(at).map(Arc::clone);
+            if let Some(slot) = slot.filter(|slot| slot.cursor() <= upto) {
+                slot.move_to(slot.cursor().max(marked));
+                state.wake(&slot);
+                taken.push(slot);
+            }
+        }
+        true
     }
 
     /// Lets a watcher sleep that has looked at everything before `cursor`, unless there is
@@ -308,7 +334,7 @@ impl Topic {
         awake.chain(marked.into_iter().flatten()).filter(|cursor| *cursor >= waited_for).min()
     }
 
-    /// Rings those that sleep, whatever for, if `which` says so. They sleep on.
+    /// Rings all members that `which` names, whatever for. Those that sleep, sleep on.
     pub(super) fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {
         let state = self.state.lock();
         let members = state.members.as_slice().iter().filter(|slot| which(slot));
@@ -338,5 +364,82 @@ impl State {
             self.swap(place, last);
             self.asleep = last;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rev(revision: u64) -> Revision {
+        Revision::new(revision)
+    }
+
+    /// A topic with sleepers that have read up to revision 1.
+    fn asleep(count: u64) -> (Topic, Vec<Arc<Slot>>) {
+        let topic = Topic::new(&KeyRange::key("k"));
+        let slot = |id| Arc::new(Slot::new(id, Bell::Own(Box::default()), rev(2), false));
+        let slots: Vec<_> = (0..count).map(slot).collect();
+        for slot in &slots {
+            topic.join(slot);
+            assert_eq!(topic.rest(slot, rev(2), rev(1)), Rest::Asleep(rev(2)));
+        }
+        (topic, slots)
+    }
+
+    #[test]
+    fn inv_10_17529_who_sleeps_again_at_once_takes_no_turn_of_another() {
+        let (topic, slots) = asleep(50);
+        assert!(topic.mark(rev(2)));
+        let mut rung = Vec::new();
+        for now in 3..=12 {
+            let mut taken = Vec::new();
+            assert!(topic.take_sleepers(5, &mut taken));
+            for slot in &taken {
+                // It reads what there is, sleeps again, and something happens again.
+                let next = rev(now);
+                assert!(matches!(topic.rest(slot, next, rev(now - 1)), Rest::Asleep(_)));
+            }
+            rung.extend(taken.iter().map(|slot| slot.id));
+            assert!(!topic.mark(rev(now)), "it is queued already");
+        }
+        rung.sort_unstable();
+        assert_eq!(rung, (0..50).collect::<Vec<_>>(), "each once");
+        let (mut again, mut more) = (Vec::new(), true);
+        while more {
+            more = topic.take_sleepers(7, &mut again);
+            again.drain(..);
+        }
+        assert!(slots.iter().all(|slot| slot.cursor() > rev(2)));
+    }
+
+    #[test]
+    fn wat_2_who_waits_for_a_revision_to_come_sleeps_on() {
+        let (topic, slots) = asleep(3);
+        topic.rest(&slots[1], rev(2), rev(8));
+        assert!(topic.mark(rev(5)));
+        let mut taken = Vec::new();
+        assert!(!topic.take_sleepers(9, &mut taken));
+        let ids: Vec<_> = taken.iter().map(|slot| slot.id).collect();
+        assert_eq!(ids, [2, 0], "one has seen up to 8");
+        assert_eq!(taken[0].cursor(), rev(5), "nothing before concerns it");
+        assert!(topic.mark(rev(9)));
+        assert!(!topic.take_sleepers(9, &mut taken));
+        assert_eq!(taken.last().map(|slot| slot.cursor()), Some(rev(9)));
+    }
+
+    #[test]
+    fn whoever_leaves_is_in_nobodys_way() {
+        let (topic, slots) = asleep(9);
+        assert!(topic.mark(rev(2)));
+        let mut taken = Vec::new();
+        assert!(topic.take_sleepers(2, &mut taken));
+        for slot in slots.iter().step_by(2) {
+            topic.leave(slot);
+        }
+        while topic.take_sleepers(1, &mut taken) {}
+        let left: Vec<_> = slots.iter().skip(1).step_by(2).map(|slot| slot.id).collect();
+        let rung = |id: &u64| taken.iter().any(|slot| slot.id == *id);
+        assert!(left.iter().all(rung), "{left:?}");
     }
 }

@@ -107,7 +107,7 @@ impl From<WatchEnd> for Error {
     fn from(end: WatchEnd) -> Self {
         let text = end.to_string();
         match end {
-            WatchEnd::Cancelled => Self::invalid(text),
+            WatchEnd::Cancelled => Self::new(Kind::Closed, text),
             WatchEnd::Compacted(compacted) => Self::new(Kind::Compacted(compacted.revision), text),
             WatchEnd::NoLeader => Self::new(Kind::Unavailable, text),
             WatchEnd::Closed => Self::new(Kind::Closed, text),

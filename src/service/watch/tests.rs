@@ -289,6 +289,25 @@ fn wat_30_cmp_12_a_compaction_waits_for_who_is_behind_for_a_while() {
 }
 
 #[test]
+fn wat_28_who_has_ended_holds_nothing_back() {
+    let (node, store) = filled();
+    let mut watchers: Vec<_> = (0..2).map(|_| store.watch("a").start().unwrap()).collect();
+    for value in ["x", "y", "z"] {
+        put(&store, "a", value);
+    }
+    store.compact(rev(6)).wait().unwrap();
+    node.tidy(100);
+    assert_eq!(node.removed(), Some(rev(3)), "what comes behind is for them");
+    for watcher in &mut watchers {
+        watcher.canceller().cancel();
+        assert!(matches!(watcher.try_next(), Err(WatchEnd::Cancelled)));
+    }
+    node.tidy(100);
+    assert_eq!(node.removed(), Some(rev(6)), "though they are kept");
+    drop(watchers);
+}
+
+#[test]
 fn wat_33_who_wants_a_leader_ends_without_one() {
     let (node, store) = filled();
     let mut wants = store.watch("a").require_leader().start().unwrap();

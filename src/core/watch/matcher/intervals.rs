@@ -87,6 +87,7 @@ impl<T> Intervals<T> {
     }
 
     /// The entry of exactly this range.
+    #[cfg(test)]
     pub(super) fn get(&self, range: &KeyRange) -> Option<&T> {
         let place = place(range);
         let node = self.root.as_ref()?.nearest(&place);
@@ -116,6 +117,7 @@ impl<T> Intervals<T> {
         })
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

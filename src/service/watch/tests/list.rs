@@ -39,7 +39,7 @@ fn wat_12_what_happens_meanwhile_is_in_one_of_the_two() {
         put(&store, "a", value);
     }
     store.compact(rev(5)).wait().unwrap();
-    assert_eq!(node.watches().oldest(), Some(rev(4)));
+    assert_eq!(node.watches().oldest(rev(0)), Some(rev(4)));
     node.tidy(0);
     node.keep(kept);
     node.answer();
@@ -97,5 +97,5 @@ fn lin_1_how_recent_it_is_can_be_asked() {
     let timeout = store.list_and_watch("a").wait_timeout(second).unwrap_err();
     assert!(timeout.is_timeout());
     assert!(node.take_log().iter().any(|line| line.starts_with("read, 1s")));
-    assert_eq!(node.watches().oldest(), None, "who got no listing has no watcher");
+    assert_eq!(node.watches().oldest(rev(0)), None, "who got no listing has no watcher");
 }

@@ -79,6 +79,7 @@
 //! - From where another one stopped: [`Watch::from_revision`], [`WatchBatch::revision`]
 //! - With what was there before: [`Watch::prev_values`]
 //! - Why it ended, and how to go on: [`WatchEnd`]
+//! - A service that follows its settings: `examples/config_watch.rs` in the repository
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).

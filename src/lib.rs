@@ -81,6 +81,7 @@
 //! - Many watchers, one consumer: [`Store::watch_set`], [`WatchSet`]
 //! - What holds now, and every change from there on: [`Store::list_and_watch`]
 //! - Why it ended, and how to go on: [`WatchEnd`], [`WatchCompacted::relist`]
+//! - A service that follows its settings: `examples/config_watch.rs` in the repository
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).

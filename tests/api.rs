@@ -40,3 +40,5 @@ mod reads;
 mod refusals;
 #[path = "api/transactions.rs"]
 mod transactions;
+#[path = "api/watch.rs"]
+mod watch;

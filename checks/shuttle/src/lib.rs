@@ -82,14 +82,14 @@ mod runtime {
 }
 
 pub use config::{Config, InitialState};
-pub use core::mvcc::{KeyValue, Order, SortBy};
+pub use core::mvcc::{Event, EventKind, KeyValue, Order, SortBy};
 pub use error::{Error, Result, WriteOutcome};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
     Compact, CompactResponse, Delete, DeleteResponse, Get, GetResponse, Header, Put, PutResponse,
-    RangeChunks, RangeRead, RangeResponse, RangeStream, TransferLeader,
+    RangeChunks, RangeRead, RangeResponse, RangeStream, TransferLeader, WatchEnd, Watcher,
 };
 pub use storage::Disk;
 pub use store::Store;

@@ -92,6 +92,14 @@ room!(close, 1_000:
     it_halts_meanwhile,
 );
 
+room!(watch, 2_000:
+    no_change_is_missed,
+    who_comes_meanwhile_misses_nothing,
+    who_sleeps_is_cancelled,
+    who_sleeps_is_told_of_the_end,
+    a_timeout_or_a_change,
+);
+
 room!(pair, 1_000:
     both_serve,
     the_leader_closes,

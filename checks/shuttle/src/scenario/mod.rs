@@ -12,6 +12,7 @@
 //!   park.rs      the node thread's rest
 //!   close.rs     close against everything, and against a disk that does not let go
 //!   pair.rs      two nodes that deliver to each other on one thread
+//!   watch.rs     consumers that go to sleep while others write and ring
 //! ```
 //!
 //! Two kinds of node. A [`lone::Lone`] has no threads but those that the scenario gives it, and is
@@ -29,6 +30,7 @@ pub mod mailbox;
 pub mod pair;
 pub mod park;
 pub mod reply;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

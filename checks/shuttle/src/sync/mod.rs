@@ -9,7 +9,7 @@
 //!   crossbeam_utils::sync        park.rs      a token
 //!   crossbeam_channel            channel.rs   a queue
 //!   oneshot                      oneshot.rs   one answer, and a count of what became of each
-//!   std::thread                  shuttle's
+//!   std::thread                  thread.rs    shuttle's, and a rest that time ends
 //! ```
 //!
 //! What waits for another thread stands on [`place::Place`]; what waits for time also on
@@ -25,13 +25,13 @@ mod once;
 pub(crate) mod oneshot;
 mod park;
 pub(crate) mod place;
+pub(crate) mod thread;
 pub(crate) mod time;
 
 pub(crate) use self::lock::{Condvar, Mutex, MutexGuard};
 pub(crate) use self::once::OnceLock;
 pub(crate) use self::park::{Parker, Unparker};
 pub(crate) use shuttle::sync::atomic;
-pub(crate) use shuttle::thread;
 
 /// Forgets the run before: one thread runs many, one after the other.
 pub(crate) fn begin() {

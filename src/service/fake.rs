@@ -126,7 +126,8 @@ impl Fake {
 
     /// Removes what was compacted; a pin that is more than `max_pinned` behind is not waited for.
     pub(super) fn tidy(&self, max_pinned: u64) {
-        let pace = Pace { work: usize::MAX, max_pinned, watched: self.watches.oldest() };
+        let from = self.state.lock().machine.mvcc().waits_from(max_pinned);
+        let pace = Pace { work: usize::MAX, max_pinned, watched: self.watches.oldest(from) };
         while self.state.lock().machine.tidy(pace) {}
     }
 

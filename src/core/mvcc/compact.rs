@@ -34,7 +34,8 @@ pub(crate) struct Pace {
     /// How many revisions a pinned read or a watcher may be behind before it is no longer waited
     /// for.
     pub(crate) max_pinned: u64,
-    /// The oldest revision that a watcher has yet to be told of.
+    /// The oldest revision that a watcher has yet to look at, of those from
+    /// [`Mvcc::waits_from`] on.
     pub(crate) watched: Option<Revision>,
 }
 
@@ -101,16 +102,23 @@ impl Mvcc {
         Ok(())
     }
 
+    /// The first revision from which on a watcher that has yet to look there is waited for.
+    pub(crate) fn waits_from(&self, max_pinned: u64) -> Revision {
+        self.index.pins.waits_from(self.oldest(max_pinned))
+    }
+
+    fn oldest(&self, max_pinned: u64) -> Revision {
+        Revision::new(self.revision.get().saturating_sub(max_pinned))
+    }
+
     /// Removes some of what was compacted. Says whether there is more that can be removed now.
     pub(crate) fn tidy(&mut self, pace: Pace) -> bool {
         let Some(compacted) = self.compacted() else { return false };
         if self.removal.is_done(Some(compacted)) {
             return self.fill_holes(pace.work);
         }
-        let oldest = Revision::new(self.revision.get().saturating_sub(pace.max_pinned));
-        // A watcher is told what a key was before, too (`WAT-19`).
-        let before = |revision: Revision| Revision::new(revision.get().saturating_sub(1));
-        let goal = self.index.pins.allow(compacted, oldest, pace.watched.map(before));
+        let oldest = self.oldest(pace.max_pinned);
+        let goal = self.index.pins.allow(compacted, oldest, pace.watched);
         self.removal.aim(goal);
 
         let history = self.index.history.read();

@@ -32,9 +32,9 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// How far what was compacted may be removed: to `compacted`, but not beyond a pin, or what is
-    /// `watched`, that is not before `oldest`. From then on reads before that are refused, pinned
-    /// or not.
+    /// How far what was compacted may be removed: to `compacted`, but not beyond a pin that is not
+    /// before `oldest`, nor beyond the revision before `watched`, if that may be
+    /// [waited for](Self::waits_from). From then on reads before that are refused, pinned or not.
     pub(super) fn allow(
         &self,
         compacted: Revision,
@@ -42,15 +42,27 @@ impl Pins {
         watched: Option<Revision>,
     ) -> Revision {
         let held = self.held.lock();
-        // What is gone already (another store was put in this one's place) nobody brings back.
-        let gone = Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1));
-        let waited_for = oldest.max(gone);
-        let first = held.range(waited_for..).next().map(|(revision, _)| *revision);
-        let watched = watched.filter(|watched| *watched >= waited_for);
+        let gone = self.gone();
+        let first = held.range(oldest.max(gone)..).next().map(|(revision, _)| *revision);
+        // A watcher is told what a key was before, too (`WAT-19`), if that is still there.
+        let before = |watched: Revision| Revision::new(watched.get().saturating_sub(1)).max(gone);
+        let watched = watched.filter(|watched| *watched >= self.waits_from(oldest)).map(before);
         let goal = first.into_iter().chain(watched).fold(compacted, Revision::min);
         // While the list is locked: who pins later finds what is compacted, which is not below.
         self.removed.fetch_max(goal.get().saturating_add(1), Ordering::AcqRel);
         goal
+    }
+
+    /// The first revision from which on a watcher that has yet to look there is waited for: what is
+    /// still here, and was not before `oldest` already when it began.
+    pub(super) fn waits_from(&self, oldest: Revision) -> Revision {
+        oldest.next().max(self.gone())
+    }
+
+    /// What came before is gone: perhaps because another store was put in this one's place. Nobody
+    /// brings it back.
+    fn gone(&self) -> Revision {
+        Revision::new(self.removed.load(Ordering::Acquire).saturating_sub(1))
     }
 
     /// For a store that has nothing below `compacted` but what is kept.

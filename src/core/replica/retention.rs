@@ -185,20 +185,24 @@ impl Replica {
     /// more. To be called between two rounds of `handle` and `poll`, whenever there is time.
     pub(crate) fn tidy(&mut self, work: usize) -> bool {
         let max_pinned = self.settings.max_pinned_revisions;
-        let watched = self.watched();
+        let watched = self.watched(max_pinned);
         self.machine.tidy(Pace { work, max_pinned, watched })
     }
 
-    /// The oldest revision that a watcher has yet to look at. All of them have to be asked, so
-    /// that is not done for every slice: who comes later needs nothing that is compacted now, and
-    /// all others only go on.
-    fn watched(&mut self) -> Option<Revision> {
-        let compacted = self.machine.mvcc().compacted()?;
+    /// The oldest revision that a watcher has yet to look at, of those that are waited for. All of
+    /// them have to be asked, so that is not done for every slice: who comes later needs nothing
+    /// that is compacted now, and all others only go on. But one that is not waited for any more
+    /// must not stand for those behind it.
+    fn watched(&mut self, max_pinned: u64) -> Option<Revision> {
+        let mvcc = self.machine.mvcc();
+        let (compacted, from) = (mvcc.compacted()?, mvcc.waits_from(max_pinned));
         let known = self.watched.filter(|known| {
-            known.compacted == compacted && self.now.since(known.at) < self.settings.tick
+            known.compacted == compacted
+                && self.now.since(known.at) < self.settings.tick
+                && known.oldest.is_none_or(|oldest| oldest >= from)
         });
         let known = known.unwrap_or_else(|| {
-            let oldest = self.watches.oldest();
+            let oldest = self.watches.oldest(from);
             Watched { compacted, at: self.now, oldest }
         });
         self.watched = Some(known);

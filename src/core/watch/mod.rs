@@ -156,7 +156,7 @@ impl Watches {
     /// Smaller steps, so that a simulation sees what happens between two of them.
     #[cfg(feature = "sim")]
     pub(crate) fn set_step(&self, step: Step) {
-        drop(self.step.set(step));
+        let _ = self.step.set(step);
     }
 
     /// Looks at what has been published and rings whom it concerns: not much more than `budget`
@@ -198,14 +198,15 @@ impl Watches {
     }
 
     /// The oldest revision that a watcher has yet to look at: what happened from there on must
-    /// stay.
-    pub(crate) fn oldest(&self) -> Option<Revision> {
+    /// stay. Those who have yet to look at something before `from` are lost, or will be: they are
+    /// not asked, for they must not stand for others.
+    pub(crate) fn oldest(&self, from: Revision) -> Option<Revision> {
         if self.count.load(Ordering::SeqCst) == 0 {
             return None;
         }
         let state = self.state.lock();
-        let behind = state.matcher.values().filter_map(|topic| topic.oldest());
-        behind.chain([state.next.0]).min()
+        let behind = state.matcher.values().filter_map(|topic| topic.oldest(from));
+        behind.chain([state.next.0].into_iter().filter(|next| *next >= from)).min()
     }
 
     /// Is there a leader, and if not, for too long (`WAT-33`)? Who wants to know is rung by the

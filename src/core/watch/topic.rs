@@ -247,8 +247,9 @@ impl Topic {
         Rest::Asleep(cursor)
     }
 
-    /// The oldest revision that one of them has yet to look at and that may concern it.
-    pub(super) fn oldest(&self) -> Option<Revision> {
+    /// The oldest revision, from this one on, that one of them has yet to look at and that may
+    /// concern it.
+    pub(super) fn oldest(&self, from: Revision) -> Option<Revision> {
         let state = self.state.lock();
         let (asleep, awake) = state.members.split_at_checked(state.asleep)?;
         let marked = state.marked.map(|marked| {
@@ -256,7 +257,8 @@ impl Topic {
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
         });
         let awake = awake.iter().map(|slot| slot.cursor());
-        awake.chain(marked.into_iter().flatten()).min()
+        let all = awake.chain(marked.into_iter().flatten());
+        all.filter(|cursor| *cursor >= from).min()
     }
 
     /// Rings those that sleep, whatever for, if `which` says so. They sleep on.

@@ -9,6 +9,7 @@ use super::{SHORTEST_PROGRESS, Step, Watches};
 use crate::core::mvcc::{Changes, Event, Filter, Position};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::sync::atomic::{Ordering, fence};
 
 /// What is watched, and how.
@@ -84,7 +85,8 @@ impl Watches {
             state.next = (created.next(), 0);
             self.matched.store(created.get(), Ordering::Release);
         }
-        let from = spec.from.unwrap_or_else(|| created.next());
+        let from = spec.from.filter(|from| *from <= created || !planted(Bug::FireEarly));
+        let from = from.unwrap_or_else(|| created.next());
         state.last_id = state.last_id.saturating_add(1);
         let id = state.last_id;
         let slot = Arc::new(Slot::new(id, bell(id), from, spec.needs_leader));
@@ -155,6 +157,7 @@ impl Cursor {
             if self.next.1 == 0 && self.next.0 > self.created {
                 let rest = self.topic.rest(&self.slot, self.next.0, self.watches.matched());
                 match rest {
+                    Rest::Behind(from) if planted(Bug::GiveTwice) => self.next = (before(from), 0),
                     Rest::Behind(from) => self.next = self.next.max((from, 0)),
                     Rest::Asleep(from) => {
                         self.next = self.next.max((from, 0));
@@ -197,7 +200,7 @@ impl Cursor {
         if has_begun && (self.slot.is_due() || self.asked) {
             self.slot.set_due(false);
             self.asked = false;
-            return Told::Progress(upto);
+            return Told::Progress(if planted(Bug::ProgressTooFar) { upto.next() } else { upto });
         }
         Told::Nothing
     }
@@ -225,7 +228,8 @@ impl Cursor {
         let revision_at = |at: usize| self.buffer.get(at).map(Event::revision);
         let next = self.next.0;
         // Of revisions that are known to the end.
-        let whole = self.buffer.partition_point(|event| event.revision() < next);
+        let is_whole = |event: &Event| event.revision() < next || planted(Bug::SplitRevision);
+        let whole = self.buffer.partition_point(is_whole);
         let (mut upto, mut len, mut fragment) = (before(next), whole, false);
         if let Some(bytes) = self.spec.fragment_bytes {
             let fitting = self.fitting(bytes);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::ids::Revision;
+use crate::planted::{Bug, planted};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -210,6 +211,9 @@ impl Topic {
                 // It waits for a revision that is not here yet, or has read further than that.
                 continue;
             }
+            if at == 0 && planted(Bug::ForgetSleeper) {
+                continue;
+            }
             if taken.len() >= max {
                 return true;
             }
@@ -234,7 +238,7 @@ impl Topic {
                 state.wake(slot);
                 return Rest::Behind(cursor);
             }
-        } else if cursor <= state.newest {
+        } else if cursor <= state.newest && !planted(Bug::SleepOnNews) {
             return Rest::Behind(cursor.max(slot.cursor()));
         } else {
             let (place, asleep) = (slot.place(), state.asleep);

@@ -64,6 +64,32 @@ pub(crate) enum Bug {
     LeaveHalf,
     /// A transaction that only reads is answered at once, whatever was asked (TXN-16).
     ReadTxnAtOnce,
+    /// A watcher goes to sleep without a look at what has happened since it has read (WAT-29).
+    SleepOnNews,
+    /// A watcher that is rung reads on from one revision too early (WAT-31).
+    GiveTwice,
+    /// What was read of a revision is given before the rest of it is there (WAT-16).
+    SplitRevision,
+    /// What a key was before is looked up at the event itself (WAT-19).
+    PrevTooLate,
+    /// A notification of progress is one revision ahead (WAT-23).
+    ProgressTooFar,
+    /// Nobody is rung when a snapshot has left out what they have not seen (WAT-34).
+    SilentInstall,
+    /// Filters admit everything (WAT-20).
+    IgnoreFilter,
+    /// Removal does not wait for watchers that are behind (WAT-30).
+    HoldNothing,
+    /// One of those who sleep is forgotten when the others are rung (INV-8).
+    ForgetSleeper,
+    /// What was removed is passed over without a word (WAT-12).
+    PassOverRemoved,
+    /// A watcher of a future revision begins now (WAT-2).
+    FireEarly,
+    /// Watchers are not told that their node has ended (WAT-35).
+    EndInSilence,
+    /// A member without a leader tells nobody (WAT-33).
+    LeaderlessInSilence,
 }
 
 /// Whether this bug is planted: never, outside of unit tests.

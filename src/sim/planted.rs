@@ -94,5 +94,18 @@ cases! {
     failing_compares_of_nothing: EmptyCompare, Calm, 500, 50, ["INV-1", "INV-3"];
     splitting_a_transaction: SplitTxn, Calm, 300, 20, ["INV-1", "INV-2", "TXN-14"];
     leaving_half_a_transaction: LeaveHalf, Calm, 500, 50, ["INV-1", "INV-2"];
+    sleeping_on_news: SleepOnNews, Calm, 300, 50, ["reliable", "bookmarkable", "complete"];
+    giving_a_revision_twice: GiveTwice, Calm, 300, 20, ["unique", "resumable", "goes back"];
+    splitting_a_revision: SplitRevision, Calm, 300, 50, ["atomic"];
+    looking_up_what_was_too_late: PrevTooLate, Calm, 300, 20, ["WAT-19"];
+    telling_of_too_much_progress: ProgressTooFar, Calm, 300, 20, ["bookmarkable"];
+    ignoring_filters: IgnoreFilter, Calm, 300, 20, ["filtered"];
+    removing_what_is_watched: HoldNothing, Calm, 1_000, 200, ["justified"];
+    forgetting_who_sleeps: ForgetSleeper, Calm, 300, 50, ["complete"];
+    passing_over_what_is_removed: PassOverRemoved, Calm, 1_000, 200, ["reliable", "bookmarkable"];
+    firing_early: FireEarly, Calm, 300, 50, ["resumable"];
+    ending_in_silence: EndInSilence, Crash, 300, 20, ["complete"];
+    installing_in_silence: SilentInstall, Network, 1_000, 400,
+        ["reliable", "bookmarkable", "complete"];
     reading_at_once_in_a_transaction: ReadTxnAtOnce, Network, 300, 50, ["INV-1"];
 }

@@ -218,7 +218,7 @@ fn the_page_about_tests_says_what_each_script_is_for() {
 }
 
 /// Bugs, each with a script that is about what it breaks.
-const NOTICED: [(Bug, &str); 23] = [
+const NOTICED: [(Bug, &str); 38] = [
     (Bug::AckBeforeSync, "r4_leader_sends_before_it_syncs"),
     (Bug::PromiseBeforeSync, "r2_acknowledgement_waits_for_sync"),
     (Bug::SkipSync, "single_member_waits_for_its_disk"),
@@ -242,6 +242,21 @@ const NOTICED: [(Bug, &str); 23] = [
     (Bug::SplitTxn, "transactions_across_leaders"),
     (Bug::ReadWithoutRound, "r5_no_lease"),
     (Bug::LoseLastEntry, "raft_leader_crash_matrix"),
+    (Bug::SleepOnNews, "wat_29_a_starved_watcher_misses_nothing"),
+    (Bug::ForgetSleeper, "wat_29_a_starved_watcher_misses_nothing"),
+    (Bug::GiveTwice, "wat_34_install_under_watchers"),
+    (Bug::SilentInstall, "wat_34_install_under_watchers"),
+    (Bug::PrevTooLate, "wat_16_a_revision_is_never_split"),
+    (Bug::IgnoreFilter, "wat_16_a_revision_is_never_split"),
+    (Bug::ProgressTooFar, "wat_25_progress_overtakes_no_event"),
+    (Bug::HoldNothing, "wat_30_compaction_passes_a_stalled_watcher"),
+    (Bug::HoldNothing, "wat_30_who_is_lost_is_not_in_the_way"),
+    (Bug::PassOverRemoved, "wat_30_compaction_passes_a_stalled_watcher"),
+    (Bug::FireEarly, "wat_34_future_watcher_survives_an_install"),
+    (Bug::FireEarly, "wat_36_resumed_at_a_member_that_lags"),
+    (Bug::EndInSilence, "wat_35_restart_and_resume"),
+    (Bug::LeaderlessInSilence, "wat_33_leader_loss"),
+    (Bug::DropKeptVersion, "wat_10_tombstone_at_the_compacted_revision"),
 ];
 
 /// A script that cannot fail shows nothing.

@@ -14,6 +14,7 @@ use super::record::{Position, Record};
 use super::{KeyValue, Reader};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 
 /// Records fetched from the history at a time.
 const PIECE_RECORDS: usize = 256;
@@ -144,7 +145,8 @@ pub(crate) struct Filter {
 
 impl Filter {
     fn admits(self, record: &Record) -> bool {
-        !if record.is_tombstone() { self.no_deletes } else { self.no_puts }
+        planted(Bug::IgnoreFilter)
+            || !if record.is_tombstone() { self.no_deletes } else { self.no_puts }
     }
 }
 
@@ -219,7 +221,7 @@ impl Reader {
         while looks > 0 {
             let step = looks.min(PIECE_RECORDS);
             let versions = self.index.versions(key, (from, published), step);
-            if !self.index.pins.has(from.0) {
+            if !self.has(from.0) {
                 return Err(self.bound());
             }
             if let Some(stopped) = found.take(&versions) {
@@ -255,10 +257,16 @@ impl Reader {
     /// Records from a position on, published or not, and the newest revision that is.
     fn piece(&self, from: Position, max: usize) -> Result<(Piece, Revision), Revision> {
         let history = self.index.history.read();
-        if self.index.pins.has(from.0) {
+        if self.has(from.0) {
             return Ok((history.piece(from, max), self.revision()));
         }
         Err(self.bound())
+    }
+
+    /// Whether everything from there on is still here. Looked at afterwards: who removes says so
+    /// first.
+    fn has(&self, from: Revision) -> bool {
+        self.index.pins.has(from) || planted(Bug::PassOverRemoved)
     }
 
     /// What is named to somebody for whom too much is gone.
@@ -300,7 +308,8 @@ impl Found<'_> {
     }
 
     fn before(&self, record: &Record) -> Option<KeyValue> {
-        let before = Revision::new(record.main().get().saturating_sub(1));
+        let back = if planted(Bug::PrevTooLate) { 0 } else { 1 };
+        let before = Revision::new(record.main().get().saturating_sub(back));
         let prev = self.index.get(record.key(), before)?;
         // Looked at afterwards: who removes says so first.
         self.index.pins.has(before).then(|| KeyValue::new(prev))

@@ -331,7 +331,7 @@ impl Replica {
             self.led_at = self.now;
         }
         let leaderless = self.now.since(self.led_at) >= self.settings.election * 3;
-        self.watches.set_leader(led, leaderless);
+        self.watches.set_leader(led, leaderless && !planted(Bug::LeaderlessInSilence));
     }
 
     /// Once a tick: what has been lost on the way?

@@ -10,6 +10,7 @@ use super::{SHORTEST_PROGRESS, Step, Watches};
 use crate::core::mvcc::{Changes, Event, Filter, Position};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::sync::atomic::{Ordering, fence};
 
 /// What is watched, and how.
@@ -101,7 +102,8 @@ impl Watches {
             state.next = (created.next(), 0);
             self.matched.store(created.get(), Ordering::Release);
         }
-        let from = spec.from.unwrap_or_else(|| created.next());
+        let from = spec.from.filter(|from| *from <= created || !planted(Bug::FireEarly));
+        let from = from.unwrap_or_else(|| created.next());
         let slot = Arc::new(Slot::new(state.next_id(), bell, from, spec.needs_leader));
         let topic = state.matcher.entry(&spec.range, || Arc::new(Topic::new(&spec.range)));
         let topic = Arc::clone(topic);
@@ -219,6 +221,7 @@ impl Cursor {
             if self.next.1 == 0 && self.next.0 > self.created {
                 let rest = self.topic.rest(&self.slot, self.next.0, self.watches.matched());
                 match rest {
+                    Rest::Behind(from) if planted(Bug::GiveTwice) => self.next = (before(from), 0),
                     Rest::Behind(from) => self.next = self.next.max((from, 0)),
                     Rest::Asleep(from) => {
                         self.next = self.next.max((from, 0));
@@ -261,7 +264,7 @@ impl Cursor {
         if has_begun && (self.slot.is_due() || self.asked) {
             self.slot.set_due(false);
             self.asked = false;
-            return Told::Progress(upto);
+            return Told::Progress(if planted(Bug::ProgressTooFar) { upto.next() } else { upto });
         }
         Told::Nothing
     }
@@ -288,7 +291,8 @@ impl Cursor {
         let revision_at = |at: usize| self.buffer.get(at).map(Event::revision);
         let next = self.next.0;
         // Of revisions that are known to the end.
-        let whole = self.buffer.partition_point(|event| event.revision() < next);
+        let is_whole = |event: &Event| event.revision() < next || planted(Bug::SplitRevision);
+        let whole = self.buffer.partition_point(is_whole);
         let (mut upto, mut len, mut fragment) = (before(next), whole, false);
         if let Some(bytes) = self.fragment_bytes {
             let fitting = self.fitting(bytes.get());

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::members::Members;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -285,6 +286,9 @@ impl Topic {
                 return more;
             };
             state.round.left = at;
+            if at == 0 && planted(Bug::ForgetSleeper) {
+                continue;
+            }
             let slot = state.members.as_slice().get(at).map(Arc::clone);
             if let Some(slot) = slot.filter(|slot| slot.cursor() <= upto) {
                 slot.move_to(slot.cursor().max(marked));
@@ -308,7 +312,7 @@ impl Topic {
                 state.wake(slot);
                 return Rest::Behind(cursor);
             }
-        } else if cursor <= state.newest {
+        } else if cursor <= state.newest && !planted(Bug::SleepOnNews) {
             return Rest::Behind(cursor.max(slot.cursor()));
         } else {
             let (place, asleep) = (slot.place(), state.asleep);

@@ -58,6 +58,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    #[cfg(test)]
     pub(crate) fn all() -> Self {
         Self {
             range: KeyRange::all(),
@@ -181,10 +182,6 @@ impl Watched {
             cancelled: false,
             ended: None,
         })
-    }
-
-    pub(crate) fn asked(&self) -> &Asked {
-        &self.asked
     }
 
     /// Where another one goes on.

@@ -38,7 +38,7 @@ pub use crate::error::Result;
 pub use crate::ids::{LeaseId, Revision};
 pub use crate::keys::KeyRange;
 
-const SLICE: Pace = Pace { work: 256, max_pinned: 0 };
+const SLICE: Pace = Pace { work: 256, max_pinned: 0, watched: None };
 
 /// The store, one thread of which writes and reads. Every write is published at once.
 pub struct Alone {

@@ -73,7 +73,7 @@
 //!     life.rs     a member opens, turns, writes, ends                    node.rs, port.rs
 //!     nemesis.rs  what goes wrong, from faults.rs                        network.rs, disk.rs
 //!     trace.rs    everything that happened, in words and as a number     marks.rs   rare paths
-//!   history.rs    what clients called and were told
+//!   history.rs    what clients called and were told                     watched.rs   and watchers
 //!   check/        the judges
 //!   script.rs     clusters driven by hand, from text
 //! ```

@@ -22,6 +22,9 @@
 //!   once.rs     is what the store holds in the end what was written, all of it and once? (INV-6)
 //! ```
 //!
+//! Those who watch are judged as they are given something, against the one history of events that
+//! is put together from what members apply ([`watch`]).
+//!
 //! # By example
 //!
 //! Three members; `D` is a sync, `>` a turn, `|` the end of a boot:

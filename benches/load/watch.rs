@@ -37,6 +37,9 @@ impl LogWatch {
         if !is_log {
             return call();
         }
+        if std::thread::current().name() == Some("quorate-snapshot") {
+            return call();
+        }
         let begun = Instant::now();
         {
             let mut state = self.0.lock();

@@ -259,9 +259,9 @@ pub(super) struct Begin<'a> {
 }
 
 /// How long a segment's file becomes that is cut at `segment_bytes`: with room for what the last
-/// batch and the seal take beyond that.
+/// batch and the seal take beyond that, in whole pages.
 pub(super) fn file_bytes(segment_bytes: u64) -> u64 {
-    segment_bytes.saturating_add(segment_bytes / 64)
+    segment_bytes.saturating_add(segment_bytes / 64).next_multiple_of(HEAD_BYTES)
 }
 
 pub(super) fn write_zeros(file: &dyn VfsFile, range: Range<u64>) -> io::Result<()> {

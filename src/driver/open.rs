@@ -79,6 +79,7 @@ pub(crate) fn open(
     let restored = Restored { me, cluster, start, machine, saved: found.snapshot.map(file_of) };
     let replica = Replica::new(settings(config), restored, now)?;
     let (snapshots, lock, staging) = (found.snapshots, Arc::new(found.lock), Staging::default());
+    let spares = Arc::clone(found.wal.spares());
     let log = LogEnd::new(found.wal, snapshots.clone(), Arc::clone(&staging), Arc::clone(&lock));
     Ok(Opened {
         address: *replica.address(),
@@ -94,7 +95,7 @@ pub(crate) fn open(
         }),
         driver: Driver::new(replica),
         log,
-        worker: Worker::new(cluster, snapshots.clone(), staging),
+        worker: Worker::new(cluster, snapshots.clone(), staging, spares),
         snapshots,
         patience: config.election_timeout / 2,
         #[cfg(feature = "sim")]

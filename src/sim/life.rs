@@ -311,8 +311,10 @@ impl World {
                 return self.halt(place, error);
             }
         }
+        running.queues.upkeep |= running.log.needs_upkeep();
         self.marks.log(place, running.log.stats());
         self.start_writing(place);
+        self.start_working(place);
         self.turn_soon(place);
     }
 
@@ -330,7 +332,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, slow) = (node.life, node.slow);
         let Some(running) = node.running_mut() else { return };
-        if running.working || running.queues.jobs.is_empty() {
+        if running.working || running.queues.jobs.is_empty() && !running.queues.upkeep {
             return;
         }
         running.working = true;
@@ -350,13 +352,19 @@ impl World {
         self.work(place);
     }
 
-    /// The oldest job is done.
+    /// A piece of what the log needs is done, and the oldest job.
     pub(super) fn work(&mut self, place: usize) {
         let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
             return;
         };
         running.working = false;
-        let Some(job) = running.queues.jobs.pop_front() else { return };
+        match running.worker.upkeep() {
+            Ok(more) => running.queues.upkeep = more,
+            Err(error) => return self.halt(place, error),
+        }
+        let Some(job) = running.queues.jobs.pop_front() else {
+            return self.start_working(place);
+        };
         match running.worker.work(job, || false) {
             Ok(Some(report)) => {
                 let taken = match &report {
@@ -432,7 +440,9 @@ impl World {
                     node.disk.plan(Plan::StopAt(within));
                     let job = running.queues.jobs.pop_front().filter(|_| running.working);
                     // What it says reaches nobody.
-                    drop(job.map(|job| running.worker.work(job, || false)));
+                    if running.working && running.worker.upkeep().is_ok() {
+                        drop(job.map(|job| running.worker.work(job, || false)));
+                    }
                 }
             }
             node.disk.plan(Plan::Nothing);

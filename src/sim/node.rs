@@ -80,6 +80,8 @@ pub(super) struct Queues {
     pub(super) writes: Vec<Persist>,
     pub(super) release: Option<Index>,
     pub(super) jobs: VecDeque<Output>,
+    /// The log needs something done.
+    pub(super) upkeep: bool,
     pub(super) sends: Vec<(NodeId, Bytes)>,
 }
 

@@ -66,6 +66,10 @@ id! {
     LeaseId
 }
 id! {
+    /// A watcher among those of one [`WatchSet`](crate::WatchSet) (`WAT-6`).
+    WatchId
+}
+id! {
     /// A random number made when a data directory is created. A member that comes back with
     /// another one has lost its disk.
     Incarnation

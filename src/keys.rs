@@ -144,6 +144,17 @@ impl KeyRange {
         Self { start: join(&self.start), end }
     }
 
+    /// What [`under`](Self::under) the prefix is this.
+    pub(crate) fn within(&self, prefix: &[u8]) -> Self {
+        let strip = |key: &Bytes| key.slice(prefix.len().min(key.len())..);
+        let end = match &self.end {
+            End::Single => End::Single,
+            End::Before(end) if end.starts_with(prefix) => End::Before(strip(end)),
+            End::Before(_) | End::Open => End::Open,
+        };
+        Self { start: strip(&self.start), end }
+    }
+
     /// Refuses the empty key, which no request may name (`SEL-4`).
     pub(crate) fn check(&self) -> Result<()> {
         if self.start.is_empty() {
@@ -332,6 +343,7 @@ mod tests {
                     inside.is_some_and(|key| range.contains(key)),
                     "{:?} under {:?}", range, prefix.escape_ascii().to_string()
                 );
+                prop_assert_eq!(under.within(&prefix), range);
             }
         }
 

@@ -78,7 +78,11 @@
 //! - Every change of a range, in order, once: [`Store::watch`], [`Watcher`]
 //! - From where another one stopped: [`Watch::from_revision`], [`WatchBatch::revision`]
 //! - With what was there before: [`Watch::prev_values`]
-//! - Why it ended, and how to go on: [`WatchEnd`]
+//! - Many watchers, one consumer: [`Store::watch_set`], [`WatchSet`]
+//! - What holds now, and every change from there on: [`Store::list_and_watch`]
+//! - Why it ended, and how to go on: [`WatchEnd`], [`WatchCompacted::relist`]
+//! - A range at hand, always current, with callbacks: [`Store::cache`], [`Cache::on_change`],
+//!   [`Cache::run`]; at least as new as what somebody else has seen: [`Cache::wait_for`]
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
@@ -155,15 +159,17 @@ mod vfs;
 pub use config::{Config, InitialState};
 pub use core::mvcc::{Event, EventKind, KeyValue, Order, SortBy};
 pub use error::{Error, Result, WriteOutcome};
-pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
+pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, WatchId};
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, HashRead, HashResponse, Header, Isolation, NextBatch, Op, OpResponse, Operand,
-    Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Transact,
-    TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse, Watch,
-    WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, Watcher,
+    Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Compact,
+    CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp, GetResponse, HashRead,
+    HashResponse, Header, Isolation, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse,
+    Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream,
+    Transact, TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
+    Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet,
+    WatchUpdate, WatchUpdates, Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

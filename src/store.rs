@@ -9,8 +9,8 @@ use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::{
-    Compact, Delete, Get, HashRead, Put, RangeRead, RangeStream, Scope, Transact, Transaction, Txn,
-    Watch,
+    CacheBuilder, Compact, Delete, Get, HashRead, ListAndWatch, Put, RangeRead, RangeStream, Scope,
+    Transact, Transaction, Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -256,6 +256,56 @@ impl Store {
     /// ```
     pub fn watch(&self, range: impl Into<KeyRange>) -> Watch {
         Watch::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Watches with many watchers and one consumer: see [`WatchSet`].
+    ///
+    /// ```no_run
+    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let mut set = store.watch_set();
+    /// for key in ["a", "b", "c"] {
+    ///     set.add(store.watch(key))?;
+    /// }
+    /// for update in set {
+    ///     println!("{:?}", update?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch_set(&self) -> WatchSet {
+        WatchSet::new(&self.gate)
+    }
+
+    /// Reads a range and watches it from there on, without a gap: see [`ListAndWatch`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::KeyRange;
+    ///
+    /// let listing = store.list_and_watch(KeyRange::prefix("config/")).await?;
+    /// println!("{} keys as of {}", listing.kvs.len(), listing.header.revision);
+    /// let mut later = listing.watcher;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list_and_watch(&self, range: impl Into<KeyRange>) -> ListAndWatch {
+        ListAndWatch::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Keeps a range at hand, always current: see [`Cache`](crate::Cache).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::KeyRange;
+    ///
+    /// let config = store.cache(KeyRange::prefix("config/")).await?;
+    /// config.on_change(|_, change| println!("{change:?}"))?;
+    /// let color = config.get("config/color")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cache(&self, range: impl Into<KeyRange>) -> CacheBuilder {
+        CacheBuilder::new(&self.gate, &self.scope, range.into())
     }
 
     /// Hashes what this member holds, to compare it with another: see [`HashRead`].

@@ -130,6 +130,15 @@ impl Fake {
         while self.state.lock().machine.tidy(pace) {}
     }
 
+    /// What was kept so far: it may be [given back](Self::keep), to be answered later than others.
+    pub(super) fn take_kept(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().kept)
+    }
+
+    pub(super) fn keep(&self, requests: Vec<Request>) {
+        self.state.lock().kept.extend(requests);
+    }
+
     /// Answers everything that was kept.
     pub(super) fn answer(&self) {
         let mut state = self.state.lock();

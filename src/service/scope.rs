@@ -20,6 +20,7 @@
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -27,21 +28,23 @@ use crate::core::mvcc::{Event, KeyValue};
 use crate::error::{Error, Result};
 use crate::keys::KeyRange;
 
-/// A prefix that is before all keys; empty for the whole store.
+/// A prefix that is before all keys. One word, since every watcher of a set has one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
-    prefix: Bytes,
+    /// Never empty; `None` is the whole store.
+    prefix: Option<Arc<Bytes>>,
 }
 
 impl Scope {
     /// The scope `prefix` within this one.
     pub(crate) fn nested(&self, prefix: Bytes) -> Self {
-        Self { prefix: self.join(prefix) }
+        let prefix = self.join(prefix);
+        Self { prefix: (!prefix.is_empty()).then(|| Arc::new(prefix)) }
     }
 
     /// Is it all there is?
     pub(crate) fn is_whole(&self) -> bool {
-        self.prefix.is_empty()
+        self.prefix.is_none()
     }
 
     /// The key that is meant by `key`. An empty one is refused (`SEL-4`).
@@ -56,12 +59,26 @@ impl Scope {
     /// key is refused (`SEL-4`).
     pub(crate) fn range(&self, range: KeyRange) -> Result<KeyRange> {
         range.check()?;
-        Ok(if self.is_whole() { range } else { range.under(&self.prefix) })
+        Ok(match &self.prefix {
+            Some(prefix) => range.under(prefix),
+            None => range,
+        })
+    }
+
+    /// A range of this scope as it is seen in here.
+    pub(crate) fn show_range(&self, range: &KeyRange) -> KeyRange {
+        match &self.prefix {
+            Some(prefix) => range.within(prefix),
+            None => range.clone(),
+        }
     }
 
     /// A key and its value as they are seen in here.
     pub(crate) fn show(&self, kv: KeyValue) -> KeyValue {
-        if self.is_whole() { kv } else { kv.without_prefix(&self.prefix) }
+        match &self.prefix {
+            Some(prefix) => kv.without_prefix(prefix),
+            None => kv,
+        }
     }
 
     /// As [`show`](Self::show), for many.
@@ -74,10 +91,10 @@ impl Scope {
 
     /// Events as they are seen in here.
     pub(crate) fn show_events(&self, events: Vec<Event>) -> Vec<Event> {
-        if self.is_whole() {
-            return events;
+        match &self.prefix {
+            Some(prefix) => events.into_iter().map(|it| it.without_prefix(prefix)).collect(),
+            None => events,
         }
-        events.into_iter().map(|event| event.without_prefix(&self.prefix)).collect()
     }
 
     /// Refuses `call`, which concerns the whole store, on a handle that reaches a part of it.
@@ -91,27 +108,29 @@ impl Scope {
 
     /// How many bytes at the front of a key are not seen in here.
     pub(crate) fn hidden(&self) -> usize {
-        self.prefix.len()
+        self.prefix().len()
     }
 
     /// A key of this scope as it is seen in here.
     pub(crate) fn strip(&self, key: &Bytes) -> Bytes {
-        key.slice(self.prefix.len().min(key.len())..)
+        key.slice(self.hidden().min(key.len())..)
     }
 
     fn join(&self, key: Bytes) -> Bytes {
-        if self.is_whole() {
-            return key;
-        }
-        let mut joined = BytesMut::with_capacity(self.prefix.len().saturating_add(key.len()));
-        joined.put_slice(&self.prefix);
+        let Some(prefix) = &self.prefix else { return key };
+        let mut joined = BytesMut::with_capacity(prefix.len().saturating_add(key.len()));
+        joined.put_slice(prefix);
         joined.put_slice(&key);
         joined.freeze()
+    }
+
+    fn prefix(&self) -> &[u8] {
+        self.prefix.as_deref().map_or(&[], AsRef::as_ref)
     }
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.prefix.escape_ascii())
+        write!(f, "\"{}\"", self.prefix().escape_ascii())
     }
 }

@@ -117,7 +117,7 @@ fn orphans(tree: &Tree) -> Vec<String> {
         let root = matches!(file.path.as_str(), "src/lib.rs" | "build.rs")
             || matches!(file.path.as_str(), "checks/mvcc/src/lib.rs" | "checks/shuttle/src/lib.rs")
             || matches!(folder, "tests" | "examples" | "benches" | "fuzz/fuzz_targets")
-            || matches!(folder, "checks/mvcc/tests" | "checks/shuttle/tests")
+            || matches!(folder, "checks/load/tests" | "checks/mvcc/tests" | "checks/shuttle/tests")
             || name == "main";
         let declared = tree.rust().any(|parent| {
             children_of(&parent.path) == folder

@@ -1,5 +1,6 @@
 //! One watcher: where it is, and what comes next.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct Spec {
     /// How often to tell of progress (`WAT-24`).
     pub(crate) progress: Option<Duration>,
     /// A revision of more bytes comes in pieces (`WAT-21`).
-    pub(crate) fragment_bytes: Option<usize>,
+    pub(crate) fragment_bytes: Option<NonZeroUsize>,
     pub(crate) needs_leader: bool,
 }
 
@@ -62,7 +63,14 @@ pub(crate) struct Cursor {
     watches: Arc<Watches>,
     topic: Arc<Topic>,
     slot: Arc<Slot>,
-    spec: Spec,
+    /// The first revision that was asked for; 0: the one behind `created`.
+    from: Revision,
+    filter: Filter,
+    prev: bool,
+    /// The caller has asked for a notification of progress.
+    asked: bool,
+    progress: Option<Duration>,
+    fragment_bytes: Option<NonZeroUsize>,
     /// The revision that was current when it was made (`WAT-1`).
     created: Revision,
     /// Everything before was given or is in `buffer`.
@@ -70,17 +78,24 @@ pub(crate) struct Cursor {
     /// Events that were read and not given yet: of a revision that is not whole yet, or behind a
     /// fragment.
     buffer: Vec<Event>,
-    /// The caller has asked for a notification of progress.
-    asked: bool,
-    /// What it needed was gone before it began.
-    lost: Option<Revision>,
+    /// What it needed was gone before it began: the compacted revision then. 0: it was there.
+    lost: Revision,
+}
+
+/// How much a watcher has of what has happened up to some revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Has {
+    /// Everything of it has been given.
+    All,
+    /// It has to be looked at, and rings for that.
+    NotAll,
+    /// It waits for a revision behind it.
+    NotBegun,
 }
 
 impl Watches {
     /// Adds a watcher. Everything that is published from here on is for it (`WAT-1`).
-    ///
-    /// `bell`: how it is rung, given its number, unless `spec` has a consumer of its own.
-    pub(crate) fn watch(self: &Arc<Self>, spec: Spec, bell: impl FnOnce(u64) -> Bell) -> Cursor {
+    pub(crate) fn watch(self: &Arc<Self>, spec: &Spec, bell: Bell) -> Cursor {
         let mut state = self.state.lock();
         let first = self.count.fetch_add(1, Ordering::SeqCst) == 0;
         // See `count`.
@@ -91,32 +106,47 @@ impl Watches {
             self.matched.store(created.get(), Ordering::Release);
         }
         let from = spec.from.unwrap_or_else(|| created.next());
-        state.last_id = state.last_id.saturating_add(1);
-        let id = state.last_id;
-        let slot = Arc::new(Slot::new(id, bell(id), from, spec.needs_leader));
-        let topic = Arc::clone(state.matcher.entry(&spec.range, || Arc::new(Topic::default())));
+        let slot = Arc::new(Slot::new(state.next_id(), bell, from, spec.needs_leader));
+        let topic = state.matcher.entry(&spec.range, || Arc::new(Topic::new(&spec.range)));
+        let topic = Arc::clone(topic);
         topic.join(&slot);
         if let Some(every) = spec.progress {
-            let every = every.max(SHORTEST_PROGRESS);
             let now = crate::time::Instant::from_nanos(self.now.load(Ordering::Relaxed));
-            state.progress.insert((now.after(every), id), (Arc::clone(&slot), every));
+            state.progress.add(now, &slot, every.max(SHORTEST_PROGRESS));
         }
         drop(state);
         // What is compacted from here on waits for it.
         let lost = self.reader.compacted().filter(|compacted| from < *compacted);
-        let (watches, next, buffer) = (Arc::clone(self), (from, 0), Vec::new());
-        Cursor { watches, topic, slot, spec, created, next, buffer, asked: false, lost }
+        Cursor {
+            watches: Arc::clone(self),
+            topic,
+            slot,
+            from: spec.from.unwrap_or_default(),
+            filter: spec.filter,
+            prev: spec.prev,
+            asked: false,
+            progress: spec.progress,
+            fragment_bytes: spec.fragment_bytes,
+            created,
+            next: (from, 0),
+            buffer: Vec::new(),
+            lost: lost.unwrap_or_default(),
+        }
     }
 }
 
 impl Cursor {
-    /// Its number among all watchers of the node, ever.
-    pub(crate) fn id(&self) -> u64 {
-        self.slot.id
-    }
-
-    pub(crate) fn spec(&self) -> &Spec {
-        &self.spec
+    /// What is watched, and how; but from when it is made on.
+    pub(crate) fn spec(&self) -> Spec {
+        Spec {
+            range: self.topic.range(),
+            from: None,
+            filter: self.filter,
+            prev: self.prev,
+            progress: self.progress,
+            fragment_bytes: self.fragment_bytes,
+            needs_leader: self.slot.needs_leader,
+        }
     }
 
     /// The revision that was current when it was made.
@@ -132,6 +162,7 @@ impl Cursor {
     /// Leaves out what happened before `revision`, which the caller knows already.
     pub(crate) fn skip_to(&mut self, revision: Revision) {
         self.next = self.next.max((revision, 0));
+        self.slot.move_to(self.next.0);
         self.buffer.retain(|event| event.revision() >= revision);
     }
 
@@ -143,6 +174,27 @@ impl Cursor {
     /// Something that ends it from elsewhere.
     pub(crate) fn canceller(&self) -> Canceller {
         Canceller { slot: Arc::clone(&self.slot) }
+    }
+
+    /// As if there were something to look at. For one that shares its bell.
+    pub(crate) fn ring(&self) {
+        if let Some(waker) = self.slot.ring() {
+            waker.wake();
+        }
+    }
+
+    /// Has everything up to `matched` been given, up to where all is [marked](Watches::catch_up)?
+    /// If so, and also if it waits for a revision to come, it sleeps.
+    pub(crate) fn has(&mut self, matched: Revision) -> Has {
+        let is_read = self.buffer.is_empty() && self.next.1 == 0 && self.next.0 > self.created;
+        let rest = (is_read && self.ending().is_none())
+            .then(|| self.topic.rest(&self.slot, self.next.0, matched));
+        let Some(Rest::Asleep(from)) = rest else {
+            self.ring();
+            return Has::NotAll;
+        };
+        self.next = self.next.max((from, 0));
+        if self.from > matched { Has::NotBegun } else { Has::All }
     }
 
     /// What comes next. If that is nothing yet, `waker` is called when it may be something.
@@ -189,8 +241,8 @@ impl Cursor {
         if self.watches.ended.load(Ordering::SeqCst) {
             return Some(Told::Ended);
         }
-        if let Some(compacted) = self.lost {
-            return Some(Told::Compacted(compacted));
+        if self.lost.get() > 0 {
+            return Some(Told::Compacted(self.lost));
         }
         let leaderless = || self.watches.leaderless.load(Ordering::SeqCst);
         (self.slot.needs_leader && leaderless()).then_some(Told::NoLeader)
@@ -199,7 +251,7 @@ impl Cursor {
     /// It sleeps; is that to be told? Not of one that waits for a revision to come (`WAT-26`).
     fn progress(&mut self) -> Told {
         let upto = Revision::new(self.next.0.get().saturating_sub(1));
-        let has_begun = self.spec.from.is_none_or(|from| from <= upto);
+        let has_begun = self.from <= upto;
         if has_begun && (self.slot.is_due() || self.asked) {
             self.slot.set_due(false);
             self.asked = false;
@@ -210,12 +262,11 @@ impl Cursor {
 
     /// Looks at what comes next.
     fn read(&mut self) -> Result<(), Revision> {
-        let Spec { range, filter, prev, .. } = &self.spec;
         let found = self.watches.reader.changes(&Changes {
-            range,
+            range: &self.topic.range(),
             from: self.next,
-            filter: *filter,
-            prev: *prev,
+            filter: self.filter,
+            prev: self.prev,
             looks: LOOKS,
             bytes: BATCH_BYTES,
         })?;
@@ -232,8 +283,8 @@ impl Cursor {
         // Of revisions that are known to the end.
         let whole = self.buffer.partition_point(|event| event.revision() < next);
         let (mut upto, mut len, mut fragment) = (before(next), whole, false);
-        if let Some(bytes) = self.spec.fragment_bytes {
-            let fitting = self.fitting(bytes);
+        if let Some(bytes) = self.fragment_bytes {
+            let fitting = self.fitting(bytes.get());
             if let Some(cut) = revision_at(fitting) {
                 // The revision that does not fit waits, unless it is the first.
                 let begin = self.buffer.partition_point(|event| event.revision() < cut);
@@ -266,10 +317,10 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         let mut state = self.watches.state.lock();
         if self.topic.leave(&self.slot) == 0 {
-            state.matcher.remove(&self.spec.range);
+            state.matcher.remove(&self.topic.range());
         }
-        if self.spec.progress.is_some() {
-            state.progress.retain(|(_, id), _| *id != self.slot.id);
+        if self.progress.is_some() {
+            state.progress.remove(self.slot.id);
         }
         drop(state);
         self.watches.count.fetch_sub(1, Ordering::SeqCst);

@@ -59,6 +59,8 @@
 
 mod cursor;
 mod matcher;
+mod members;
+mod schedule;
 mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -67,10 +69,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use self::matcher::Matcher;
+use self::schedule::Schedule;
 use self::topic::{Slot, Topic};
 
-pub(crate) use self::cursor::{Canceller, Cursor, Spec, Told};
-pub(crate) use self::topic::Bell;
+pub(crate) use self::cursor::{Canceller, Cursor, Has, Spec, Told};
+pub(crate) use self::topic::{Bell, Bells};
 use crate::core::mvcc::{Position, Reader};
 use crate::ids::Revision;
 use crate::sync::Mutex;
@@ -112,11 +115,12 @@ struct State {
     next: Position,
     /// Topics with sleepers that are to be rung, each once.
     queue: VecDeque<Arc<Topic>>,
-    /// Who is to be told of progress next, and how often.
-    progress: BTreeMap<(Instant, u64), (Arc<Slot>, Duration)>,
+    progress: Schedule,
+    /// Consumers of many watchers, who may have none: they too want to know when the node ends.
+    shared: BTreeMap<u64, Arc<Bells>>,
     /// Those who want to know have been rung about `leaderless`.
     told_leaderless: bool,
-    /// The number of the last watcher.
+    /// The number of the last watcher, or consumer of many.
     last_id: u64,
 }
 
@@ -198,8 +202,40 @@ impl Watches {
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
         let mut wakers = Vec::new();
-        self.state.lock().nudge(|_| true, &mut wakers);
+        let state = self.state.lock();
+        state.nudge(|_| true, &mut wakers);
+        wakers.extend(state.shared.values().filter_map(|bells| bells.ring()));
+        drop(state);
         wake(&mut wakers);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The bell of a consumer of many watchers, and the number under which it is known.
+    pub(crate) fn share(&self) -> (u64, Arc<Bells>) {
+        let bells = Arc::new(Bells::default());
+        let mut state = self.state.lock();
+        let id = state.next_id();
+        state.shared.insert(id, Arc::clone(&bells));
+        (id, bells)
+    }
+
+    /// That consumer is gone.
+    pub(crate) fn unshare(&self, id: u64) {
+        self.state.lock().shared.remove(&id);
+    }
+
+    /// Marks everything that is published now, unless that is done, and says how far that goes: a
+    /// watcher that is looked at from here on misses nothing of it. Nothing may be locked that a
+    /// waker could want.
+    ///
+    /// Who was answered may come back before whoever drove has come to this.
+    pub(crate) fn catch_up(&self) -> Revision {
+        let published = self.reader.revision();
+        while self.matched() < published && self.advance(Instant::default(), LOOK_STEP, true) {}
+        published
     }
 
     /// Marks what the next records match. Says how many it has looked at.
@@ -239,11 +275,9 @@ impl Watches {
     }
 
     fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(first) = state.progress.first_entry().filter(|it| it.key().0 <= now) {
-            let ((_, id), (slot, every)) = first.remove_entry();
+        while let Some(slot) = state.progress.next(now) {
             slot.set_due(true);
             wakers.extend(slot.ring());
-            state.progress.insert((now.after(every), id), (slot, every));
         }
     }
 
@@ -261,6 +295,11 @@ impl Watches {
 }
 
 impl State {
+    fn next_id(&mut self) -> u64 {
+        self.last_id = self.last_id.saturating_add(1);
+        self.last_id
+    }
+
     fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {
         for topic in self.matcher.values() {
             topic.nudge(&which, wakers);

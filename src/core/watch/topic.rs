@@ -4,14 +4,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
+
+use super::members::Members;
 use crate::ids::Revision;
+use crate::keys::KeyRange;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// All watchers of exactly one range.
-#[derive(Default)]
 pub(super) struct Topic {
+    watched: Watched,
     state: Mutex<State>,
+}
+
+/// A range, small where it is a single key, as most are.
+enum Watched {
+    Key(Bytes),
+    Range(Box<KeyRange>),
 }
 
 #[derive(Default)]
@@ -20,10 +30,10 @@ struct State {
     /// further; nobody sleeps who has not read so far, unless `marked` says that it will be rung.
     newest: Revision,
     /// The first such revision since everybody was last rung: sleepers who have not read so far
-    /// are to be rung.
-    marked: Option<Revision>,
+    /// are to be rung. 0: nobody is.
+    marked: Revision,
     /// Those that sleep first.
-    members: Vec<Arc<Slot>>,
+    members: Members,
     asleep: usize,
 }
 
@@ -39,18 +49,22 @@ pub(crate) struct Slot {
     /// Time for a notification of progress.
     due: AtomicBool,
     cancelled: AtomicBool,
+    /// It has rung the bell that it shares, and was not looked at since.
+    rung: AtomicBool,
     pub(super) needs_leader: bool,
 }
 
 /// How a watcher is told that there is something to look at.
 pub(crate) enum Bell {
     /// It has a consumer of its own.
-    Own(Mutex<Option<Waker>>),
-    /// It shares one with others.
-    Shared(Arc<Bells>),
+    Own(Box<Mutex<Option<Waker>>>),
+    /// It shares one with others, which knows it by this number.
+    Shared(Arc<Bells>, u64),
 }
 
-/// The bell of a consumer of many watchers, and who of them rang.
+/// The bell of a consumer of many watchers, and who of them rang: each is there once, however
+/// often it rang, and they come in the order in which they did. However many ring before the
+/// consumer comes, it is woken once.
 #[derive(Default)]
 pub(crate) struct Bells {
     state: Mutex<Rung>,
@@ -59,8 +73,7 @@ pub(crate) struct Bells {
 #[derive(Default)]
 struct Rung {
     waker: Option<Waker>,
-    /// Each watcher may be here more than once; that costs a look.
-    ids: VecDeque<u64>,
+    numbers: VecDeque<u64>,
 }
 
 /// What a watcher finds that has nothing to read.
@@ -81,6 +94,7 @@ impl Slot {
             place: AtomicU32::new(0),
             due: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
             needs_leader,
         }
     }
@@ -110,10 +124,12 @@ impl Slot {
         self.due.load(Ordering::SeqCst)
     }
 
-    /// From now on this is called when it is rung. For one that has a bell of its own.
+    /// It is about to be looked at: what is found to be missing from here on rings. `waker` is
+    /// that of one that has a bell of its own.
     pub(super) fn listen(&self, waker: &Waker) {
-        if let Bell::Own(own) = &self.bell {
-            drop(own.lock().replace(waker.clone()));
+        match &self.bell {
+            Bell::Own(own) => drop(own.lock().replace(waker.clone())),
+            Bell::Shared(..) => self.rung.store(false, Ordering::SeqCst),
         }
     }
 
@@ -121,9 +137,10 @@ impl Slot {
     pub(super) fn ring(&self) -> Option<Waker> {
         match &self.bell {
             Bell::Own(own) => own.lock().take(),
-            Bell::Shared(bells) => {
+            Bell::Shared(..) if self.rung.swap(true, Ordering::SeqCst) => None,
+            Bell::Shared(bells, number) => {
                 let mut rung = bells.state.lock();
-                rung.ids.push_back(self.id);
+                rung.numbers.push_back(*number);
                 rung.waker.take()
             }
         }
@@ -142,7 +159,7 @@ impl Bells {
     /// The next watcher that rang, or nobody: then this is woken when one does.
     pub(crate) fn next(&self, waker: &Waker) -> Option<u64> {
         let mut rung = self.state.lock();
-        let next = rung.ids.pop_front();
+        let next = rung.numbers.pop_front();
         let before = match next {
             Some(_) => None,
             None => rung.waker.replace(waker.clone()),
@@ -151,32 +168,50 @@ impl Bells {
         next
     }
 
-    /// As if this watcher had rung.
-    pub(crate) fn again(&self, id: u64) {
-        self.state.lock().ids.push_back(id);
+    /// Has nobody rung, nor anybody been woken, since the last [`next`](Self::next) found nobody?
+    pub(crate) fn is_silent(&self) -> bool {
+        let rung = self.state.lock();
+        rung.numbers.is_empty() && rung.waker.is_some()
+    }
+
+    /// Whom to wake for something that is no watcher's, outside of every lock.
+    pub(super) fn ring(&self) -> Option<Waker> {
+        self.state.lock().waker.take()
     }
 }
 
 impl Topic {
-    /// How many watch it.
-    pub(super) fn len(&self) -> usize {
-        self.state.lock().members.len()
+    pub(super) fn new(range: &KeyRange) -> Self {
+        let watched = match range.single() {
+            Some(_) => Watched::Key(range.selector().0),
+            None => Watched::Range(Box::new(range.clone())),
+        };
+        Self { watched, state: Mutex::default() }
     }
 
+    /// What is watched.
+    pub(super) fn range(&self) -> KeyRange {
+        match &self.watched {
+            Watched::Key(key) => KeyRange::key(key.clone()),
+            Watched::Range(range) => KeyRange::clone(range),
+        }
+    }
+
+    /// Adds one that is awake.
     pub(super) fn join(&self, slot: &Arc<Slot>) {
         let mut state = self.state.lock();
-        slot.set_place(state.members.len());
+        slot.set_place(state.members.as_slice().len());
         state.members.push(Arc::clone(slot));
     }
 
-    /// Says how many are left.
+    /// Takes one out. Says how many are left.
     pub(super) fn leave(&self, slot: &Slot) -> usize {
         let mut state = self.state.lock();
         state.wake(slot);
-        let last = state.members.len().saturating_sub(1);
+        let last = state.members.as_slice().len().saturating_sub(1);
         state.swap(slot.place(), last);
         let gone = state.members.pop();
-        let left = state.members.len();
+        let left = state.members.as_slice().len();
         drop((state, gone));
         left
     }
@@ -191,9 +226,9 @@ impl Topic {
     pub(super) fn mark_all(&self, (first, last): (Revision, Revision)) -> bool {
         let mut state = self.state.lock();
         state.newest = state.newest.max(last);
-        let news = state.marked.is_none() && state.asleep > 0;
+        let news = state.marked().is_none() && state.asleep > 0;
         if news {
-            state.marked = Some(first);
+            state.marked = first;
         }
         news
     }
@@ -201,11 +236,11 @@ impl Topic {
     /// Takes sleepers that are to be rung, at most `max`. Says whether there may be more.
     pub(super) fn take_sleepers(&self, max: usize, taken: &mut Vec<Arc<Slot>>) -> bool {
         let mut state = self.state.lock();
-        let Some(marked) = state.marked else { return false };
+        let Some(marked) = state.marked() else { return false };
         let mut place = state.asleep;
         while let Some(at) = place.checked_sub(1) {
             place = at;
-            let Some(slot) = state.members.get(at).map(Arc::clone) else { break };
+            let Some(slot) = state.members.as_slice().get(at).map(Arc::clone) else { break };
             if slot.cursor() > state.newest {
                 // It waits for a revision that is not here yet, or has read further than that.
                 continue;
@@ -217,7 +252,7 @@ impl Topic {
             state.wake(&slot);
             taken.push(slot);
         }
-        state.marked = None;
+        state.marked = Revision::new(0);
         false
     }
 
@@ -229,7 +264,7 @@ impl Topic {
             let cursor = slot.cursor();
             if cursor <= state.newest {
                 // It is to be rung, and has come by itself.
-                let cursor = cursor.max(state.marked.unwrap_or(cursor));
+                let cursor = cursor.max(state.marked);
                 slot.move_to(cursor);
                 state.wake(slot);
                 return Rest::Behind(cursor);
@@ -250,8 +285,8 @@ impl Topic {
     /// The oldest revision that one of them has yet to look at and that may concern it.
     pub(super) fn oldest(&self) -> Option<Revision> {
         let state = self.state.lock();
-        let (asleep, awake) = state.members.split_at_checked(state.asleep)?;
-        let marked = state.marked.map(|marked| {
+        let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep)?;
+        let marked = state.marked().map(|marked| {
             let behind = asleep.iter().map(|slot| slot.cursor());
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
         });
@@ -262,18 +297,20 @@ impl Topic {
     /// Rings those that sleep, whatever for, if `which` says so. They sleep on.
     pub(super) fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {
         let state = self.state.lock();
-        let members = state.members.iter().filter(|slot| which(slot));
+        let members = state.members.as_slice().iter().filter(|slot| which(slot));
         wakers.extend(members.filter_map(|slot| slot.ring()));
     }
 }
 
 impl State {
+    fn marked(&self) -> Option<Revision> {
+        (self.marked.get() > 0).then_some(self.marked)
+    }
+
     fn swap(&mut self, one: usize, other: usize) {
-        if one.max(other) < self.members.len() {
-            self.members.swap(one, other);
-        }
+        self.members.swap(one, other);
         for place in [one, other] {
-            if let Some(slot) = self.members.get(place) {
+            if let Some(slot) = self.members.as_slice().get(place) {
                 slot.set_place(place);
             }
         }

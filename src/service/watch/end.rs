@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Watch;
+use super::{ListAndWatch, Watch};
 use crate::error::{Error, Kind};
 use crate::ids::Revision;
 
@@ -17,8 +17,10 @@ use crate::ids::Revision;
 ///     match watcher.next().wait() {
 ///         Some(Ok(batch)) => println!("{} events", batch.events().len()),
 ///         Some(Err(WatchEnd::Compacted(compacted))) => {
-///             println!("missed what happened before {}", compacted.revision());
-///             watcher = compacted.watch().start()?;
+///             println!("missed some that happened before {}", compacted.revision());
+///             let listing = compacted.relist().wait()?;
+///             println!("what holds now: {} jobs", listing.kvs.len());
+///             watcher = listing.watcher;
 ///         }
 ///         Some(Err(end)) => return Err(end.into()),
 ///         None => return Ok(()),
@@ -32,7 +34,8 @@ pub enum WatchEnd {
     /// It was cancelled through its [`WatchCanceller`](crate::WatchCanceller).
     Cancelled,
     /// Some of what comes next has been compacted (`WAT-11`): the watcher began, or fell, too far
-    /// behind. Events were missed; what holds now has to be read.
+    /// behind. Events were missed; what holds now has to be read, and
+    /// [`WatchCompacted::relist`] is the call for that.
     Compacted(WatchCompacted),
     /// The member has had no leader for three election timeouts (`WAT-33`). Only of a watcher that
     /// asked for one.
@@ -48,7 +51,7 @@ pub enum WatchEnd {
 pub struct WatchCompacted {
     pub(super) asked: Revision,
     pub(super) revision: Revision,
-    pub(super) watch: Watch,
+    pub(super) watch: Box<Watch>,
 }
 
 impl WatchCompacted {
@@ -63,17 +66,23 @@ impl WatchCompacted {
         self.revision
     }
 
-    /// The same watcher again, from now on. What holds now is for the caller to read, at the
-    /// revision that the new watcher was made at or later.
+    /// What holds now in the range, and the same watcher again from there on: nothing is missed or
+    /// told twice behind it, however long this takes. All options are those of the watcher that
+    /// ended, but for its name.
+    ///
+    /// It is a read as any other, which asks the leader. Without one it can be
+    /// [`serializable`](ListAndWatch::serializable): what this member has is never older than what
+    /// its watcher was told.
     ///
     /// ```no_run
-    /// # fn example(compacted: quorate::WatchCompacted) -> quorate::Result<()> {
-    /// let watcher = compacted.watch().start()?;
+    /// # async fn example(compacted: quorate::WatchCompacted) -> quorate::Result<()> {
+    /// let listing = compacted.relist().await?;
+    /// let (now, mut later) = (listing.kvs, listing.watcher);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn watch(&self) -> Watch {
-        self.watch.clone().from_revision(Revision::new(0))
+    pub fn relist(&self) -> ListAndWatch {
+        ListAndWatch::of(Watch::clone(&self.watch))
     }
 }
 

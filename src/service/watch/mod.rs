@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   store.watch(range) ── options ── start() ──► Watcher ── next() ──► batch, batch, .. end
-//!                                       │            │
-//!                                       ▼            ▼ on the thread that asks
-//!                                    a cursor in `core/watch` that reads the store
+//!                            │          │           │
+//!        store.watch_set()   │          ▼           ▼ on the thread that asks
+//!              .add(..) ─────┘      a cursor in `core/watch` that reads the store
 //! ```
 //!
 //! Starting one asks nobody: it is local, and what is published from then on is for it. So is going
@@ -14,27 +14,55 @@
 //! A watcher knows only its own member's state, so it lives through everything that the member
 //! lives through: other leaders, other members' restarts, a snapshot that is installed. It ends
 //! with its node, when it is cancelled, or when it falls too far behind ([`WatchEnd`]).
+//!
+//! # One consumer, many watchers
+//!
+//! A [`WatchSet`] is etcd's watch stream: watchers with ids, and one consumer (`set.rs`). They share
+//! a bell. Whoever rings it stands in a queue, each once, and is looked at when it is its turn; one
+//! that had something stands at the end of the queue again. So the set looks at nobody who has
+//! nothing, and a busy watcher takes turns with the others. What is kept for one is its cursor and
+//! its scope, and no more: the options are the cursor's.
+//!
+//! # From what is to what comes
+//!
+//! [`ListAndWatch`] starts a watcher, then reads at R, then lets the watcher leave out what is up to
+//! R (`list.rs`). In this order there is no moment at which something may be missed or compacted,
+//! and R is never before the watcher: what is published never falls.
+//!
+//! # Invariants
+//!
+//! - A range is translated by its scope once, when the builder is made; from there on down it is
+//!   that of the whole store.
+//! - The end is the last word: a stream says it once, and whoever asks again is told again.
+//! - What a set says of its progress holds for each of its watchers (`WAT-25`).
 
 mod batch;
 mod end;
+mod list;
+mod options;
+mod pull;
+mod set;
 #[cfg(test)]
 mod tests;
 mod watcher;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use self::batch::WatchBatch;
 pub use self::end::{WatchCompacted, WatchEnd};
+pub(super) use self::list::ListAsk;
+pub use self::list::{ListAndWatch, Listing};
+pub use self::set::{NextUpdate, WatchSet, WatchUpdate, WatchUpdates};
 pub use self::watcher::{NextBatch, WatchBatches, WatchCanceller, Watcher};
 
+use self::options::impl_watch_options;
 use super::scope::Scope;
 use crate::core::mvcc::Filter;
-use crate::core::watch::{Bell, Spec};
+use crate::core::watch::{Bell, Cursor, Spec};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
-use crate::ids::Revision;
+use crate::ids::{Revision, WatchId};
 use crate::keys::KeyRange;
 
 /// Watches a range: made by [`Store::watch`](crate::Store::watch).
@@ -59,12 +87,14 @@ use crate::keys::KeyRange;
 pub struct Watch {
     gate: Arc<dyn Gate>,
     scope: Scope,
-    /// As the caller says it: not yet in terms of the whole store.
+    /// In terms of the whole store, but for a range that is to be refused.
     spec: Spec,
+    id: Option<WatchId>,
 }
 
 impl Watch {
     pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, range: KeyRange) -> Self {
+        let range = scope.range(range.clone()).unwrap_or(range);
         let spec = Spec {
             range,
             from: None,
@@ -74,7 +104,12 @@ impl Watch {
             fragment_bytes: None,
             needs_leader: false,
         };
-        Self { gate: Arc::clone(gate), scope: scope.clone(), spec }
+        Self { gate: Arc::clone(gate), scope: scope.clone(), spec, id: None }
+    }
+
+    /// What a watcher watches, from now on.
+    fn like(gate: &Arc<dyn Gate>, scope: &Scope, cursor: &Cursor) -> Self {
+        Self { gate: Arc::clone(gate), scope: scope.clone(), spec: cursor.spec(), id: None }
     }
 
     /// Begins with the changes of this revision (`WAT-2`). One in the past brings the history
@@ -95,91 +130,20 @@ impl Watch {
         self
     }
 
-    /// With what each key was before: see [`Event::prev`](crate::Event::prev) (`WAT-19`).
+    /// Its name: in a [`WatchSet`], among those of the set (`WAT-6`); of one that is
+    /// [started](Self::start) by itself it is what [`Watcher::id`] says.
     ///
     /// ```no_run
     /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let watcher = store.watch("color").prev_values().start()?;
+    /// use quorate::WatchId;
+    ///
+    /// let mut set = store.watch_set();
+    /// set.add(store.watch("color").id(WatchId::new(7)))?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn prev_values(mut self) -> Self {
-        self.spec.prev = true;
-        self
-    }
-
-    /// Leaves out puts (`WAT-20`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let watcher = store.watch("lock").no_puts().start()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn no_puts(mut self) -> Self {
-        self.spec.filter.no_puts = true;
-        self
-    }
-
-    /// Leaves out deletions (`WAT-20`).
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let watcher = store.watch("color").no_deletes().start()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn no_deletes(mut self) -> Self {
-        self.spec.filter.no_deletes = true;
-        self
-    }
-
-    /// Says now and then how far it has come: a batch without events, after about so long in which
-    /// there were none (`WAT-24`). Less than 100 ms counts as 100 ms.
-    ///
-    /// For whoever keeps the revision to go on from: without it that grows old while nothing
-    /// happens, and is compacted at last.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// use std::time::Duration;
-    ///
-    /// let watcher = store.watch("color").progress_every(Duration::from_secs(60)).start()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn progress_every(mut self, every: Duration) -> Self {
-        self.spec.progress = Some(every);
-        self
-    }
-
-    /// Gives a revision of more than so many bytes in pieces, each but the last marked as
-    /// [`is_fragment`](WatchBatch::is_fragment) (`WAT-21`). By default a revision comes as a
-    /// whole, however large. 0 counts as 1.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let watcher = store.watch(..).fragment_bytes(1 << 20).start()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn fragment_bytes(mut self, bytes: usize) -> Self {
-        self.spec.fragment_bytes = Some(bytes.max(1));
-        self
-    }
-
-    /// Does not start on a member that knows no leader, and ends with [`WatchEnd::NoLeader`] when
-    /// it has known none for three election timeouts (`WAT-33`). Without it a member that is cut
-    /// off is simply silent.
-    ///
-    /// ```no_run
-    /// # fn example(store: quorate::Store) -> quorate::Result<()> {
-    /// let watcher = store.watch("color").require_leader().start()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn require_leader(mut self) -> Self {
-        self.spec.needs_leader = true;
+    pub fn id(mut self, id: WatchId) -> Self {
+        self.id = Some(id);
         self
     }
 
@@ -203,14 +167,16 @@ impl Watch {
     /// # }
     /// ```
     pub fn start(&self) -> Result<Watcher> {
-        let cursor = self.open(|_| Bell::Own(Default::default()))?;
-        Ok(Watcher::new(self.clone(), cursor))
+        let cursor = self.open(Bell::Own(Box::default()))?;
+        Ok(Watcher::new(self, cursor))
     }
 
-    fn open(&self, bell: impl FnOnce(u64) -> Bell) -> Result<crate::core::watch::Cursor> {
+    fn open(&self, bell: Bell) -> Result<Cursor> {
         self.gate.reader()?;
-        let range = self.scope.range(self.spec.range.clone())?;
+        let range = &self.spec.range;
+        range.check()?;
         if range.end().is_some_and(|end| end <= range.start()) {
+            let range = self.scope.show_range(range);
             let text = format!("nothing can be watched: no key is in the range {range:?}");
             return Err(Error::invalid(text));
         }
@@ -218,13 +184,16 @@ impl Watch {
         if self.spec.needs_leader && !watches.has_leader() {
             return Err(Error::new(Kind::Unavailable, "this member knows no leader"));
         }
-        Ok(watches.watch(Spec { range, ..self.spec.clone() }, bell))
+        Ok(watches.watch(&self.spec, bell))
     }
 }
+
+impl_watch_options!(Watch, watch => watch.spec, "store.watch(\"color\")", ".start()?");
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut watch = f.debug_struct("Watch");
-        watch.field("scope", &self.scope).field("spec", &self.spec).finish_non_exhaustive()
+        watch.field("scope", &self.scope).field("spec", &self.spec).field("id", &self.id);
+        watch.finish_non_exhaustive()
     }
 }

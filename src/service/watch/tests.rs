@@ -1,5 +1,8 @@
 //! Watchers over a node without threads: what each call says, in order.
 
+mod list;
+mod set;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +10,7 @@ use crate::keys::KeyRange;
 use crate::service::fake::{Fake, Manner, fake, filled};
 use crate::store::Store;
 use crate::time::Instant;
-use crate::{EventKind, Revision, WatchBatch, WatchEnd, Watcher};
+use crate::{EventKind, Revision, WatchBatch, WatchEnd, WatchId, Watcher};
 
 fn rev(revision: u64) -> Revision {
     Revision::new(revision)
@@ -72,6 +75,14 @@ fn wat_4_wat_5_what_cannot_be_watched_is_refused() {
     // A revision below zero cannot be said, and 0 is "from now on".
     let watcher = store.watch("a").from_revision(rev(0)).start().unwrap();
     assert_eq!(watcher.next_revision(), rev(4));
+}
+
+#[test]
+fn wat_6_a_lone_one_has_the_id_that_it_was_given() {
+    let (_, store) = filled();
+    let named = store.watch("a").id(WatchId::new(7)).start().unwrap();
+    let other = store.watch("a").start().unwrap();
+    assert_eq!((named.id(), other.id()), (WatchId::new(7), WatchId::new(0)));
 }
 
 #[test]
@@ -325,6 +336,16 @@ fn who_sleeps_is_woken_by_a_change_and_by_nothing_else() {
     drop((watcher, node));
 }
 
+/// A write is answered before those who watch are rung.
+#[test]
+fn what_was_acknowledged_is_there_at_once() {
+    let (_, store) = fake(Manner::AnswerAtOnce);
+    let mut watcher = store.watch("a").start().unwrap();
+    assert_eq!(drain(&mut watcher), [""; 0], "it sleeps");
+    put(&store, "a", "x");
+    assert_eq!(drain(&mut watcher), ["2: (2,0) a=x create 2 version 1"]);
+}
+
 /// Counts how often a task would be woken.
 #[derive(Default)]
 struct Woken(Arc<Count>);
@@ -343,8 +364,12 @@ impl Woken {
         self.0.0.swap(0, std::sync::atomic::Ordering::SeqCst)
     }
 
+    fn waker(&self) -> std::task::Waker {
+        std::task::Waker::from(Arc::clone(&self.0))
+    }
+
     fn poll(&self, watcher: &mut Watcher) -> Option<String> {
-        let waker = std::task::Waker::from(Arc::clone(&self.0));
+        let waker = self.waker();
         let mut next = watcher.next();
         let context = &mut std::task::Context::from_waker(&waker);
         match std::future::Future::poll(std::pin::Pin::new(&mut next), context) {

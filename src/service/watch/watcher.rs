@@ -1,23 +1,21 @@
 //! A watcher that runs.
 
 use std::fmt;
-use std::future::Future;
-use std::iter::FusedIterator;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::Waker;
 
-use futures_core::stream::{FusedStream, Stream};
-
+use super::pull::{Last, Look, Pull, impl_pull};
 use super::{Watch, WatchBatch, WatchCompacted, WatchEnd};
+use crate::core::mvcc::{KeyValue, Query};
 use crate::core::watch::{Canceller, Cursor, Told};
-use crate::ids::Revision;
-use crate::service::pending::block_on;
+use crate::error::Result;
+use crate::gate::Gate;
+use crate::ids::{Revision, WatchId};
+use crate::service::Scope;
 
-/// Gives every change of a range, in order, once: made by [`Watch::start`].
+/// Gives every change of a range, in order, once: made by [`Watch::start`](crate::Watch::start).
 ///
-/// It is a [`Stream`]; [`next`](Self::next) needs no other crate, and with
+/// It is a [`Stream`](futures_core::Stream); [`next`](Self::next) needs no other crate, and with
 /// [`into_iter`](IntoIterator::into_iter) it is an iterator for a thread. Its last word is an
 /// error that says why it ends.
 ///
@@ -43,16 +41,28 @@ use crate::service::pending::block_on;
 /// ```
 #[must_use = "a watcher that is dropped watches nothing"]
 pub struct Watcher {
-    watch: Watch,
+    gate: Arc<dyn Gate>,
+    scope: Scope,
+    id: WatchId,
     cursor: Cursor,
-    end: Option<WatchEnd>,
-    /// The end has been said by the stream.
-    said: bool,
+    last: Last,
 }
 
 impl Watcher {
-    pub(super) fn new(watch: Watch, cursor: Cursor) -> Self {
-        Self { watch, cursor, end: None, said: false }
+    pub(super) fn new(watch: &Watch, cursor: Cursor) -> Self {
+        let (gate, scope) = (Arc::clone(&watch.gate), watch.scope.clone());
+        Self { gate, scope, id: watch.id.unwrap_or_default(), cursor, last: Last::default() }
+    }
+
+    /// What [`Watch::id`](crate::Watch::id) has called it; 0 if it was not given a name.
+    ///
+    /// ```no_run
+    /// # fn example(watcher: quorate::Watcher) {
+    /// println!("watcher {}", watcher.id());
+    /// # }
+    /// ```
+    pub fn id(&self) -> WatchId {
+        self.id
     }
 
     /// The revision that was current when it was started: what is behind it is for this watcher,
@@ -78,68 +88,6 @@ impl Watcher {
     /// ```
     pub fn next_revision(&self) -> Revision {
         self.cursor.next_revision()
-    }
-
-    /// The next batch, once there is one; after the end nothing.
-    ///
-    /// Await it, or [`wait`](NextBatch::wait) for it. Dropping it before loses nothing.
-    ///
-    /// ```no_run
-    /// # async fn example(mut watcher: quorate::Watcher) -> quorate::Result<()> {
-    /// while let Some(batch) = watcher.next().await {
-    ///     println!("{:?}", batch?.events());
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn next(&mut self) -> NextBatch<'_> {
-        NextBatch { watcher: self }
-    }
-
-    /// The next batch, if it comes in time. Blocks the thread for as long.
-    ///
-    /// # Errors
-    ///
-    /// Why it has ended, each time.
-    ///
-    /// ```no_run
-    /// # fn example(mut watcher: quorate::Watcher) -> Result<(), quorate::WatchEnd> {
-    /// use std::time::Duration;
-    ///
-    /// match watcher.next_timeout(Duration::from_secs(1))? {
-    ///     Some(batch) => println!("{:?}", batch.events()),
-    ///     None => println!("nothing for a second"),
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<WatchBatch>, WatchEnd> {
-        let gate = Arc::clone(&self.watch.gate);
-        block_on(&*gate, Some(timeout), |context| self.poll_batch(context)).transpose()
-    }
-
-    /// The next batch, if there is one now.
-    ///
-    /// # Errors
-    ///
-    /// Why it has ended, each time.
-    ///
-    /// ```no_run
-    /// # fn example(mut watcher: quorate::Watcher) -> Result<(), quorate::WatchEnd> {
-    /// while let Some(batch) = watcher.try_next()? {
-    ///     println!("{:?}", batch.events());
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn try_next(&mut self) -> Result<Option<WatchBatch>, WatchEnd> {
-        loop {
-            match self.look(Waker::noop()) {
-                Told::Nothing => return Ok(None),
-                Told::Later => {}
-                told => return self.tell(told).map(Some),
-            }
-        }
     }
 
     /// Makes it say how far it has come as soon as it has nothing else to give (`WAT-25`): the
@@ -172,169 +120,93 @@ impl Watcher {
         WatchCanceller { canceller: self.cursor.canceller() }
     }
 
-    /// Leaves out what happened before a revision of which the caller knows the state.
-    pub(crate) fn skip_to(&mut self, revision: Revision) {
-        self.cursor.skip_to(revision);
+    /// What holds now in the range, and the revision that this is of. From there on it gives what
+    /// comes.
+    ///
+    /// It is never of a revision before the watcher was made: what is published does not fall.
+    pub(in crate::service) fn list(&mut self) -> Result<(Revision, Vec<KeyValue>)> {
+        let query = Query::new(self.cursor.spec().range);
+        let page = self.gate.reader()?.query(&query)?;
+        self.cursor.skip_to(page.revision.next());
+        Ok((page.revision, self.scope.show_all(page.kvs)))
     }
 
-    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchBatch, WatchEnd>> {
-        match self.look(context.waker()) {
-            Told::Nothing => Poll::Pending,
-            Told::Later => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            told => Poll::Ready(self.tell(told)),
-        }
+    /// The same again, from now on.
+    pub(in crate::service) fn again(&self) -> Watch {
+        Watch::like(&self.gate, &self.scope, &self.cursor)
     }
 
-    fn look(&mut self, waker: &Waker) -> Told {
-        match self.end {
-            // What it was is known.
-            Some(_) => Told::Ended,
-            None => self.cursor.poll(waker),
-        }
-    }
-
-    /// What the caller is told. There is something.
-    fn tell(&mut self, told: Told) -> Result<WatchBatch, WatchEnd> {
-        if let Some(end) = &self.end {
-            return Err(end.clone());
-        }
-        let batch = self.watch.show(told, &self.cursor);
-        self.end = batch.as_ref().err().cloned();
-        batch
-    }
-
-    fn poll_stream(
+    /// What there is now of what is marked. `waker` is called when there is more.
+    pub(in crate::service) fn pull_marked(
         &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<WatchBatch, WatchEnd>>> {
-        if self.said {
-            return Poll::Ready(None);
+        waker: &Waker,
+    ) -> std::result::Result<Option<WatchBatch>, WatchEnd> {
+        Pull::pull_marked(self, waker)
+    }
+}
+
+impl Pull for Watcher {
+    type Item = WatchBatch;
+
+    fn look(&mut self, waker: &Waker) -> Look<WatchBatch> {
+        let told = self.cursor.poll(waker);
+        show(&self.gate, &self.scope, told, &self.cursor)
+    }
+
+    fn gate(&self) -> &Arc<dyn Gate> {
+        &self.gate
+    }
+
+    fn last(&mut self) -> &mut Last {
+        &mut self.last
+    }
+}
+
+impl_pull!(
+    Watcher, NextBatch, WatchBatches -> WatchBatch, "batch", "store.watch(\"color\").start()?"
+);
+
+/// What a watcher is told, in the words of its caller.
+pub(super) fn show(
+    gate: &Arc<dyn Gate>,
+    scope: &Scope,
+    told: Told,
+    cursor: &Cursor,
+) -> Look<WatchBatch> {
+    Look::End(match told {
+        Told::Events { events, upto, fragment } => {
+            return Look::Item(WatchBatch::new(scope.show_events(events), upto, fragment));
         }
-        let batch = std::task::ready!(self.poll_batch(context));
-        self.said = batch.is_err();
-        Poll::Ready(Some(batch))
-    }
-}
-
-impl Watch {
-    /// What a watcher of this is told, in the words of its caller.
-    pub(super) fn show(&self, told: Told, cursor: &Cursor) -> Result<WatchBatch, WatchEnd> {
-        match told {
-            Told::Events { events, upto, fragment } => {
-                let events = self.scope.show_events(events);
-                Ok(WatchBatch::new(events, upto, fragment))
-            }
-            Told::Progress(upto) => Ok(WatchBatch::new(Vec::new(), upto, false)),
-            Told::Compacted(revision) => {
-                let asked = cursor.next_revision();
-                let compacted = WatchCompacted { asked, revision, watch: self.clone() };
-                Err(WatchEnd::Compacted(compacted))
-            }
-            Told::NoLeader => Err(WatchEnd::NoLeader),
-            Told::Cancelled => Err(WatchEnd::Cancelled),
-            Told::Nothing | Told::Later | Told::Ended => Err(self.ended()),
+        Told::Progress(upto) => return Look::Item(WatchBatch::new(Vec::new(), upto, false)),
+        Told::Nothing => return Look::Nothing,
+        Told::Later => return Look::Later,
+        Told::Compacted(revision) => {
+            let asked = cursor.next_revision();
+            let watch = Box::new(Watch::like(gate, scope, cursor));
+            WatchEnd::Compacted(WatchCompacted { asked, revision, watch })
         }
-    }
-
-    /// How the node has ended.
-    pub(super) fn ended(&self) -> WatchEnd {
-        let error = self.gate.ending();
-        if error.is_halted() { WatchEnd::Halted(Arc::new(error)) } else { WatchEnd::Closed }
-    }
+        Told::NoLeader => WatchEnd::NoLeader,
+        Told::Cancelled => WatchEnd::Cancelled,
+        Told::Ended => ended(&**gate),
+    })
 }
 
-impl Stream for Watcher {
-    type Item = Result<WatchBatch, WatchEnd>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_stream(context)
-    }
-}
-
-impl FusedStream for Watcher {
-    fn is_terminated(&self) -> bool {
-        self.said
-    }
+/// How the node has ended.
+pub(super) fn ended(gate: &dyn Gate) -> WatchEnd {
+    let error = gate.ending();
+    if error.is_halted() { WatchEnd::Halted(Arc::new(error)) } else { WatchEnd::Closed }
 }
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher")
-            .field("watch", &self.watch)
+            .field("watch", &self.again())
+            .field("id", &self.id)
             .field("next_revision", &self.next_revision())
-            .field("end", &self.end)
+            .field("last", &self.last)
             .finish_non_exhaustive()
     }
 }
-
-/// The next batch of a [`Watcher`]: made by [`Watcher::next`].
-///
-/// ```no_run
-/// # async fn example(mut watcher: quorate::Watcher) {
-/// let batch = watcher.next().await;
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "nothing happens before it is awaited or waited for"]
-pub struct NextBatch<'a> {
-    watcher: &'a mut Watcher,
-}
-
-impl NextBatch<'_> {
-    /// Blocks the thread until there is one. Not for a thread that runs futures.
-    ///
-    /// ```no_run
-    /// # fn example(mut watcher: quorate::Watcher) {
-    /// let batch = watcher.next().wait();
-    /// # }
-    /// ```
-    pub fn wait(self) -> Option<Result<WatchBatch, WatchEnd>> {
-        let gate = Arc::clone(&self.watcher.watch.gate);
-        block_on(&*gate, None, |context| self.watcher.poll_stream(context)).flatten()
-    }
-}
-
-impl Future for NextBatch<'_> {
-    type Output = Option<Result<WatchBatch, WatchEnd>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.watcher.poll_stream(context)
-    }
-}
-
-impl IntoIterator for Watcher {
-    type Item = Result<WatchBatch, WatchEnd>;
-    type IntoIter = WatchBatches;
-
-    fn into_iter(self) -> WatchBatches {
-        WatchBatches { watcher: self }
-    }
-}
-
-/// The batches of a [`Watcher`], for a thread: it blocks until the next is there.
-///
-/// ```no_run
-/// # fn example(watcher: quorate::Watcher) {
-/// let events = watcher.into_iter().map_while(Result::ok).flatten();
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct WatchBatches {
-    watcher: Watcher,
-}
-
-impl Iterator for WatchBatches {
-    type Item = Result<WatchBatch, WatchEnd>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.watcher.next().wait()
-    }
-}
-
-impl FusedIterator for WatchBatches {}
 
 /// Ends a [`Watcher`] from elsewhere: made by [`Watcher::canceller`]. Cheap to clone.
 ///

@@ -9,8 +9,8 @@ use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::{
-    Compact, Delete, Get, HashRead, ListAndWatch, Put, RangeRead, RangeStream, Scope, Transact,
-    Transaction, Txn, Watch, WatchSet,
+    CacheBuilder, Compact, Delete, Get, HashRead, ListAndWatch, Put, RangeRead, RangeStream, Scope,
+    Transact, Transaction, Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -290,6 +290,22 @@ impl Store {
     /// ```
     pub fn list_and_watch(&self, range: impl Into<KeyRange>) -> ListAndWatch {
         ListAndWatch::new(&self.gate, &self.scope, range.into())
+    }
+
+    /// Keeps a range at hand, always current: see [`Cache`](crate::Cache).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::KeyRange;
+    ///
+    /// let config = store.cache(KeyRange::prefix("config/")).await?;
+    /// config.on_change(|_, change| println!("{change:?}"))?;
+    /// let color = config.get("config/color")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cache(&self, range: impl Into<KeyRange>) -> CacheBuilder {
+        CacheBuilder::new(&self.gate, &self.scope, range.into())
     }
 
     /// Hashes what this member holds, to compare it with another: see [`HashRead`].

@@ -51,8 +51,9 @@
 //!
 //! # What is not done
 //!
-//! Watches, leases and what stands on them.
+//! Leases and what stands on them.
 
+mod cache;
 mod cluster;
 #[cfg(test)]
 mod fake;
@@ -70,6 +71,7 @@ mod txn;
 mod typed;
 mod watch;
 
+pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
 pub use kv::{Delete, Put};
 pub use maintenance::{Compact, HashRead};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::options::impl_watch_options;
 use super::{Watch, Watcher};
-use crate::core::mvcc::{KeyValue, Query};
+use crate::core::mvcc::KeyValue;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::keys::KeyRange;
@@ -115,15 +115,12 @@ impl Ask for ListAsk {
     }
 
     fn finish(&mut self, gate: &dyn Gate, (): ()) -> Result<Listing> {
-        let reader = gate.reader()?;
-        self.freshness.check(reader)?;
+        self.freshness.check(gate.reader()?)?;
         let mut watcher = match self.watcher.take() {
             Some(watcher) => watcher,
             None => self.watch.start()?,
         };
-        let page = reader.query(&Query::new(self.watch.spec.range.clone()))?;
-        watcher.skip_to(page.revision.next());
-        let header = Header::at(gate, page.revision);
-        Ok(Listing { header, kvs: self.watch.scope.show_all(page.kvs), watcher })
+        let (revision, kvs) = watcher.list()?;
+        Ok(Listing { header: Header::at(gate, revision), kvs, watcher })
     }
 }

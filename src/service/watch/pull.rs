@@ -49,10 +49,15 @@ pub(super) trait Pull {
         Poll::Ready(Some(item))
     }
 
-    /// What there is now. `waker` is called when there is more.
-    fn pull(&mut self, waker: &Waker) -> Result<Option<Self::Item>, WatchEnd> {
+    /// What there is now: all that is published.
+    fn pull(&mut self) -> Result<Option<Self::Item>, WatchEnd> {
         // Who was answered may come before those who watch are told.
         self.gate().watches().catch_up();
+        self.pull_marked(Waker::noop())
+    }
+
+    /// What there is now of what is marked. `waker` is called when there is more.
+    fn pull_marked(&mut self, waker: &Waker) -> Result<Option<Self::Item>, WatchEnd> {
         loop {
             if let Some(end) = &self.last().end {
                 return Err(end.clone());
@@ -161,7 +166,7 @@ macro_rules! impl_pull {
             /// # }
             /// ```
             pub fn try_next(&mut self) -> ::std::result::Result<Option<$item>, WatchEnd> {
-                self.pull(::std::task::Waker::noop())
+                self.pull()
             }
         }
 

@@ -6,7 +6,9 @@ use std::task::Waker;
 
 use super::pull::{Last, Look, Pull, impl_pull};
 use super::{Watch, WatchBatch, WatchCompacted, WatchEnd};
+use crate::core::mvcc::{KeyValue, Query};
 use crate::core::watch::{Canceller, Cursor, Told};
+use crate::error::Result;
 use crate::gate::Gate;
 use crate::ids::{Revision, WatchId};
 use crate::service::Scope;
@@ -118,9 +120,15 @@ impl Watcher {
         WatchCanceller { canceller: self.cursor.canceller() }
     }
 
-    /// Leaves out what happened before a revision of which the caller knows the state.
-    pub(super) fn skip_to(&mut self, revision: Revision) {
-        self.cursor.skip_to(revision);
+    /// What holds now in the range, and the revision that this is of. From there on it gives what
+    /// comes.
+    ///
+    /// It is never of a revision before the watcher was made: what is published does not fall.
+    pub(in crate::service) fn list(&mut self) -> Result<(Revision, Vec<KeyValue>)> {
+        let query = Query::new(self.cursor.spec().range);
+        let page = self.gate.reader()?.query(&query)?;
+        self.cursor.skip_to(page.revision.next());
+        Ok((page.revision, self.scope.show_all(page.kvs)))
     }
 
     /// The same again, from now on.
@@ -128,12 +136,12 @@ impl Watcher {
         Watch::like(&self.gate, &self.scope, &self.cursor)
     }
 
-    /// What there is now. `waker` is called when there is more.
-    pub(in crate::service) fn pull_now(
+    /// What there is now of what is marked. `waker` is called when there is more.
+    pub(in crate::service) fn pull_marked(
         &mut self,
         waker: &Waker,
-    ) -> Result<Option<WatchBatch>, WatchEnd> {
-        self.pull(waker)
+    ) -> std::result::Result<Option<WatchBatch>, WatchEnd> {
+        Pull::pull_marked(self, waker)
     }
 }
 

@@ -81,12 +81,9 @@
 //! - Many watchers, one consumer: [`Store::watch_set`], [`WatchSet`]
 //! - What holds now, and every change from there on: [`Store::list_and_watch`]
 //! - Why it ended, and how to go on: [`WatchEnd`], [`WatchCompacted::relist`]
-<<<<<<< HEAD
-//! - A service that follows its settings: `examples/config_watch.rs` in the repository
-=======
 //! - A range at hand, always current, with callbacks: [`Store::cache`], [`Cache::on_change`],
 //!   [`Cache::run`]; at least as new as what somebody else has seen: [`Cache::wait_for`]
->>>>>>> i5-service
+//! - A service that follows its settings: `examples/config_watch.rs` in the repository
 //!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
@@ -167,14 +164,6 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-<<<<<<< HEAD
-    Branch, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, HashRead, HashResponse, Header, Isolation, ListAndWatch, Listing, NextBatch,
-    NextUpdate, Op, OpResponse, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead,
-    RangeResponse, RangeStream, Transact, TransactResponse, Transaction, TransferLeader, Txn,
-    TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted,
-    WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
-=======
     Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Compact,
     CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp, GetResponse, HashRead,
     HashResponse, Header, Isolation, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse,
@@ -182,7 +171,6 @@ pub use service::{
     Transact, TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
     Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet,
     WatchUpdate, WatchUpdates, Watcher,
->>>>>>> i5-service
 };
 #[cfg(feature = "serde")]
 pub use service::{

@@ -27,7 +27,7 @@ pub(super) struct Jobs {
 
 /// What the thread is woken for.
 pub(super) enum Job {
-    Output(Output),
+    Output(Box<Output>),
     Upkeep,
 }
 
@@ -51,7 +51,9 @@ impl Jobs {
 
     pub(super) fn hand_over(&self, job: Output) -> Result<()> {
         let full = match &*self.queue.lock() {
-            Some(queue) => matches!(queue.try_send(Job::Output(job)), Err(TrySendError::Full(_))),
+            Some(queue) => {
+                matches!(queue.try_send(Job::Output(Box::new(job))), Err(TrySendError::Full(_)))
+            }
             None => false,
         };
         if full {
@@ -118,7 +120,7 @@ impl Snapshotter {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             match job {
-                Job::Output(output) => return Ok(Some(output)),
+                Job::Output(output) => return Ok(Some(*output)),
                 // Before it is looked for: what comes up meanwhile is asked for again.
                 Job::Upkeep => asked.store(false, Ordering::Release),
             }

@@ -109,8 +109,7 @@ impl Gate for Port {
 
     fn now(&self) -> Instant {
         let Some(shared) = self.world.upgrade() else { return Instant::default() };
-        let now = shared.world.lock().local_now(self.place);
-        now
+        shared.world.lock().local_now(self.place)
     }
 
     fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {

@@ -19,6 +19,7 @@
 #![allow(unused_imports, reason = "as above: what it exports, nobody imports here")]
 #![allow(
     clippy::disallowed_methods,
+    clippy::wrong_self_convention,
     clippy::disallowed_types,
     reason = "the product's own package holds it to its bans; what stands here is not shipped"
 )]

@@ -2,12 +2,13 @@
 
 use super::consensus::{Effect, Role};
 use super::envelope::{Body, ChunkStage};
-use super::io::{Answer, Output, Persist};
+use super::io::{Answer, Output, Persist, SnapshotFile};
 use super::snapshots::Step;
 use super::{Replica, Standing};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::Index;
+use crate::planted::{Bug, planted};
 use crate::transport::Peer;
 
 impl Replica {
@@ -183,6 +184,34 @@ impl Replica {
         }
         self.taking = Some(std::mem::take(&mut self.log_bytes));
         self.out.push_back(Output::TakeSnapshot(self.machine.pin()));
+    }
+
+    pub(super) fn snapshot_taken(&mut self, file: SnapshotFile, oldest: Index) {
+        let bytes = self.taking.take().unwrap_or_default();
+        self.wanted = false;
+        let index = file.mark.index;
+        self.consensus.snapshot_saved(file.mark.clone());
+        let behind = self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index);
+        let entries = index.get().saturating_sub(behind.get());
+        self.saved = Some(file);
+        let keep = self.settings.catchup(entries, bytes);
+        let upto = Index::new(index.get().saturating_sub(keep));
+        let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
+        if !planted(Bug::KeepEverything) {
+            self.consensus.compact(upto);
+        }
+        self.out.push_back(Output::ReleaseLog(oldest));
+    }
+
+    /// Consensus made nothing of a received snapshot: it knows all of it already.
+    pub(super) fn end_ignored_snapshot(&mut self) {
+        if !std::mem::take(&mut self.stepped_snapshot) {
+            return;
+        }
+        if let Some((step, receiving)) = self.snapshots.end(ChunkStage::Done) {
+            self.out.push_back(Output::Unstage { hash: receiving.file.hash });
+            self.steps.push(step);
+        }
     }
 
     fn snapshot_index(&self) -> Index {

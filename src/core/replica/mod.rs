@@ -77,7 +77,7 @@ use crate::core::machine::{Command, Machine, decode};
 use crate::core::mvcc::Reader;
 use crate::core::watch::Watches;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{Incarnation, Index, NodeId, Term};
+use crate::ids::{Incarnation, NodeId, Term};
 use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
@@ -576,36 +576,6 @@ impl Replica {
             }
         };
         self.out.push_back(Output::Reply { token, answer });
-    }
-
-    // ---- snapshots
-
-    fn snapshot_taken(&mut self, file: SnapshotFile, oldest: Index) {
-        let bytes = self.taking.take().unwrap_or_default();
-        self.wanted = false;
-        let index = file.mark.index;
-        self.consensus.snapshot_saved(file.mark.clone());
-        let behind = self.saved.as_ref().map_or(Index::new(1), |saved| saved.mark.index);
-        let entries = index.get().saturating_sub(behind.get());
-        self.saved = Some(file);
-        let keep = self.settings.catchup(entries, bytes);
-        let upto = Index::new(index.get().saturating_sub(keep));
-        let upto = self.snapshots.lowest_sending().map_or(upto, |lowest| upto.min(lowest));
-        if !planted(Bug::KeepEverything) {
-            self.consensus.compact(upto);
-        }
-        self.out.push_back(Output::ReleaseLog(oldest));
-    }
-
-    /// Consensus made nothing of a received snapshot: it knows all of it already.
-    fn end_ignored_snapshot(&mut self) {
-        if !std::mem::take(&mut self.stepped_snapshot) {
-            return;
-        }
-        if let Some((step, receiving)) = self.snapshots.end(ChunkStage::Done) {
-            self.out.push_back(Output::Unstage { hash: receiving.file.hash });
-            self.steps.push(step);
-        }
     }
 }
 

@@ -189,7 +189,7 @@ impl Watches {
             let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
             let Some(mut state) = state else { return true };
             if patient {
-                let told = self.tell_progress(&mut state, (now, left), &mut wakers);
+                let told = Self::tell_progress(&mut state, (now, left), &mut wakers);
                 left = left.saturating_sub(told);
                 self.tell_leaderless(&mut state, &mut wakers);
             }
@@ -318,7 +318,6 @@ impl Watches {
 
     /// Says how many it has looked at.
     fn tell_progress(
-        &self,
         state: &mut State,
         (now, most): (Instant, usize),
         wakers: &mut Vec<Waker>,

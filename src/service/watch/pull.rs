@@ -119,6 +119,10 @@ macro_rules! impl_pull {
             /// # Ok(())
             /// # }
             /// ```
+            #[expect(
+                clippy::should_implement_trait,
+                reason = "it does for a future what it does for an iterator"
+            )]
             pub fn next(&mut self) -> $next<'_> {
                 $next { puller: self }
             }

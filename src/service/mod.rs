@@ -32,6 +32,9 @@
 //!   otherwise, gate.submit(Read) ..... a round of the leader, then read (LIN-1)
 //! ```
 //!
+//! What happens later is watched, from the state of this member and on the thread that asks for it:
+//! the chapters of `watch/` and, for a range that is kept at hand, `cache/` say how.
+//!
 //! Options that several builders have are macros in `options.rs`, over how each reaches what is
 //! set: one text and one implementation, found on the builder itself. Keys go in and come out
 //! through the builder's `Scope` (`scope.rs`), so that a handle may be confined to a prefix.

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::kv::{Delete, Put};
 use super::read::{Get, RangeRead};
 use super::response::{GetResponse, Header, RangeResponse};
+use super::watch::Watch;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::keys::KeyRange;
@@ -89,7 +90,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 ///
 /// Writes are the plain calls, [`Put`] and [`Delete`], with all their options and what they give
 /// back. Reads decode: see [`TypedGet`] and [`TypedRangeRead`]. What else gives back a
-/// [`KeyValue`], a stream or a previous value, is decoded with [`decode`](Self::decode).
+/// [`KeyValue`], a stream, an event or a previous value, is decoded with [`decode`](Self::decode).
 ///
 /// It reaches the keys that its store reaches: of a [scoped](crate::Store::scoped) one, those
 /// behind the prefix.
@@ -202,6 +203,25 @@ impl<T, C: Codec<T>> TypedStore<T, C> {
     /// ```
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete {
         self.store.delete(range)
+    }
+
+    /// Watches a key or a range: see [`Watch`]. What it tells is to be
+    /// [decoded](Self::decode), where it matters.
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let sizes = store.typed::<Vec<u32>>();
+    /// let mut watcher = sizes.watch("shoes").no_deletes().start()?;
+    /// while let Some(batch) = watcher.next().await {
+    ///     for event in batch? {
+    ///         println!("{:?}", sizes.decode(event.kv().clone())?.value);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, range: impl Into<KeyRange>) -> Watch {
+        self.store.watch(range)
     }
 
     /// Decodes what a plain call has given back.

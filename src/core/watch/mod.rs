@@ -39,6 +39,14 @@
 //! awake, or has been rung and has not come yet, is not touched. Whoever drove the node rings some;
 //! if there are more, the node's own thread goes on.
 //!
+//! Who is answered may come before those who watch are rung. One that must see at once what it has
+//! been told of does the marking itself ([`Watches::catch_up`]).
+//!
+//! # Many watchers, one consumer
+//!
+//! Watchers may share a [bell](Bells). It is a queue of those that rang, each once, and wakes its
+//! consumer once; which looks at who is in the queue, and at nobody else.
+//!
 //! # Compaction
 //!
 //! What a watcher has yet to look at is not removed ([`Watches::oldest`]), up to a configured

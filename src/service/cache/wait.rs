@@ -51,6 +51,11 @@ impl Waiters {
         drop((state, waker));
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().wakers.is_empty()
+    }
+
     /// Nothing may be locked.
     pub(super) fn wake_all(&self) {
         let wakers = mem::take(&mut self.state.lock().wakers);

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 
 use super::super::fake::{MAX_REQUEST_BYTES, Manner, fake};
@@ -5,7 +7,7 @@ use super::*;
 use crate::core::machine::FRAME_BYTES;
 use crate::core::mvcc::{Order, SortBy};
 use crate::ids::Revision;
-use crate::service::{Branch, Compare};
+use crate::service::{Branch, Cache, Compare, Watcher};
 use crate::store::Store;
 
 fn store() -> Store {
@@ -87,6 +89,12 @@ enum Op {
     Delete(Picked),
     /// If the first have nothing, puts the key and reads them; otherwise deletes them.
     Txn(Picked, Vec<u8>),
+    /// What a watcher of everything is given since.
+    Watch,
+    /// Also what cannot be watched.
+    List(Picked),
+    /// Of a cache of everything.
+    Cached(Picked),
 }
 
 #[derive(Clone, Debug)]
@@ -151,6 +159,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (picked(), 1..4_usize).prop_map(|(range, keys)| Op::Stream(range, keys)),
         1 => picked().prop_map(Op::Delete),
         2 => (picked(), key()).prop_map(|(range, key)| Op::Txn(range, key)),
+        1 => Just(Op::Watch),
+        1 => picked().prop_map(Op::List),
+        1 => picked().prop_map(Op::Cached),
     ]
 }
 
@@ -158,21 +169,43 @@ fn op() -> impl Strategy<Value = Op> {
 struct Side {
     store: Store,
     base: u64,
+    watcher: RefCell<Watcher>,
+    cache: Cache,
 }
 
 impl Side {
     fn new(store: Store, whole: &Store) -> Self {
         let base = whole.range(..).wait().unwrap().header.revision.get();
-        Self { store, base }
+        let watcher = RefCell::new(store.watch(..).prev_values().start().unwrap());
+        let cache = store.cache(..).wait().unwrap();
+        Self { store, base, watcher, cache }
+    }
+
+    fn own(&self, revision: Revision) -> u64 {
+        // A tombstone has none.
+        revision.get().saturating_sub(self.base)
+    }
+
+    fn show(&self, kv: &KeyValue) -> String {
+        let (create, last) = (self.own(kv.create_revision()), self.own(kv.mod_revision()));
+        format!("{:?}={:?}@{create}/{last}/{}", kv.key(), kv.value(), kv.version())
+    }
+
+    fn events(&self) -> crate::Result<String> {
+        let mut shown = String::new();
+        while let Some(batch) = self.watcher.borrow_mut().try_next()? {
+            for event in &batch {
+                let prev = event.prev().map(|kv| self.show(kv));
+                shown += &format!("{} was {prev:?}, ", self.show(event.kv()));
+            }
+            shown += &format!("up to {}; ", self.own(batch.revision()));
+        }
+        Ok(shown)
     }
 
     /// Everything that is answered, with revisions counted from the first of its own.
     fn answer(&self, op: &Op) -> crate::Result<String> {
-        let show = |kv: &KeyValue| {
-            let own = |revision: Revision| revision.get() - self.base;
-            let (create, last) = (own(kv.create_revision()), own(kv.mod_revision()));
-            format!("{:?}={:?}@{create}/{last}/{}", kv.key(), kv.value(), kv.version())
-        };
+        let show = |kv: &KeyValue| self.show(kv);
         let all = |kvs: &[KeyValue]| kvs.iter().map(show).collect::<Vec<_>>();
         let current = self.store.range(..).count_only().wait()?.header.revision.get();
         let back = |by: u64| Revision::new(current.saturating_sub(by).max(self.base));
@@ -229,6 +262,13 @@ impl Side {
                     Branch::Else(gone) => format!("{at} {:?}", all(&gone.prev_kvs)),
                 }
             }
+            Op::Watch => self.events()?,
+            Op::List(range) => {
+                let listing = self.store.list_and_watch(range.range()).wait()?;
+                let next = self.own(listing.watcher.next_revision());
+                format!("{:?} and from {next} on", all(&listing.kvs))
+            }
+            Op::Cached(range) => format!("{:?}", all(&self.cache.range(range.range())?)),
         })
     }
 }
@@ -255,7 +295,7 @@ proptest! {
         let scoped = Side::new(whole.scoped(outer).scoped(inner), &whole);
         let alone = store();
         let twin = Side::new(alone.clone(), &alone);
-        for op in &ops {
+        for op in ops.iter().chain([&Op::Watch, &Op::Cached(Picked::All)]) {
             match (scoped.answer(op), twin.answer(op)) {
                 (Ok(found), Ok(wanted)) => prop_assert_eq!(found, wanted, "{:?}", op),
                 (Err(found), Err(wanted)) => {

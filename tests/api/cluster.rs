@@ -115,11 +115,11 @@ impl Cluster {
 
     /// Who leads, as soon as somebody does.
     pub(crate) fn leader(&self) -> usize {
-        self.leader_among(self.members())
+        self.leader_among(&self.members())
     }
 
     /// Who of these leads; the others may be cut off.
-    pub(crate) fn leader_among(&self, members: Vec<usize>) -> usize {
+    pub(crate) fn leader_among(&self, members: &[usize]) -> usize {
         let leads = |member: &usize| self.node(*member).status().role == Role::Leader;
         // Each round ends with a leader there; it takes a second one if that has just been lost.
         for _ in 0..100 {

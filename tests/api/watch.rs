@@ -73,8 +73,9 @@ fn wat_34_a_watcher_lives_through_a_snapshot_that_is_installed() {
     cluster.network.isolate(cluster.id(late));
     let large = "v".repeat(2_000);
     let written: Vec<_> = (0..500).map(|_| put(&store, "k", large.as_str())).collect();
-    let others = cluster.members().into_iter().filter(|member| *member != late).collect();
-    let leader = cluster.leader_among(others);
+    let others = cluster.members().into_iter().filter(|member| *member != late);
+    let others: Vec<usize> = others.collect();
+    let leader = cluster.leader_among(&others);
     let first = cluster.node(leader).status().first_index;
     assert!(cluster.node(late).status().last_index < first, "it could still be sent entries");
     cluster.network.heal_all();

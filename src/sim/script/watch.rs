@@ -41,6 +41,9 @@ struct Held {
     waker: Option<Waker>,
 }
 
+/// A watcher, and where what it is told is noted.
+type Place = (Arc<Mutex<Held>>, Notes);
+
 impl Held {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Result<WatchBatch, WatchEnd>>> {
         self.waker = Some(context.waker().clone());
@@ -124,7 +127,7 @@ impl Play {
         self.rest()
     }
 
-    fn held(&self, number: u64) -> Result<(Arc<Mutex<Held>>, Notes), Box<dyn Error>> {
+    fn held(&self, number: u64) -> Result<Place, Box<dyn Error>> {
         let held = Arc::clone(&self.watchers.seat(number)?.held);
         Ok((held, self.watchers.notes()?.clone()))
     }

@@ -144,7 +144,7 @@ fn filled(numbers: impl Iterator<Item = usize>) -> Matcher<usize> {
 
 #[test]
 fn the_tree_stays_low_in_whatever_order_ranges_come_and_go() {
-    let inwards = |nth: usize| if nth % 2 == 0 { nth / 2 } else { MANY - 1 - nth / 2 };
+    let inwards = |nth: usize| if nth.is_multiple_of(2) { nth / 2 } else { MANY - 1 - nth / 2 };
     let scattered = |nth: usize| nth * 7919 % MANY;
     let orders: [&dyn Fn(usize) -> usize; 4] =
         [&|nth| nth, &|nth| MANY - 1 - nth, &inwards, &scattered];
@@ -229,5 +229,5 @@ fn entries_share_the_bytes_of_their_ranges() {
     let bytes = |(start, end): (&[u8], Option<&[u8]>)| (start.as_ptr(), end.map(<[u8]>::as_ptr));
     let root = matcher.ranges.root().unwrap();
     assert_eq!(bytes(root), bytes((interval.start(), interval.end())));
-    assert!(Intervals::<Arc<()>>::NODE_BYTES <= 128);
+    const { assert!(Intervals::<Arc<()>>::NODE_BYTES <= 128) };
 }

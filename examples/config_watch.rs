@@ -14,7 +14,7 @@
 //!
 //! [`Live`] and [`follow`] are the part to copy: what holds when the service starts, then every
 //! change of it. The service knows its own member only. Which member leads, and that one of them is
-//! closed meanwhile, is no concern of its. What `main` does with it is asserted while it is printed.
+//! closed meanwhile, is no concern of its. What `main` does with it is asserted as it is printed.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

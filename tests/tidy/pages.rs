@@ -22,10 +22,7 @@ const NOT_YET: &[(&str, &str)] = &[
     ("TXN-15", "says what cannot happen: there is no way to make it"),
     ("TXN-20", "the compiler sees to it"),
     ("MEM-8", "no call removes a member yet"),
-    ("WAT-6", "the tests of sets of watchers cite it"),
     ("WAT-7", "says that there are no permissions"),
-    ("WAT-28", "the tests of sets of watchers cite it"),
-    ("WAT-36", "the tests of `list_and_watch` and of the cache cite it"),
     ("WAT-38", "there are no learners yet"),
 ];
 

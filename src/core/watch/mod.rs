@@ -61,7 +61,7 @@
 //! - A watcher that sleeps and is not to be rung has been given everything up to `matched`: it
 //!   holds nothing back. One that has ended is in no topic.
 //! - A topic's sleepers are rung in rounds: whoever sleeps again before the round is over waits for
-//!   the next, so none is passed over (INV-10 of etcd's: 17529).
+//!   the next, so none is passed over (`WAT-29`).
 //!
 //! # What is not here
 //!

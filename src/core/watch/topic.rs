@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn inv_10_17529_who_sleeps_again_at_once_takes_no_turn_of_another() {
+    fn wat_29_who_sleeps_again_at_once_takes_no_turn_of_another() {
         let (topic, slots) = asleep(50);
         assert!(topic.mark(rev(2)));
         let mut rung = Vec::new();

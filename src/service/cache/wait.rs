@@ -92,7 +92,8 @@ macro_rules! impl_waits {
             /// See the type.
             ///
             /// ```no_run
-            /// # fn example(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
+            /// # use quorate::{Cache, Result, Revision};
+            /// # fn example(cache: Cache, seen: Revision) -> Result<()> {
             #[doc = concat!("let revision = ", $make, ".wait()?;")]
             /// # Ok(())
             /// # }
@@ -109,7 +110,8 @@ macro_rules! impl_waits {
             /// [`is_timeout`](crate::Error::is_timeout); and see the type.
             ///
             /// ```no_run
-            /// # fn example(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
+            /// # use quorate::{Cache, Result, Revision};
+            /// # fn example(cache: Cache, seen: Revision) -> Result<()> {
             /// use std::time::Duration;
             ///
             #[doc = concat!("let revision = ", $make, ".wait_timeout(Duration::from_secs(1))?;")]

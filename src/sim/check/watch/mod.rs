@@ -15,16 +15,16 @@
 //!
 //! | word | what must hold | rules |
 //! |---|---|---|
-//! | filtered | nothing of another range or kind; no batch without events that nobody asked for | `WAT-20`, `WAT-22` |
-//! | true | what it shows happened, and looked like that; so did what it was before | `WAT-13`, `WAT-14`, `WAT-19` |
+//! | filtered | nothing of another range or kind, no empty batch unasked | `WAT-20`, `WAT-22` |
+//! | true | it happened, and looked like that; so did what was before | `WAT-13`, `WAT-19` |
 //! | resumable | nothing from before its first revision | `WAT-2`, `WAT-35`, `WAT-36` |
 //! | unique | nothing twice | `WAT-15`, `WAT-31` |
 //! | ordered | by revision, and by place in it | `WAT-15` |
 //! | atomic | a revision as a whole, or in pieces if it asked for them | `WAT-16`, `WAT-21` |
 //! | reliable | nothing is missing between two events | `WAT-12`, `WAT-15` |
-//! | bookmarkable | nothing is missing up to the bookmark, which never goes back | `WAT-18`, `WAT-23` to `WAT-27` |
+//! | bookmarkable | nothing is missing up to the bookmark; it never falls | `WAT-18`, `WAT-23` |
 //! | justified | it ends for a reason that is there | `WAT-8`, `WAT-11`, `WAT-30`, `WAT-33` |
-//! | complete | in the end it was given all that there is, and who lost its node was told | `INV-8`, `WAT-34` |
+//! | complete | in the end it has all there is, and an end was told | `INV-8`, `WAT-34` |
 
 pub(crate) mod truth;
 

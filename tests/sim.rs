@@ -20,7 +20,7 @@ const SEEDS: u64 = 100;
 /// Calls of each of these runs.
 const CALLS: u64 = 400;
 
-/// INV-1 to INV-11, WAT-1 to WAT-36, LIN-1 to LIN-15, DUR-8 to DUR-11, SEL-10 to SEL-12: nothing that is promised
+/// INV-1 to INV-11, LIN-1 to LIN-15, DUR-8 to DUR-11, SEL-10 to SEL-12: nothing that is promised
 /// is broken, under any kind of fault.
 fn band(profile: Profile) {
     for seed in 0..SEEDS {

@@ -87,7 +87,8 @@ cases! {
     losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];
     releasing_too_much: ReleaseTooMuch, Crash, 2_000, 400, ["durability", "refuses"];
     keeping_everything: KeepEverything, Calm, 1_000, 50, ["bounds"];
-    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1", "LIN-15", "state"];
+    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50,
+        ["INV-3", "INV-4", "INV-1", "LIN-15", "state"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
     applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1", "WAT-13"];
     comparing_late: CompareLate, Calm, 500, 50, ["INV-1"];

@@ -13,18 +13,21 @@
 //!
 //! Each property of `INV-7` is a complaint of its own, which its word begins:
 //!
-//! | word | what must hold | rules |
-//! |---|---|---|
-//! | filtered | nothing of another range or kind; no batch without events that nobody asked for | `WAT-20`, `WAT-22` |
-//! | true | what it shows happened, and looked like that; so did what it was before | `WAT-13`, `WAT-14`, `WAT-19` |
-//! | resumable | nothing from before its first revision | `WAT-2`, `WAT-35`, `WAT-36` |
-//! | unique | nothing twice | `WAT-15`, `WAT-31` |
-//! | ordered | by revision, and by place in it | `WAT-15` |
-//! | atomic | a revision as a whole, or in pieces if it asked for them | `WAT-16`, `WAT-21` |
-//! | reliable | nothing is missing between two events | `WAT-12`, `WAT-15` |
-//! | bookmarkable | nothing is missing up to the bookmark, which never goes back | `WAT-18`, `WAT-23` to `WAT-27` |
-//! | justified | it ends for a reason that is there | `WAT-8`, `WAT-11`, `WAT-30`, `WAT-33` |
-//! | complete | in the end it was given all that there is, and who lost its node was told | `INV-8`, `WAT-34` |
+//! ```text
+//!   filtered       nothing of another range or kind, no empty batch unasked   WAT-20, WAT-22
+//!   true           what it shows happened, and so did what was before         WAT-13, 14, 19
+//!   resumable      nothing from before its first revision                     WAT-2, 35, 36
+//!   unique         nothing twice                                              WAT-15, WAT-31
+//!   ordered        by revision, and by place in it                            WAT-15
+//!   atomic         a revision as a whole, or in pieces if that was asked for  WAT-16, WAT-21
+//!   reliable       nothing is missing between two events                      WAT-12, WAT-15
+//!   bookmarkable   nothing is missing up to the bookmark; it never goes back  WAT-18, 23 to 27
+//!   justified      it ends for a reason that is there                         WAT-8, 11, 30, 33
+//!   complete       in the end it was given all there is, or told of its end   INV-8, WAT-34
+//! ```
+//!
+//! What is not here: who watches what (`sim/workload/watch.rs`), and who brings what they are given
+//! (`sim/watched.rs`).
 
 pub(crate) mod truth;
 

@@ -163,11 +163,17 @@ impl Notes {
     }
 
     pub(super) fn requested(&self, cluster: &Cluster, id: WatchedId) {
-        self.with(cluster, id, |watched, _| Ok(watched.request()));
+        self.with(cluster, id, |watched, _| {
+            watched.request();
+            Ok(())
+        });
     }
 
     pub(super) fn cancelled(&self, cluster: &Cluster, id: WatchedId) {
-        self.with(cluster, id, |watched, _| Ok(watched.cancel()));
+        self.with(cluster, id, |watched, _| {
+            watched.cancel();
+            Ok(())
+        });
     }
 
     /// Its consumer has dropped it. Gives where another goes on.

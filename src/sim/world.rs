@@ -200,8 +200,8 @@ impl World {
     pub(super) fn meet_members(&mut self) {
         let Some(judge) = self.judges.last_mut() else { return };
         let up = self.nodes.iter().filter_map(|node| Some((node.id, node.replica()?)));
-        let met = up.map(|(node, replica)| judge.see(&Seen::Opened { node, replica }));
-        let judged = met.filter_map(Result::err).next();
+        let mut up = up.map(|(node, replica)| Seen::Opened { node, replica });
+        let judged = up.find_map(|opened| judge.see(&opened).err());
         self.judged(0, judged);
     }
 

@@ -26,6 +26,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("src/sim/clock.rs", "lets simulated time pass, which takes none"),
     ("tests/scheduler.rs", "a program under test waits in simulated time, which takes none"),
     ("src/sim/workload.rs", "clients of a simulation wait in its own time"),
+    ("src/sim/workload/watch.rs", "watchers of a simulation wait in its own time"),
     ("checks/shuttle/src/sync/mod.rs", "shuttle's, where no time passes: a place to switch"),
 ];
 

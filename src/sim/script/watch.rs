@@ -28,9 +28,12 @@ pub(super) struct Watchers {
     all: Vec<Seat>,
 }
 
+/// A script and a task that follows hold a watcher together.
+type Shared = Arc<Mutex<Held>>;
+
 struct Seat {
     id: WatchedId,
-    held: Arc<Mutex<Held>>,
+    held: Shared,
     follows: bool,
 }
 
@@ -124,7 +127,7 @@ impl Play {
         self.rest()
     }
 
-    fn held(&self, number: u64) -> Result<(Arc<Mutex<Held>>, Notes), Box<dyn Error>> {
+    fn held(&self, number: u64) -> Result<(Shared, Notes), Box<dyn Error>> {
         let held = Arc::clone(&self.watchers.seat(number)?.held);
         Ok((held, self.watchers.notes()?.clone()))
     }

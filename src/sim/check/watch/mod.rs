@@ -347,10 +347,10 @@ impl Watched {
         };
         let met = given.iter().zip(due).take_while(fits).count();
         let Some(missing) = due.get(met) else {
-            return match is_fragment {
-                true => Err(format!("atomic (WAT-21): nothing follows the fragment behind {upto}")),
-                false => Ok(()),
-            };
+            if is_fragment {
+                return Err(format!("atomic (WAT-21): nothing follows the fragment behind {upto}"));
+            }
+            return Ok(());
         };
         let (key, (revision, _)) = (missing.key.escape_ascii(), missing.at);
         let begun = given.last().map(|event| event.revision);

@@ -75,7 +75,7 @@ cases! {
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
     forgetting_the_vote: ForgetVote, Crash, 200, 50, ["logs", "durability"];
-    reusing_a_read_context: ReuseReadContext, Network, 300, 150, ["INV-1"];
+    reusing_a_read_context: ReuseReadContext, Network, 300, 600, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
     joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1"];
@@ -87,9 +87,10 @@ cases! {
     losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];
     releasing_too_much: ReleaseTooMuch, Crash, 2_000, 400, ["durability", "refuses"];
     keeping_everything: KeepEverything, Calm, 1_000, 50, ["bounds"];
-    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50, ["INV-3", "INV-4", "INV-1", "LIN-15"];
+    dropping_a_kept_version: DropKeptVersion, Calm, 500, 50,
+        ["INV-3", "INV-4", "INV-1", "LIN-15", "state"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
-    applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1"];
+    applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1", "WAT-13"];
     comparing_late: CompareLate, Calm, 500, 50, ["INV-1"];
     failing_compares_of_nothing: EmptyCompare, Calm, 500, 50, ["INV-1", "INV-3"];
     splitting_a_transaction: SplitTxn, Calm, 300, 20, ["INV-1", "INV-2", "TXN-14"];

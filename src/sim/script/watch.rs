@@ -28,9 +28,12 @@ pub(super) struct Watchers {
     all: Vec<Seat>,
 }
 
+/// A script and a task that follows hold a watcher together.
+type Shared = Arc<Mutex<Held>>;
+
 struct Seat {
     id: WatchedId,
-    held: Arc<Mutex<Held>>,
+    held: Shared,
     follows: bool,
 }
 

@@ -127,7 +127,9 @@ impl Truth {
             gap = gap.or(Some(last.next()));
         }
         match gap {
-            Some(gap) => Err(format!("member {node} is at {revision} and has no events of {gap}")),
+            Some(gap) => {
+                Err(format!("DM-4: member {node} is at {revision}, without events of {gap}"))
+            }
             None => Ok(()),
         }
     }

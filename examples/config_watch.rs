@@ -32,8 +32,8 @@ use std::thread;
 use std::time::Duration;
 
 use quorate::{
-    Config, Event, EventKind, LocalNetwork, Node, Revision, Role, Store, TypedStore, WatchEnd,
-    Watcher,
+    Config, Event, EventKind, ListAndWatch, Listing, LocalNetwork, Node, Revision, Role, Store,
+    TypedStore, WatchEnd, Watcher,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,26 +82,15 @@ struct Applied {
     taken: bool,
 }
 
-/// Reads what holds, and gives a watcher of all that comes behind it.
-///
-/// The watcher first: what happens from then on is for it. Then a read of the very revision that it
-/// was made at, so that nothing is in both and nothing in neither.
-fn begin(settings: &TypedStore<Settings>, live: &Live) -> Outcome<Watcher> {
-    loop {
-        let watcher = settings.store().watch(..).start()?;
-        let created = watcher.created();
-        let read = settings.range(..).with(|range| range.at(created).serializable());
-        match read.wait() {
-            Ok(read) => {
-                let pairs = read.kvs.into_iter().map(|it| (it.kv.key().to_vec(), it.value));
-                live.begin(pairs.collect());
-                return Ok(watcher);
-            }
-            // Somebody has compacted in between: a newer one.
-            Err(error) if error.is_compacted() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+/// Takes what holds, and gives the watcher of all that comes behind it.
+fn begin(settings: &TypedStore<Settings>, live: &Live, listing: ListAndWatch) -> Outcome<Watcher> {
+    let Listing { kvs, watcher, .. } = listing.wait()?;
+    let pairs = kvs.into_iter().map(|kv| {
+        let key = kv.key().to_vec();
+        Ok((key, settings.decode(kv)?.value))
+    });
+    live.begin(pairs.collect::<quorate::Result<_>>()?);
+    Ok(watcher)
 }
 
 /// Follows the settings until it is told to stop.
@@ -119,7 +108,9 @@ fn follow(
                 }
             }
             // It was away for so long that history is gone: what holds now is read again.
-            Some(Err(WatchEnd::Compacted(_))) => watcher = begin(settings, live)?,
+            Some(Err(WatchEnd::Compacted(compacted))) => {
+                watcher = begin(settings, live, compacted.relist())?;
+            }
             Some(Err(WatchEnd::Cancelled)) | None => return Ok(()),
             Some(Err(end)) => return Err(end.into()),
         }
@@ -183,7 +174,7 @@ fn run() -> Outcome<()> {
     let (live, settings) = (Live::default(), scoped(&home.store()));
     // It may be behind: the service begins with what its own member has, and is given the rest.
     home.store().get("any").at_least(written).wait()?;
-    let watcher = begin(&settings, &live)?;
+    let watcher = begin(&settings, &live, settings.store().list_and_watch(..))?;
     let canceller = watcher.canceller();
     println!("@{} it begins with {:?}", watcher.created(), live.get("db"));
     assert_eq!(live.get("db"), Some(first));

@@ -78,7 +78,7 @@ use std::time::Duration;
 
 use self::matcher::Matcher;
 use self::schedule::Schedule;
-use self::topic::{Slot, Topic};
+use self::topic::{SharedTopic, Slot};
 
 pub(crate) use self::cursor::{Canceller, Cursor, Has, Spec, Told};
 pub(crate) use self::topic::{Bell, Bells};
@@ -118,11 +118,11 @@ pub(crate) struct Watches {
 
 #[derive(Default)]
 struct State {
-    matcher: Matcher<Arc<Topic>>,
+    matcher: Matcher<SharedTopic>,
     /// Where to look on.
     next: Position,
     /// Topics with sleepers that are to be rung, each once.
-    queue: VecDeque<Arc<Topic>>,
+    queue: VecDeque<SharedTopic>,
     progress: Schedule,
     /// Consumers of many watchers, who may have none: they too want to know when the node ends.
     shared: BTreeMap<u64, Arc<Bells>>,
@@ -164,7 +164,7 @@ impl Watches {
             // Somebody else is at it, or registers: who comes back finds what is left.
             let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
             let Some(mut state) = state else { return true };
-            self.tell_progress(&mut state, now, &mut wakers);
+            state.tell_progress(now, &mut wakers);
             self.tell_leaderless(&mut state, &mut wakers);
             let looked = self.look(&mut state, left.min(LOOK_STEP));
             left = left.saturating_sub(looked);
@@ -252,9 +252,9 @@ impl Watches {
         let (from, mut looked) = (*next, 0_usize);
         let replayed = self.reader.replay(from, looks, |record| {
             looked = looked.saturating_add(1);
-            matcher.matching(record.key(), &mut |topic: &Arc<Topic>| {
+            matcher.matching(record.key(), &mut |topic: &SharedTopic| {
                 if topic.mark(record.main()) {
-                    queue.push_back(Arc::clone(topic));
+                    queue.push_back(SharedTopic::clone(topic));
                 }
             });
         });
@@ -262,7 +262,7 @@ impl Watches {
             // Not all that has happened is known here: they find out for themselves.
             for topic in matcher.values() {
                 if topic.mark_all((from.0, published)) {
-                    queue.push_back(Arc::clone(topic));
+                    queue.push_back(SharedTopic::clone(topic));
                 }
             }
             (published.next(), 0)
@@ -273,20 +273,13 @@ impl Watches {
     }
 
     /// Takes some out of a topic to be woken. Says how many.
-    fn ring(&self, topic: &Arc<Topic>, left: usize, wakers: &mut Vec<Waker>) -> usize {
+    fn ring(&self, topic: &SharedTopic, left: usize, wakers: &mut Vec<Waker>) -> usize {
         let mut taken = Vec::new();
         if topic.take_sleepers(left.min(RING_STEP), &mut taken) {
-            self.state.lock().queue.push_front(Arc::clone(topic));
+            self.state.lock().queue.push_front(SharedTopic::clone(topic));
         }
         wakers.extend(taken.iter().filter_map(|slot| slot.ring()));
         taken.len()
-    }
-
-    fn tell_progress(&self, state: &mut State, now: Instant, wakers: &mut Vec<Waker>) {
-        while let Some(slot) = state.progress.next(now) {
-            slot.set_due(true);
-            wakers.extend(slot.ring());
-        }
     }
 
     fn tell_leaderless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
@@ -306,6 +299,13 @@ impl State {
     fn next_id(&mut self) -> u64 {
         self.last_id = self.last_id.saturating_add(1);
         self.last_id
+    }
+
+    fn tell_progress(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        while let Some(slot) = self.progress.next(now) {
+            slot.set_due(true);
+            wakers.extend(slot.ring());
+        }
     }
 
     fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {

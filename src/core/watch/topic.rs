@@ -18,6 +18,9 @@ pub(super) struct Topic {
     state: Mutex<State>,
 }
 
+/// Has no count of weak references: with one, a topic would be of the allocator's next size.
+pub(super) type SharedTopic = triomphe::Arc<Topic>;
+
 /// A range, small where it is a single key, as most are.
 enum Watched {
     Key(Bytes),
@@ -34,7 +37,7 @@ struct State {
     marked: Revision,
     /// Those that sleep first.
     members: Members,
-    asleep: usize,
+    asleep: u32,
 }
 
 /// One watcher, as the node knows it.
@@ -237,7 +240,7 @@ impl Topic {
     pub(super) fn take_sleepers(&self, max: usize, taken: &mut Vec<Arc<Slot>>) -> bool {
         let mut state = self.state.lock();
         let Some(marked) = state.marked() else { return false };
-        let mut place = state.asleep;
+        let mut place = state.asleep();
         while let Some(at) = place.checked_sub(1) {
             place = at;
             let Some(slot) = state.members.as_slice().get(at).map(Arc::clone) else { break };
@@ -260,7 +263,7 @@ impl Topic {
     /// something to read. `matched`: every change up to there has been marked.
     pub(super) fn rest(&self, slot: &Arc<Slot>, cursor: Revision, matched: Revision) -> Rest {
         let mut state = self.state.lock();
-        if slot.place() < state.asleep {
+        if slot.place() < state.asleep() {
             let cursor = slot.cursor();
             if cursor <= state.newest {
                 // It is to be rung, and has come by itself.
@@ -272,9 +275,9 @@ impl Topic {
         } else if cursor <= state.newest {
             return Rest::Behind(cursor.max(slot.cursor()));
         } else {
-            let (place, asleep) = (slot.place(), state.asleep);
+            let (place, asleep) = (slot.place(), state.asleep());
             state.swap(place, asleep);
-            state.asleep = asleep.saturating_add(1);
+            state.asleep = state.asleep.saturating_add(1);
         }
         // There is nothing for it in between.
         let cursor = cursor.max(slot.cursor()).max(matched.next());
@@ -285,7 +288,7 @@ impl Topic {
     /// The oldest revision that one of them has yet to look at and that may concern it.
     pub(super) fn oldest(&self) -> Option<Revision> {
         let state = self.state.lock();
-        let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep)?;
+        let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep())?;
         let marked = state.marked().map(|marked| {
             let behind = asleep.iter().map(|slot| slot.cursor());
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
@@ -303,6 +306,10 @@ impl Topic {
 }
 
 impl State {
+    fn asleep(&self) -> usize {
+        usize::try_from(self.asleep).unwrap_or(usize::MAX)
+    }
+
     fn marked(&self) -> Option<Revision> {
         (self.marked.get() > 0).then_some(self.marked)
     }
@@ -319,10 +326,10 @@ impl State {
     /// It sleeps no more, if it did.
     fn wake(&mut self, slot: &Slot) {
         let place = slot.place();
-        if place < self.asleep {
-            let last = self.asleep.saturating_sub(1);
+        if place < self.asleep() {
+            self.asleep = self.asleep.saturating_sub(1);
+            let last = self.asleep();
             self.swap(place, last);
-            self.asleep = last;
         }
     }
 }

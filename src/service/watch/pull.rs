@@ -119,6 +119,7 @@ macro_rules! impl_pull {
             /// # Ok(())
             /// # }
             /// ```
+            #[expect(clippy::should_implement_trait, reason = "a future, as streams have it")]
             pub fn next(&mut self) -> $next<'_> {
                 $next { puller: self }
             }

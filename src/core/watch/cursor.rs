@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::topic::{Bell, Rest, Slot, Topic};
+use super::topic::{Bell, Rest, SharedTopic, Slot, Topic};
 use super::{SHORTEST_PROGRESS, Step, Watches};
 use crate::core::mvcc::{Changes, Event, Filter, Position};
 use crate::ids::Revision;
@@ -56,7 +56,7 @@ pub(crate) enum Told {
 /// A watcher. The chapter is in `mod.rs`.
 pub(crate) struct Cursor {
     watches: Arc<Watches>,
-    topic: Arc<Topic>,
+    topic: SharedTopic,
     slot: Arc<Slot>,
     /// The first revision that was asked for; 0: the one behind `created`.
     from: Revision,
@@ -64,7 +64,8 @@ pub(crate) struct Cursor {
     prev: bool,
     /// The caller has asked for a notification of progress.
     asked: bool,
-    progress: Option<Duration>,
+    /// It is told of progress on a schedule, which knows how often.
+    is_scheduled: bool,
     fragment_bytes: Option<NonZeroUsize>,
     /// The revision that was current when it was made (`WAT-1`).
     created: Revision,
@@ -105,8 +106,8 @@ impl Watches {
         let from = spec.from.filter(|from| *from <= created || !planted(Bug::FireEarly));
         let from = from.unwrap_or_else(|| created.next());
         let slot = Arc::new(Slot::new(state.next_id(), bell, from, spec.needs_leader));
-        let topic = state.matcher.entry(&spec.range, || Arc::new(Topic::new(&spec.range)));
-        let topic = Arc::clone(topic);
+        let topic = state.matcher.entry(&spec.range, || SharedTopic::new(Topic::new(&spec.range)));
+        let topic = SharedTopic::clone(topic);
         topic.join(&slot);
         if let Some(every) = spec.progress {
             let now = crate::time::Instant::from_nanos(self.now.load(Ordering::Relaxed));
@@ -123,7 +124,7 @@ impl Watches {
             filter: spec.filter,
             prev: spec.prev,
             asked: false,
-            progress: spec.progress,
+            is_scheduled: spec.progress.is_some(),
             fragment_bytes: spec.fragment_bytes,
             created,
             next: (from, 0),
@@ -137,15 +138,21 @@ impl Watches {
 impl Cursor {
     /// What is watched, and how; but from when it is made on.
     pub(crate) fn spec(&self) -> Spec {
+        let every = || self.watches.state.lock().progress.every(self.slot.id);
         Spec {
-            range: self.topic.range(),
+            range: self.range(),
             from: None,
             filter: self.filter,
             prev: self.prev,
-            progress: self.progress,
+            progress: if self.is_scheduled { every() } else { None },
             fragment_bytes: self.fragment_bytes,
             needs_leader: self.slot.needs_leader,
         }
+    }
+
+    /// What is watched.
+    pub(crate) fn range(&self) -> KeyRange {
+        self.topic.range()
     }
 
     /// The revision that was current when it was made.
@@ -340,7 +347,7 @@ impl Cursor {
         if self.topic.leave(&self.slot) == 0 {
             state.matcher.remove(&self.topic.range());
         }
-        if self.progress.is_some() {
+        if self.is_scheduled {
             state.progress.remove(self.slot.id);
         }
         drop(state);

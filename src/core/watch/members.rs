@@ -13,7 +13,8 @@ pub(super) enum Members {
     None,
     One(Arc<Slot>),
     /// Two at least.
-    Many(Vec<Arc<Slot>>),
+    #[expect(clippy::box_collection, reason = "it makes the others of one word more three")]
+    Many(Box<Vec<Arc<Slot>>>),
 }
 
 impl Members {
@@ -28,7 +29,7 @@ impl Members {
     pub(super) fn push(&mut self, slot: Arc<Slot>) {
         *self = match mem::take(self) {
             Self::None => Self::One(slot),
-            Self::One(first) => Self::Many(vec![first, slot]),
+            Self::One(first) => Self::Many(Box::new(vec![first, slot])),
             Self::Many(mut slots) => {
                 slots.push(slot);
                 Self::Many(slots)

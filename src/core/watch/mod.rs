@@ -83,7 +83,7 @@ use std::time::Duration;
 
 use self::matcher::Matcher;
 use self::schedule::Schedule;
-use self::topic::{Slot, Topic};
+use self::topic::{Round, SharedTopic, Slot};
 
 pub(crate) use self::cursor::{Canceller, Cursor, Has, Spec, Told};
 pub(crate) use self::topic::{Bell, Bells};
@@ -142,11 +142,11 @@ impl Default for Step {
 
 #[derive(Default)]
 struct State {
-    matcher: Matcher<Arc<Topic>>,
+    matcher: Matcher<SharedTopic>,
     /// Where to look on.
     next: Position,
     /// Topics with sleepers that are to be rung, each once.
-    queue: VecDeque<Arc<Topic>>,
+    queue: VecDeque<(SharedTopic, Round)>,
     progress: Schedule,
     /// Consumers of many watchers, who may have none: they too want to know when the node ends.
     shared: BTreeMap<u64, Arc<Bells>>,
@@ -197,24 +197,20 @@ impl Watches {
             let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
             let Some(mut state) = state else { return true };
             if patient {
-                let told = Self::tell_progress(&mut state, (now, left), &mut wakers);
-                left = left.saturating_sub(told);
+                left = left.saturating_sub(state.tell_progress(now, left, &mut wakers));
                 self.tell_leaderless(&mut state, &mut wakers);
             }
             let looked = self.look(&mut state, left.min(LOOK_STEP));
             left = left.saturating_sub(looked);
             let topic = if left > 0 { state.queue.pop_front() } else { None };
-            let more = looked > 0 || !state.queue.is_empty();
             drop(state);
-            if let Some(topic) = topic {
-                left = left.saturating_sub(self.ring(&topic, left, &mut wakers));
-            } else if !more {
-                wake(&mut wakers);
-                return false;
+            let done = left > 0 && looked == 0 && topic.is_none();
+            if let Some((topic, round)) = topic {
+                left = left.saturating_sub(self.ring(&topic, round, left, &mut wakers));
             }
             wake(&mut wakers);
-            if left == 0 {
-                return true;
+            if done || left == 0 {
+                return !done;
             }
         }
     }
@@ -293,9 +289,9 @@ impl Watches {
         let (from, mut looked) = (*next, 0_usize);
         let replayed = self.reader.replay(from, looks, |record| {
             looked = looked.saturating_add(1);
-            matcher.matching(record.key(), &mut |topic: &Arc<Topic>| {
+            matcher.matching(record.key(), &mut |topic: &SharedTopic| {
                 if topic.mark(record.main()) {
-                    queue.push_back(Arc::clone(topic));
+                    queue.push_back((SharedTopic::clone(topic), Round::default()));
                 }
             });
         });
@@ -303,7 +299,7 @@ impl Watches {
             // Not all that has happened is known here: they find out for themselves.
             for topic in matcher.values().filter(|_| !planted(Bug::SilentInstall)) {
                 if topic.mark_all((from.0, published)) {
-                    queue.push_back(Arc::clone(topic));
+                    queue.push_back((SharedTopic::clone(topic), Round::default()));
                 }
             }
             (published.next(), 0)
@@ -314,34 +310,20 @@ impl Watches {
     }
 
     /// Takes some out of a topic to be woken. Says how many.
-    fn ring(&self, topic: &Arc<Topic>, left: usize, wakers: &mut Vec<Waker>) -> usize {
+    fn ring(
+        &self,
+        topic: &SharedTopic,
+        mut round: Round,
+        left: usize,
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
         let mut taken = Vec::new();
-        if topic.take_sleepers(left.min(RING_STEP), &mut taken) {
+        if topic.take_sleepers(&mut round, left.min(RING_STEP), &mut taken) {
             // Behind the others: many watchers of one range keep nobody waiting.
-            self.state.lock().queue.push_back(Arc::clone(topic));
+            self.state.lock().queue.push_back((SharedTopic::clone(topic), round));
         }
         wakers.extend(taken.iter().filter_map(|slot| slot.ring()));
         taken.len()
-    }
-
-    /// Says how many it has looked at.
-    fn tell_progress(
-        state: &mut State,
-        (now, most): (Instant, usize),
-        wakers: &mut Vec<Waker>,
-    ) -> usize {
-        let mut told = 0_usize;
-        while told < most
-            && let Some(slot) = state.progress.next(now)
-        {
-            told = told.saturating_add(1);
-            // One that was given events meanwhile knows how far it is.
-            if !slot.take_given() {
-                slot.set_due(true);
-                wakers.extend(slot.ring());
-            }
-        }
-        told
     }
 
     fn tell_leaderless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
@@ -361,6 +343,22 @@ impl State {
     fn next_id(&mut self) -> u64 {
         self.last_id = self.last_id.saturating_add(1);
         self.last_id
+    }
+
+    /// Says how many it has looked at.
+    fn tell_progress(&mut self, now: Instant, most: usize, wakers: &mut Vec<Waker>) -> usize {
+        let mut told = 0_usize;
+        while told < most
+            && let Some(slot) = self.progress.next(now)
+        {
+            told = told.saturating_add(1);
+            // One that was given events meanwhile knows how far it is.
+            if !slot.take_given() {
+                slot.set_due(true);
+                wakers.extend(slot.ring());
+            }
+        }
+        told
     }
 
     fn nudge(&self, which: impl Fn(&Slot) -> bool, wakers: &mut Vec<Waker>) {

@@ -19,6 +19,9 @@ pub(super) struct Topic {
     state: Mutex<State>,
 }
 
+/// Has no count of weak references: with one, a topic would be of the allocator's next size.
+pub(super) type SharedTopic = triomphe::Arc<Topic>;
+
 /// A range, small where it is a single key, as most are.
 enum Watched {
     Key(Bytes),
@@ -35,15 +38,13 @@ struct State {
     marked: Revision,
     /// Those that sleep first.
     members: Members,
-    asleep: usize,
-    /// Who is rung, and in what order: see [`Round`].
-    round: Round,
+    asleep: u32,
 }
 
 /// One pass over the sleepers of a topic, in as many steps as it takes. It rings those who slept
 /// when it began: who falls asleep meanwhile stands behind them, and waits for the next one.
 #[derive(Clone, Copy, Default)]
-struct Round {
+pub(super) struct Round {
     /// The newest change when it began. 0: it has not.
     upto: Revision,
     /// Sleepers before this place have not been looked at.
@@ -269,23 +270,27 @@ impl Topic {
     }
 
     /// Takes sleepers that are to be rung, at most `max`. Says whether there may be more.
-    pub(super) fn take_sleepers(&self, max: usize, taken: &mut Vec<Arc<Slot>>) -> bool {
+    pub(super) fn take_sleepers(
+        &self,
+        round: &mut Round,
+        max: usize,
+        taken: &mut Vec<Arc<Slot>>,
+    ) -> bool {
         let mut state = self.state.lock();
         let Some(marked) = state.marked() else { return false };
-        if state.round.upto == Revision::new(0) {
-            state.round = Round { upto: state.newest, left: state.asleep };
+        if round.upto == Revision::new(0) {
+            *round = Round { upto: state.newest, left: state.asleep() };
         }
-        let upto = state.round.upto;
+        let upto = round.upto;
         while taken.len() < max {
-            state.round.left = state.round.left.min(state.asleep);
-            let Some(at) = state.round.left.checked_sub(1) else {
+            let Some(at) = round.left.min(state.asleep()).checked_sub(1) else {
                 // Who is left has read all of it, or waits for a revision that is not here yet.
-                state.round = Round::default();
+                *round = Round::default();
                 let more = state.newest > upto;
                 state.marked = if more { upto.next() } else { Revision::new(0) };
                 return more;
             };
-            state.round.left = at;
+            round.left = at;
             if at == 0 && planted(Bug::ForgetSleeper) {
                 continue;
             }
@@ -303,7 +308,7 @@ impl Topic {
     /// something to read. `matched`: every change up to there has been marked.
     pub(super) fn rest(&self, slot: &Arc<Slot>, cursor: Revision, matched: Revision) -> Rest {
         let mut state = self.state.lock();
-        if slot.place() < state.asleep {
+        if slot.place() < state.asleep() {
             let cursor = slot.cursor();
             if cursor <= state.newest {
                 // It is to be rung, and has come by itself.
@@ -315,9 +320,9 @@ impl Topic {
         } else if cursor <= state.newest && !planted(Bug::SleepOnNews) {
             return Rest::Behind(cursor.max(slot.cursor()));
         } else {
-            let (place, asleep) = (slot.place(), state.asleep);
+            let (place, asleep) = (slot.place(), state.asleep());
             state.swap(place, asleep);
-            state.asleep = asleep.saturating_add(1);
+            state.asleep = state.asleep.saturating_add(1);
         }
         // There is nothing for it in between.
         let cursor = cursor.max(slot.cursor()).max(matched.next());
@@ -329,7 +334,7 @@ impl Topic {
     /// may concern it.
     pub(super) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
         let state = self.state.lock();
-        let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep)?;
+        let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep())?;
         let marked = state.marked().map(|marked| {
             let behind = asleep.iter().map(|slot| slot.cursor());
             behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
@@ -347,6 +352,10 @@ impl Topic {
 }
 
 impl State {
+    fn asleep(&self) -> usize {
+        usize::try_from(self.asleep).unwrap_or(usize::MAX)
+    }
+
     fn marked(&self) -> Option<Revision> {
         (self.marked.get() > 0).then_some(self.marked)
     }
@@ -363,10 +372,10 @@ impl State {
     /// It sleeps no more, if it did.
     fn wake(&mut self, slot: &Slot) {
         let place = slot.place();
-        if place < self.asleep {
-            let last = self.asleep.saturating_sub(1);
+        if place < self.asleep() {
+            self.asleep = self.asleep.saturating_sub(1);
+            let last = self.asleep();
             self.swap(place, last);
-            self.asleep = last;
         }
     }
 }
@@ -395,10 +404,10 @@ mod tests {
     fn wat_29_who_sleeps_again_at_once_takes_no_turn_of_another() {
         let (topic, slots) = asleep(50);
         assert!(topic.mark(rev(2)));
-        let mut rung = Vec::new();
+        let (mut rung, mut round) = (Vec::new(), Round::default());
         for now in 3..=12 {
             let mut taken = Vec::new();
-            assert!(topic.take_sleepers(5, &mut taken));
+            assert!(topic.take_sleepers(&mut round, 5, &mut taken));
             for slot in &taken {
                 // It reads what there is, sleeps again, and something happens again.
                 let next = rev(now);
@@ -411,7 +420,7 @@ mod tests {
         assert_eq!(rung, (0..50).collect::<Vec<_>>(), "each once");
         let (mut again, mut more) = (Vec::new(), true);
         while more {
-            more = topic.take_sleepers(7, &mut again);
+            more = topic.take_sleepers(&mut round, 7, &mut again);
             again.drain(..);
         }
         assert!(slots.iter().all(|slot| slot.cursor() > rev(2)));
@@ -423,12 +432,12 @@ mod tests {
         topic.rest(&slots[1], rev(2), rev(8));
         assert!(topic.mark(rev(5)));
         let mut taken = Vec::new();
-        assert!(!topic.take_sleepers(9, &mut taken));
+        assert!(!topic.take_sleepers(&mut Round::default(), 9, &mut taken));
         let ids: Vec<_> = taken.iter().map(|slot| slot.id).collect();
         assert_eq!(ids, [2, 0], "one has seen up to 8");
         assert_eq!(taken[0].cursor(), rev(5), "nothing before concerns it");
         assert!(topic.mark(rev(9)));
-        assert!(!topic.take_sleepers(9, &mut taken));
+        assert!(!topic.take_sleepers(&mut Round::default(), 9, &mut taken));
         assert_eq!(taken.last().map(|slot| slot.cursor()), Some(rev(9)));
     }
 
@@ -436,12 +445,12 @@ mod tests {
     fn whoever_leaves_is_in_nobodys_way() {
         let (topic, slots) = asleep(9);
         assert!(topic.mark(rev(2)));
-        let mut taken = Vec::new();
-        assert!(topic.take_sleepers(2, &mut taken));
+        let (mut taken, mut round) = (Vec::new(), Round::default());
+        assert!(topic.take_sleepers(&mut round, 2, &mut taken));
         for slot in slots.iter().step_by(2) {
             topic.leave(slot);
         }
-        while topic.take_sleepers(1, &mut taken) {}
+        while topic.take_sleepers(&mut round, 1, &mut taken) {}
         let left: Vec<_> = slots.iter().skip(1).step_by(2).map(|slot| slot.id).collect();
         let rung = |id: &u64| taken.iter().any(|slot| slot.id == *id);
         assert!(left.iter().all(rung), "{left:?}");

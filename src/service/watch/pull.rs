@@ -119,10 +119,7 @@ macro_rules! impl_pull {
             /// # Ok(())
             /// # }
             /// ```
-            #[expect(
-                clippy::should_implement_trait,
-                reason = "it does for a future what it does for an iterator"
-            )]
+            #[expect(clippy::should_implement_trait, reason = "a future, as streams have it")]
             pub fn next(&mut self) -> $next<'_> {
                 $next { puller: self }
             }

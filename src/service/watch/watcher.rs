@@ -125,7 +125,7 @@ impl Watcher {
     ///
     /// It is never of a revision before the watcher was made: what is published does not fall.
     pub(in crate::service) fn list(&mut self) -> Result<(Revision, Vec<KeyValue>)> {
-        let query = Query::new(self.cursor.spec().range);
+        let query = Query::new(self.cursor.range());
         let page = self.gate.reader()?.query(&query)?;
         self.cursor.skip_to(page.revision.next());
         Ok((page.revision, self.scope.show_all(page.kvs)))

@@ -201,7 +201,7 @@ fn a_busy_one_does_not_keep_the_others_waiting() {
     store.txn().then(ops).wait().unwrap();
     put(&store, "a", "x");
     put(&store, "b", "x");
-    let ids: String = drain_all(&mut set).iter().map(|line| line[..1].to_owned()).collect();
+    let ids: String = drain_all(&mut set).iter().filter_map(|line| line.chars().next()).collect();
     assert_eq!(ids, "012000");
 }
 

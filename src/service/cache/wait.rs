@@ -92,7 +92,7 @@ macro_rules! impl_waits {
             /// See the type.
             ///
             /// ```no_run
-            /// # fn example(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
+            /// # fn go(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
             #[doc = concat!("let revision = ", $make, ".wait()?;")]
             /// # Ok(())
             /// # }
@@ -109,7 +109,7 @@ macro_rules! impl_waits {
             /// [`is_timeout`](crate::Error::is_timeout); and see the type.
             ///
             /// ```no_run
-            /// # fn example(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
+            /// # fn go(cache: quorate::Cache, seen: quorate::Revision) -> quorate::Result<()> {
             /// use std::time::Duration;
             ///
             #[doc = concat!("let revision = ", $make, ".wait_timeout(Duration::from_secs(1))?;")]

@@ -17,16 +17,16 @@
 //!
 //! # One consumer, many watchers
 //!
-//! A [`WatchSet`] is etcd's watch stream: watchers with ids, and one consumer (`set.rs`). They share
-//! a bell. Whoever rings it stands in a queue, each once, and is looked at when it is its turn; one
-//! that had something stands at the end of the queue again. So the set looks at nobody who has
+//! A [`WatchSet`] is etcd's watch stream: watchers with ids, and one consumer (`set.rs`). They
+//! share a bell. Whoever rings it stands in a queue, each once, and is looked at when it is its
+//! turn; one that had something stands at the end of the queue again. So the set looks at nobody who has
 //! nothing, and a busy watcher takes turns with the others. What is kept for one is its cursor and
 //! its scope, and no more: the options are the cursor's.
 //!
 //! # From what is to what comes
 //!
-//! [`ListAndWatch`] starts a watcher, then reads at R, then lets the watcher leave out what is up to
-//! R (`list.rs`). In this order there is no moment at which something may be missed or compacted,
+//! [`ListAndWatch`] starts a watcher, then reads at R, then lets the watcher leave out what is up
+//! to R (`list.rs`). In this order there is no moment at which something may be missed or compacted,
 //! and R is never before the watcher: what is published never falls.
 //!
 //! # Invariants

@@ -106,7 +106,5 @@ cases! {
     passing_over_what_is_removed: PassOverRemoved, Calm, 1_000, 200, ["reliable", "bookmarkable"];
     firing_early: FireEarly, Calm, 300, 50, ["resumable"];
     ending_in_silence: EndInSilence, Crash, 300, 20, ["complete"];
-    installing_in_silence: SilentInstall, Network, 1_000, 400,
-        ["reliable", "bookmarkable", "complete"];
     reading_at_once_in_a_transaction: ReadTxnAtOnce, Network, 300, 50, ["INV-1"];
 }

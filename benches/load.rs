@@ -17,8 +17,8 @@
 //! A wrong one counts as an error, and errors stand in the line.
 //!
 //! `watch-same` and `watch-distinct` put while watchers of one key, or of a key each, are given
-//! what is put; `-paced` is one put after the other at a rate. Operations are events, and a latency is
-//! from just before the put to the event; `ack_p50_us` and its like are from the put's answer, of
+//! what is put; `-paced` is one put after the other at a rate. Operations are events, and a latency
+//! is from just before the put to the event; `ack_p50_us` and its like are from the put's answer, of
 //! events that came after it. Each watcher has a task of its own, or a thread. `watch-idle` puts
 //! beside no watchers and beside many that sleep, in turn, and says how the rates compare.
 //!

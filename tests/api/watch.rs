@@ -179,7 +179,7 @@ fn wat_8_who_blocks_is_told_when_it_is_cancelled() {
     canceller.cancel();
     let said = blocked.join().unwrap();
     let [Err(end @ WatchEnd::Cancelled)] = said.as_slice() else { panic!("{said:?}") };
-    assert!(quorate::Error::from(end.clone()).is_invalid());
+    assert!(quorate::Error::from(end.clone()).is_closed());
 }
 
 /// `WAT-5`, `ERR-61`

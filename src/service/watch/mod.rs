@@ -19,9 +19,9 @@
 //!
 //! A [`WatchSet`] is etcd's watch stream: watchers with ids, and one consumer (`set.rs`). They
 //! share a bell. Whoever rings it stands in a queue, each once, and is looked at when it is its
-//! turn; one that had something stands at the end of the queue again. So the set looks at nobody who has
-//! nothing, and a busy watcher takes turns with the others. What is kept for one is its cursor and
-//! its scope, and no more: the options are the cursor's.
+//! turn; one that had something stands at the end of the queue again. So the set looks at nobody
+//! who has nothing, and a busy watcher takes turns with the others. What is kept for one is its
+//! cursor and its scope, and no more: the options are the cursor's.
 //!
 //! # From what is to what comes
 //!

@@ -74,8 +74,8 @@ pub(crate) struct Cursor {
     /// Events that were read and not given yet: of a revision that is not whole yet, or behind a
     /// fragment.
     buffer: Vec<Event>,
-    /// What it needed was gone before it began: the compacted revision then. 0: it was there.
-    lost: Revision,
+    /// What it needed was gone before it began.
+    lost: bool,
     /// It has left its topic.
     left: bool,
 }
@@ -115,7 +115,7 @@ impl Watches {
         }
         drop(state);
         // What is compacted from here on waits for it.
-        let lost = self.reader.compacted().filter(|compacted| from < *compacted);
+        let lost = self.reader.compacted().is_some_and(|compacted| from < compacted);
         Cursor {
             watches: Arc::clone(self),
             topic,
@@ -129,7 +129,7 @@ impl Watches {
             created,
             next: (from, 0),
             buffer: Vec::new(),
-            lost: lost.unwrap_or_default(),
+            lost,
             left: false,
         }
     }
@@ -257,8 +257,9 @@ impl Cursor {
         if self.left || self.watches.ended.load(Ordering::SeqCst) {
             return Some(Told::Ended);
         }
-        if self.lost.get() > 0 {
-            return Some(Told::Compacted(self.lost));
+        if self.lost {
+            let compacted = self.watches.reader.compacted();
+            return Some(Told::Compacted(compacted.unwrap_or_default()));
         }
         let leaderless = || self.watches.leaderless.load(Ordering::SeqCst);
         (self.slot.needs_leader && leaderless()).then_some(Told::NoLeader)

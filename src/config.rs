@@ -342,9 +342,7 @@ impl Config {
     }
 
     /// The size of a file of the log. Default 64 MiB, at least 64 KiB, at most 1 GiB. The log
-    /// is given back in pieces of this size, to be written over: its files take the space that it
-    /// took at its longest before one of the last two snapshots, and at least one file beside
-    /// those in use, which is made when a quarter of one is written.
+    /// is given back in pieces of this size.
     ///
     /// ```
     /// # use quorate::Config;

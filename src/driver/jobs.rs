@@ -1,16 +1,13 @@
 //! The snapshot's end of a node: everything slow that concerns whole states.
 //!
 //! It writes images while the node goes on (an image is pinned at one revision), reads chunks for
-//! followers that are behind, and keeps, verifies and decodes what a leader sends here. And what
-//! the log needs done to files that it does not write: they are taken back, made and freed here.
-
-use std::sync::Arc;
+//! followers that are behind, and keeps, verifies and decodes what a leader sends here.
 
 use crate::core::machine::Machine;
 use crate::core::replica::io::{Input, Output, SnapshotFile};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ClusterId, Index};
-use crate::storage::{SnapshotHead, SnapshotInfo, Snapshots, Spares, StageKey};
+use crate::storage::{SnapshotHead, SnapshotInfo, Snapshots, StageKey};
 
 use super::log::Staging;
 
@@ -19,27 +16,14 @@ pub(crate) struct Worker {
     cluster: ClusterId,
     snapshots: Snapshots,
     staging: Staging,
-    spares: Arc<Spares>,
 }
 
 impl Worker {
-    pub(super) fn new(
-        cluster: ClusterId,
-        snapshots: Snapshots,
-        staging: Staging,
-        spares: Arc<Spares>,
-    ) -> Self {
-        Self { cluster, snapshots, staging, spares }
+    pub(super) fn new(cluster: ClusterId, snapshots: Snapshots, staging: Staging) -> Self {
+        Self { cluster, snapshots, staging }
     }
 
-    /// Does a piece of what the log needs done, if there is any; says whether there was. An error
-    /// ends the node.
-    pub(crate) fn upkeep(&self) -> Result<bool> {
-        self.spares.step()
-    }
-
-    /// Does one job. `stop` is asked between the pieces of a long one, and the log, which goes on
-    /// meanwhile, gets what it needs. An error ends the node.
+    /// Does one job. `stop` is asked between the pieces of a long one. An error ends the node.
     pub(crate) fn work(&self, job: Output, stop: impl Fn() -> bool) -> Result<Option<Input>> {
         match job {
             Output::TakeSnapshot(image) => {
@@ -53,7 +37,6 @@ impl Worker {
                     if stop() {
                         return Err(Error::new(Kind::Closed, "the node is closing"));
                     }
-                    self.upkeep()?;
                     Ok(section)
                 });
                 match self.snapshots.write(&head, sections) {

@@ -46,20 +46,14 @@ impl LogEnd {
         self.wal.sync()
     }
 
-    /// What can wait until nobody else does: letting go of the segments up to `release`, and
-    /// going on in the next one when the current one is full.
+    /// What can wait until nobody else does: giving back the segments up to `release`, and
+    /// getting the next one ready.
     pub(crate) fn housekeep(&mut self, release: Option<Index>) -> Result<()> {
         if let Some(upto) = release {
             let more = if planted(Bug::ReleaseTooMuch) { 100_000 } else { 0 };
             self.wal.release(Index::new(upto.get().saturating_add(more)))?;
         }
         self.wal.prepare()
-    }
-
-    /// Whether the snapshot's end has to be told that the log needs something done
-    /// ([`Worker::upkeep`](super::Worker::upkeep)). It says so once.
-    pub(crate) fn needs_upkeep(&self) -> bool {
-        self.wal.spares().take_news()
     }
 
     pub(crate) fn stats(&self) -> WalStats {

@@ -79,7 +79,6 @@ pub(crate) fn open(
     let restored = Restored { me, cluster, start, machine, saved: found.snapshot.map(file_of) };
     let replica = Replica::new(settings(config), restored, now)?;
     let (snapshots, lock, staging) = (found.snapshots, Arc::new(found.lock), Staging::default());
-    let spares = Arc::clone(found.wal.spares());
     let log = LogEnd::new(found.wal, snapshots.clone(), Arc::clone(&staging), Arc::clone(&lock));
     Ok(Opened {
         address: *replica.address(),
@@ -95,7 +94,7 @@ pub(crate) fn open(
         }),
         driver: Driver::new(replica),
         log,
-        worker: Worker::new(cluster, snapshots.clone(), staging, spares),
+        worker: Worker::new(cluster, snapshots.clone(), staging),
         snapshots,
         patience: config.election_timeout / 2,
         #[cfg(feature = "sim")]

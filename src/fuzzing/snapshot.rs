@@ -159,7 +159,6 @@ fn on_disk(input: &mut Input<'_>) {
     if released && let Some(oldest) = images.first() {
         node.wal.prepare().unwrap();
         node.wal.release(oldest.mark().index).unwrap();
-        while node.wal.spares().step().unwrap() {}
     }
     drop(node);
     let files = disk::list(&*disk, &dir().join("snapshots"));

@@ -48,7 +48,7 @@ pub(super) fn open(config: Config, transport: Box<dyn Transport>) -> Result<Open
         shared: Arc::new(shared),
         name: config.name,
         parker,
-        snapshotter: Snapshotter { worker: opened.worker, queue },
+        snapshotter: Snapshotter { worker: opened.worker, jobs: queue },
         patience: opened.patience,
         lock: opened.lock,
     })

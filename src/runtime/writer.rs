@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// What can wait until nobody else does: letting go of segments, and going on in the next one.
+    /// What can wait until nobody else does: giving segments back, and getting the next one ready.
     fn housekeep(&self, shared: &Shared) -> Result<()> {
         let release = {
             let mut state = self.state.lock();
@@ -125,7 +125,7 @@ impl Log {
             state.busy = Some(shared.clock.now());
             state.release.take()
         };
-        let done = self.with_end(shared, |end| end.housekeep(release));
+        let done = self.with_end(|end| end.housekeep(release));
         self.let_go(&done);
         done.map(drop)
     }
@@ -144,7 +144,7 @@ impl Log {
             state.busy = Some(shared.clock.now());
             std::mem::take(&mut state.queue)
         };
-        let written = self.with_end(shared, |end| end.write(&batch));
+        let written = self.with_end(|end| end.write(&batch));
         self.let_go(&written);
         if written?.is_none() {
             // The node was closed since: those who wait have been told.
@@ -156,19 +156,11 @@ impl Log {
         Ok(true)
     }
 
-    /// Does something to the log, unless it is closed. What it needs done behind that is handed
-    /// on.
-    fn with_end(
-        &self,
-        shared: &Shared,
-        act: impl FnOnce(&mut LogEnd) -> Result<()>,
-    ) -> Result<Option<WalStats>> {
+    /// Does something to the log, unless it is closed.
+    fn with_end(&self, act: impl FnOnce(&mut LogEnd) -> Result<()>) -> Result<Option<WalStats>> {
         let mut end = self.end.lock();
         let Some(end) = end.as_mut() else { return Ok(None) };
         act(end)?;
-        if end.needs_upkeep() {
-            shared.jobs.ask_for_upkeep();
-        }
         Ok(Some(end.stats()))
     }
 

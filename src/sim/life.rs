@@ -311,10 +311,8 @@ impl World {
                 return self.halt(place, error);
             }
         }
-        running.queues.upkeep |= running.log.needs_upkeep();
         self.marks.log(place, running.log.stats());
         self.start_writing(place);
-        self.start_working(place);
         self.turn_soon(place);
     }
 
@@ -332,7 +330,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else { return };
         let (life, slow) = (node.life, node.slow);
         let Some(running) = node.running_mut() else { return };
-        if running.working || running.queues.jobs.is_empty() && !running.queues.upkeep {
+        if running.working || running.queues.jobs.is_empty() {
             return;
         }
         running.working = true;
@@ -352,19 +350,13 @@ impl World {
         self.work(place);
     }
 
-    /// A piece of what the log needs is done, and the oldest job.
+    /// The oldest job is done.
     pub(super) fn work(&mut self, place: usize) {
         let Some(running) = self.nodes.get_mut(place).and_then(|it| it.running_mut()) else {
             return;
         };
         running.working = false;
-        match running.worker.upkeep() {
-            Ok(more) => running.queues.upkeep = more,
-            Err(error) => return self.halt(place, error),
-        }
-        let Some(job) = running.queues.jobs.pop_front() else {
-            return self.start_working(place);
-        };
+        let Some(job) = running.queues.jobs.pop_front() else { return };
         match running.worker.work(job, || false) {
             Ok(Some(report)) => {
                 let taken = match &report {
@@ -440,9 +432,7 @@ impl World {
                     node.disk.plan(Plan::StopAt(within));
                     let job = running.queues.jobs.pop_front().filter(|_| running.working);
                     // What it says reaches nobody.
-                    if running.working && running.worker.upkeep().is_ok() {
-                        drop(job.map(|job| running.worker.work(job, || false)));
-                    }
+                    drop(job.map(|job| running.worker.work(job, || false)));
                 }
             }
             node.disk.plan(Plan::Nothing);

@@ -88,8 +88,6 @@ marks! {
     SegmentCut = "a log goes on in a new segment";
     /// One that snapshots have made superfluous.
     SegmentReused = "a segment that was given back is written again";
-    /// There was none that had been given back.
-    SegmentMade = "a segment is written over a file that was made ahead";
     /// And the log reaches back to it.
     OlderSnapshot = "an older snapshot is opened, for the newest is broken";
     /// The leader or its term changed meanwhile.

@@ -80,8 +80,6 @@ pub(super) struct Queues {
     pub(super) writes: Vec<Persist>,
     pub(super) release: Option<Index>,
     pub(super) jobs: VecDeque<Output>,
-    /// The log needs something done.
-    pub(super) upkeep: bool,
     pub(super) sends: Vec<(NodeId, Bytes)>,
 }
 

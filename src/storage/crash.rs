@@ -92,8 +92,6 @@ struct Harness {
     commit: Index,
     /// The newest snapshot that is durable and that the log knows.
     snapshot: Index,
-    /// It is at what the log leaves to others, whose failures are not the log's.
-    tending: bool,
 }
 
 impl Harness {
@@ -107,7 +105,6 @@ impl Harness {
             states: vec![Model::new()],
             commit: genesis().index,
             snapshot: genesis().index,
-            tending: false,
         }
     }
 
@@ -162,19 +159,7 @@ impl Harness {
                 0 => self.reopen(),
                 _ => self.opened.as_mut().unwrap().wal.prepare(),
             },
-        }?;
-        self.upkeep()
-    }
-
-    /// Most steps of the log find some time for it, so that it is at every stage when it stops.
-    fn upkeep(&mut self) -> Result<()> {
-        let spares = Arc::clone(self.opened.as_ref().unwrap().wal.spares());
-        for _ in 0..self.dice.below(3) {
-            self.tending = true;
-            spares.step()?;
-            self.tending = false;
         }
-        Ok(())
     }
 
     fn hand_over(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
@@ -367,7 +352,6 @@ fn a_failed_operation_stops_the_log_and_loses_nothing_that_was_synced() {
             assert!(error.is_io(), "seed {seed} fail {fail}: {error}");
             if let Some(mut opened) = node.opened.take()
                 && error.to_string().contains("data/wal")
-                && !std::mem::take(&mut node.tending)
             {
                 let last = node.newest().last();
                 let entry = entry(last.0.get() + 1, last.1.get(), 10);

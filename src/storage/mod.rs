@@ -76,7 +76,7 @@ pub(crate) use lock::DirLock;
 use snapshot::Fit;
 pub(crate) use snapshot::{SnapshotHead, SnapshotInfo, Snapshots, Stage, StageKey};
 use wal::{Place, Recovered};
-pub(crate) use wal::{Spares, Wal, WalStats};
+pub(crate) use wal::{Wal, WalStats};
 
 /// The version of every file format here. A file with a higher one is refused (`BST-12`).
 const FORMAT_VERSION: u32 = 1;
@@ -278,9 +278,10 @@ impl Directory {
             names.sort_unstable();
             for name in names {
                 let path = dir.join(&name);
-                if name.ends_with(".spare") && dir == wal_dir {
+                let spare = name.ends_with(".spare") && dir == wal_dir;
+                if spare && spares.len() < wal::MAX_SPARES {
                     spares.push(path);
-                } else if name.ends_with(".tmp") || name.ends_with(".staged") {
+                } else if spare || name.ends_with(".tmp") || name.ends_with(".staged") {
                     self.vfs.remove(&path).map_err(at("remove", &path))?;
                 }
             }

@@ -5,7 +5,6 @@
 //! open [segment_bytes=N] [max_snapshots=N] [cluster=N] [node=N]
 //! append FIRST..LAST [term=N] [len=N]       hard term=N [vote=N] [commit=N]
 //! sync   prepare   install INDEX term=N     release INDEX
-//! upkeep [steps=N]                          what the log needs done by others: all of it, or some
 //! write INDEX [term=N]   list   read INDEX
 //! receive INDEX [term=N] [upto=BYTES]   finish   adopt
 //! close   kill   crash [seed=N]             the last loses what was not synced; without a seed
@@ -106,7 +105,6 @@ impl Runner {
                 (self.opened, self.stage) = (None, None);
                 Ok(String::new())
             }
-            "upkeep" => self.upkeep(args)?,
             "kill" | "crash" | "fail" | "stop" => self.misfortune(name, args)?,
             "flip" | "cut" | "rm" | "ls" => self.meddle(name, args)?,
             "append" | "hard" | "sync" | "prepare" | "install" | "release" => {
@@ -172,19 +170,6 @@ impl Runner {
             "install" => wal.install(&mark(pos(args)?, key(args, "term", 1)?)),
             _ => wal.release(Index::new(pos(args)?)),
         }))
-    }
-
-    fn upkeep(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome<Result<String>> {
-        let steps = key(args, "steps", usize::MAX)?;
-        let spares = Arc::clone(self.opened()?.wal.spares());
-        for _ in 0..steps {
-            match spares.step() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(Ok(String::new()))
     }
 
     fn snapshots(

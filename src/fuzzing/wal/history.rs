@@ -147,7 +147,6 @@ impl History {
             deed::RELEASE => {
                 let upto = self.snapshot;
                 self.node().wal.release(upto).unwrap();
-                self.tend();
             }
             deed::REOPEN => {
                 self.node = None;
@@ -200,12 +199,6 @@ impl History {
         self.node().wal.append(entries, hard_state.as_ref()).unwrap();
         self.node().wal.sync().unwrap();
         self.note_markers();
-    }
-
-    /// Gives back what was released, and makes the next file if it is time.
-    fn tend(&mut self) {
-        let spares = Arc::clone(self.node().wal.spares());
-        while spares.step().unwrap() {}
     }
 
     fn take_snapshot(&mut self) {

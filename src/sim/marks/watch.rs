@@ -293,7 +293,6 @@ impl Watch {
         let before = std::mem::replace(&mut member.log, stats);
         counts.add(Mark::SegmentCut, before.cuts, stats.cuts);
         counts.add(Mark::SegmentReused, before.reused, stats.reused);
-        counts.add(Mark::SegmentMade, before.made, stats.made);
     }
 
     pub(super) fn overdue(&mut self, place: usize, overdue: bool) {

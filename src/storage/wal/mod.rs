@@ -20,13 +20,10 @@
 //! torn batch that nobody was told about, and is cut; changed is damage, and is refused.
 //!
 //! A full segment is *cut*: the next one is made durable, head first and name last, then the old
-//! one ends in a *seal*. `release` gives old segments back as *spares*, which are written again
+//! one ends in a *seal*. `release` gives old segments back as spares, which are written again
 //! from the start: a sync into blocks that were written before has data to write and nothing
 //! else. What is left in them cannot be mistaken for records: each life of a file has its own
 //! seed for the checksum chain and its own tag on the sectors.
-//!
-//! As many spares are kept as the log will need to become as long again as it has been. If none
-//! is left when a segment is a quarter full, one is made of zeros (see [`spares`]).
 //!
 //! What is found may be in the system's cache only, and if a sync failed no later one covers it:
 //! only what is written again. So an open *settles* the end of the log before anybody relies on it:
@@ -47,19 +44,17 @@
 //!
 //! # What is not here
 //!
-//! No thread: whoever owns the [`Wal`] calls it, and whoever has the time does what its
-//! [`Spares`] have to be done. No cache: the core keeps the entries it needs.
+//! No thread: whoever owns the [`Wal`] calls it. No cache: the core keeps the entries it needs.
 
 mod record;
 mod recover;
 mod scan;
 mod segment;
-mod spares;
 
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Bootstrap, Identity, at};
@@ -71,9 +66,10 @@ use record::Base;
 use recover::Sealed;
 pub(super) use recover::{Recovered, list, recover};
 pub(super) use segment::file_name;
-use segment::{Begin, Header, Segment};
-pub(crate) use spares::Spares;
-use spares::{Released, Spare};
+use segment::{Begin, Header, Segment, Spare};
+
+/// Released segments kept to be written again.
+pub(super) const MAX_SPARES: usize = 2;
 
 /// What the log says so far.
 #[derive(Clone, Debug)]
@@ -106,8 +102,6 @@ pub(crate) struct WalStats {
     pub(crate) cuts: u64,
     /// Those of them behind which a file that was given back is written again.
     pub(crate) reused: u64,
-    /// Those of them behind which a file is written that was made ahead.
-    pub(crate) made: u64,
 }
 
 /// The writing end of the log. Exactly one.
@@ -116,12 +110,8 @@ pub(crate) struct Wal {
     /// Oldest first; all durable and sealed.
     sealed: VecDeque<Sealed>,
     current: Segment,
-    spares: Arc<Spares>,
-    /// The last segment of which [`Spares::want`] was told.
-    told: u64,
-    /// How many segments the log had at its longest before the last release; spares too, until
-    /// there was one.
-    longest: usize,
+    /// At most [`MAX_SPARES`].
+    spares: Vec<Spare>,
     /// As of the last sync: what a new segment begins with.
     synced: State,
     /// With what was put since.
@@ -129,7 +119,6 @@ pub(crate) struct Wal {
     syncs: u64,
     cuts: u64,
     reused: u64,
-    made: u64,
     /// Set by the first failure, for ever.
     failed: Option<String>,
 }
@@ -141,7 +130,7 @@ impl Wal {
         let last = (base.mark.index, base.mark.term);
         let state = State { base: Arc::new(base), hard_state: boot.hard_state, last };
         let current = begin(&place, &state, (1, 0), None)?;
-        Ok(Self::new(place, VecDeque::new(), current, (state, Vec::new())))
+        Ok(Self::new(place, VecDeque::new(), current, state))
     }
 
     /// Goes on behind a recovered log that was settled, in a new segment. `spares` are the files
@@ -156,8 +145,8 @@ impl Wal {
             hard_state: recovered.hard_state,
             last: recovered.last,
         };
-        let found = |path| Spare { path, found: true, made: false };
-        let mut spares: Vec<Spare> = spares.into_iter().map(found).collect();
+        let mut spares: Vec<Spare> =
+            spares.into_iter().map(|path| Spare { path, found: true }).collect();
         let next = (recovered.next_sequence, recovered.previous);
         let current = begin(&place, &state, next, spares.pop())?;
         let mut sealed = VecDeque::from(std::mem::take(&mut recovered.sealed));
@@ -169,33 +158,23 @@ impl Wal {
                 seal(Segment::resume(file, path, &end.tail)?, state.last)?
             });
         }
-        Ok(Self::new(place, sealed, current, (state, spares)))
+        let mut wal = Self::new(place, sealed, current, state);
+        wal.spares = spares;
+        Ok(wal)
     }
 
-    fn new(
-        place: Place,
-        sealed: VecDeque<Sealed>,
-        current: Segment,
-        (state, spares): (State, Vec<Spare>),
-    ) -> Self {
-        let longest = sealed.len().saturating_add(1).saturating_add(spares.len());
-        let file_bytes = segment::file_bytes(place.segment_bytes);
-        let (vfs, dir) = (Arc::clone(&place.vfs), place.dir.clone());
-        let spares = Arc::new(Spares::new(vfs, dir, file_bytes, spares));
-        let pending = state.clone();
+    fn new(place: Place, sealed: VecDeque<Sealed>, current: Segment, state: State) -> Self {
+        let (spares, pending) = (Vec::new(), state.clone());
         Self {
             place,
             sealed,
             current,
             spares,
-            told: 0,
-            longest,
             synced: state,
             pending,
             syncs: 0,
             cuts: 0,
             reused: 0,
-            made: 0,
             failed: None,
         }
     }
@@ -249,7 +228,6 @@ impl Wal {
             wal.current.sync(wal.pending.last)?;
             wal.synced = wal.pending.clone();
             wal.syncs = wal.syncs.saturating_add(1);
-            wal.look_ahead();
             Ok(())
         })
     }
@@ -260,28 +238,16 @@ impl Wal {
         self.guard(Self::cut_if_full)
     }
 
-    /// Lets go of the segments whose entries are all at or below `upto`, which a durable snapshot
-    /// must cover (`DUR-13`, `DUR-15`): [`spares`](Self::spares) give them back. The segment being
-    /// written always stays.
+    /// Gives back the segments whose entries are all at or below `upto`, which a durable snapshot
+    /// must cover (`DUR-13`, `DUR-15`). The segment being written always stays.
     pub(crate) fn release(&mut self, upto: Index) -> Result<()> {
         self.guard(|wal| {
-            let now = wal.sealed.len().saturating_add(1);
-            let covered = |oldest: &&Sealed| oldest.highest <= upto;
-            let count = wal.sealed.iter().take_while(covered).count();
-            let whole = segment::file_bytes(wal.place.segment_bytes);
-            let released = wal.sealed.drain(..count);
-            let released = released.map(|it| Released { path: it.path, whole: it.length >= whole });
-            // What it has been, it may well become again; and one is always made ahead.
-            let longest = now.max(std::mem::replace(&mut wal.longest, now));
-            let keep = longest.saturating_sub(now.saturating_sub(count)).max(1);
-            wal.spares.release(released, keep);
+            while wal.sealed.front().is_some_and(|oldest| oldest.highest <= upto) {
+                let Some(oldest) = wal.sealed.pop_front() else { break };
+                wal.recycle(&oldest.path)?;
+            }
             Ok(())
         })
-    }
-
-    /// What is to be done for the log by others than who writes it.
-    pub(crate) fn spares(&self) -> &Arc<Spares> {
-        &self.spares
     }
 
     /// What the log takes up.
@@ -293,17 +259,20 @@ impl Wal {
             syncs: self.syncs,
             cuts: self.cuts,
             reused: self.reused,
-            made: self.made,
         }
     }
 
-    /// Has the next file made if there is none, early enough for it to be there in time.
-    fn look_ahead(&mut self) {
-        let Segment { sequence, .. } = self.current;
-        if self.told != sequence && self.current.bytes() >= self.place.segment_bytes / 4 {
-            self.told = sequence;
-            self.spares.want(sequence);
+    /// Oldest first and each durably, so that a crash never leaves a gap.
+    fn recycle(&mut self, path: &Path) -> Result<()> {
+        let vfs = &*self.place.vfs;
+        if self.spares.len() < MAX_SPARES {
+            let spare = path.with_extension("spare");
+            vfs.rename(path, &spare).map_err(at("rename", path))?;
+            self.spares.push(Spare { path: spare, found: false });
+        } else {
+            vfs.remove(path).map_err(at("remove", path))?;
         }
+        vfs.sync_dir(&self.place.dir).map_err(at("sync", &self.place.dir))
     }
 
     /// Goes on in a new segment, if this one is full and everything in it is durable.
@@ -312,11 +281,9 @@ impl Wal {
             return Ok(());
         }
         let next = (self.current.sequence.saturating_add(1), self.current.chain);
-        let spare = self.spares.take();
-        let made = spare.as_ref().map(|spare| spare.made);
+        let spare = self.spares.pop();
         self.cuts = self.cuts.saturating_add(1);
-        self.reused = self.reused.saturating_add(u64::from(made == Some(false)));
-        self.made = self.made.saturating_add(u64::from(made == Some(true)));
+        self.reused = self.reused.saturating_add(u64::from(spare.is_some()));
         let next = begin(&self.place, &self.synced, next, spare)?;
         let full = std::mem::replace(&mut self.current, next);
         self.sealed.push_back(seal(full, self.synced.last)?);
@@ -368,8 +335,8 @@ fn begin(place: &Place, state: &State, next: (u64, u32), spare: Option<Spare>) -
 fn seal(mut segment: Segment, last: (Index, Term)) -> Result<Sealed> {
     segment.put(|out, chain| record::put_seal(out, chain, last));
     segment.sync(last)?;
-    let (bytes, length) = (segment.bytes(), segment.length());
-    Ok(Sealed { path: segment.path, highest: segment.highest, bytes, length })
+    let bytes = segment.bytes();
+    Ok(Sealed { path: segment.path, highest: segment.highest, bytes })
 }
 
 /// The caller's code is wrong: this node must stop.

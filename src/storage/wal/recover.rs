@@ -31,14 +31,11 @@ pub(super) struct Sealed {
     /// The highest entry in it.
     pub(super) highest: Index,
     pub(super) bytes: u64,
-    /// Its file is at least this long.
-    pub(super) length: u64,
 }
 
 impl Sealed {
     pub(super) fn new(path: PathBuf, tail: &Tail) -> Self {
-        let length = tail.marker.length.max(tail.end);
-        Self { path, highest: tail.highest, bytes: tail.end, length }
+        Self { path, highest: tail.highest, bytes: tail.end }
     }
 }
 

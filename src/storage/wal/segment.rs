@@ -8,8 +8,6 @@
 //!   4096  sectors of records: the mark and the hard state repeated, then what is appended
 //! ```
 
-use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,7 +15,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::super::sector::{self, Condition, SECTOR_BYTES, Sector, SectorWriter};
 use super::super::{FORMAT_VERSION, Identity, at, damaged, foreign, newer};
 use super::record::{self, Base};
-use super::spares::Spare;
 use crate::codec::{Malformed, Reader, checksum};
 use crate::entry::HardState;
 use crate::error::Result;
@@ -258,20 +255,12 @@ pub(super) struct Begin<'a> {
     pub(super) segment_bytes: u64,
 }
 
-/// How long a segment's file becomes that is cut at `segment_bytes`: with room for what the last
-/// batch and the seal take beyond that, in whole pages.
-pub(super) fn file_bytes(segment_bytes: u64) -> u64 {
-    segment_bytes.saturating_add(segment_bytes / 64).next_multiple_of(HEAD_BYTES)
-}
-
-pub(super) fn write_zeros(file: &dyn VfsFile, range: Range<u64>) -> io::Result<()> {
-    let Range { mut start, end } = range;
-    while start < end {
-        let len = usize::try_from(end - start).unwrap_or(usize::MAX).min(ZEROS.len());
-        file.write_at(start, ZEROS.get(..len).unwrap_or(&ZEROS))?;
-        start = start.saturating_add(len as u64);
-    }
-    Ok(())
+/// A file that was given back, to be written again.
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    /// It was there when the log was opened: whoever had it may have made it longer, and not have
+    /// come through with the sync. All that this life gave back, it had synced.
+    pub(super) found: bool,
 }
 
 impl Segment {
@@ -285,7 +274,7 @@ impl Segment {
     ) -> Result<Self> {
         let path = dir.join(file_name(begin.header.sequence));
         let (aside, file) = match spare {
-            Some(Spare { path: spare, found, .. }) => {
+            Some(Spare { path: spare, found }) => {
                 let file = vfs.open(&spare, OpenMode::Write).map_err(at("open", &spare))?;
                 if found {
                     settle_length(&*file, &spare)?;
@@ -324,7 +313,7 @@ impl Segment {
             writer,
             chain,
             written,
-            limit: file_bytes(begin.segment_bytes),
+            limit: begin.segment_bytes,
             highest: Index::default(),
         })
     }
@@ -390,18 +379,19 @@ impl Segment {
         self.marker.end
     }
 
-    /// The file is at least this long, durably but for what the last sync made of it.
-    pub(super) fn length(&self) -> u64 {
-        self.written
-    }
-
     /// When the tail has reached new ground, writes zeros ahead of it, for the next syncs.
     fn write_ahead(&mut self, reached: u64) -> Result<()> {
         if reached <= self.written {
             return Ok(());
         }
+        let mut from = reached;
         let until = reached.next_multiple_of(AHEAD_BYTES).min(self.limit).max(reached);
-        write_zeros(&*self.file, reached..until).map_err(at("write", &self.path))?;
+        while from < until {
+            let len = usize::try_from(until - from).unwrap_or(usize::MAX).min(ZEROS.len());
+            let zeros = ZEROS.get(..len).unwrap_or(&ZEROS);
+            self.file.write_at(from, zeros).map_err(at("write", &self.path))?;
+            from = from.saturating_add(zeros.len() as u64);
+        }
         self.written = until;
         Ok(())
     }
@@ -520,7 +510,7 @@ mod tests {
         file.write_at(0, &[0; 9000]).unwrap();
         disk.fail_sync(0);
         assert!(file.sync().is_err());
-        let mut segment = create(&disk, Some(Spare { path, found: true, made: false }));
+        let mut segment = create(&disk, Some(Spare { path, found: true }));
         sync(&mut segment).unwrap();
         disk.lose();
         assert_eq!(newest(&disk, &segment.path).unwrap().length, 9000);

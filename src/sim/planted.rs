@@ -78,10 +78,10 @@ cases! {
     reusing_a_read_context: ReuseReadContext, Network, 300, 600, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
-    joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1"];
+    joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1", "bounds"];
     applying_twice: ApplyTwice, Network, 300, 50, ["INV-1", "INV-2", "INV-6"];
     accepting_old_boots: AcceptOldBoots, Crash, 300, 100, ["INV-1", "INV-2", "INV-6"];
-    forgetting_sessions: ForgetSessions, Network, 300, 200, ["state", "INV-1", "INV-6"];
+    forgetting_sessions: ForgetSessions, Network, 300, 200, ["state", "INV-1", "INV-6", "WAT-13"];
     calling_it_not_applied: CallItNotApplied, Network, 300, 50, ["INV-1", "INV-2", "SEL-12"];
     cutting_damage: CutDamage, Rot, 300, 200, ["durability", "logs"];
     losing_the_last_entry: LoseLastEntry, Crash, 200, 20, ["durability"];

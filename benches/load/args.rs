@@ -23,6 +23,8 @@ options (defaults in parentheses):
   --warm S              seconds before it that do not count (1)
   --repeat R            repeats of each measurement (1)
   --watchers N[,N]      watchers (watch-same, watch-distinct: 1,100,1000; watch-idle: 10000)
+  --streams N[,N]       sets that the watchers of watch-same, watch-distinct are spread over, each
+                        read by one task; 0: each watcher is read by its own (0)
   --rate R              puts a second of the paced watch workloads (100)
   --load N              keys that `load` writes, and then puts over, compacts and counts
                         (1000000)
@@ -59,6 +61,7 @@ pub(crate) struct Options {
     pub(crate) members: usize,
     concurrency: Option<Vec<usize>>,
     watchers: Option<Vec<usize>>,
+    pub(crate) streams: Vec<usize>,
     pub(crate) rate: f64,
     pub(crate) value_bytes: usize,
     pub(crate) keys: u64,
@@ -121,6 +124,7 @@ impl Options {
             "members" => self.members = number(name, value)?,
             "concurrency" => self.concurrency = Some(numbers(name, value)?),
             "watchers" => self.watchers = Some(numbers(name, value)?),
+            "streams" => self.streams = numbers(name, value)?,
             "rate" => self.rate = number(name, value)?,
             "value-bytes" => self.value_bytes = number(name, value)?,
             "keys" => self.keys = number(name, value)?,
@@ -166,6 +170,7 @@ impl Default for Options {
             members: 1,
             concurrency: None,
             watchers: None,
+            streams: vec![0],
             rate: 100.0,
             value_bytes: 256,
             keys: 100_000,

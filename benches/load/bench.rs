@@ -313,11 +313,14 @@ impl Bench {
     }
 
     fn watches(&self, workload: &'static str, same: bool, rate: Option<f64>) -> Outcome<()> {
+        let one = vec![1];
+        let writing = if rate.is_some() { one } else { self.options.concurrency(&WRITING) };
         for watchers in self.options.watchers(&WATCHERS) {
-            let writers = if rate.is_some() { vec![1] } else { self.options.concurrency(&WRITING) };
-            for writers in writers {
+            for writers in writing.iter().copied() {
                 for _ in 0..self.options.repeat {
-                    self.watch(Plan { workload, same, watchers, writers, rate })?;
+                    for streams in self.options.streams.iter().copied() {
+                        self.watch(Plan { workload, same, watchers, streams, writers, rate })?;
+                    }
                 }
             }
         }

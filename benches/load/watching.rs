@@ -9,7 +9,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quorate::{Put, PutResponse, Store, WatchBatch, WatchCanceller, WatchEnd, Watcher};
+use quorate::{
+    Put, PutResponse, Store, WatchBatch, WatchCanceller, WatchEnd, WatchId, WatchSet, WatchUpdate,
+    Watcher,
+};
 
 use crate::Outcome;
 use crate::bench::Bench;
@@ -23,6 +26,10 @@ use crate::workloads::{numbered, watched_key};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The key that all watch who watch the same.
 const ONE: &[u8] = b"watch/one";
+/// A put of this key ends the sets.
+const STOP: &[u8] = b"watch/stop";
+/// What it is called in a set.
+const STOP_ID: WatchId = WatchId::new(u64::MAX);
 /// Bytes of a value that say when its put was begun.
 const STAMP_BYTES: usize = 8;
 
@@ -33,6 +40,8 @@ pub(crate) struct Plan {
     /// All watch one key, or each its own.
     pub(crate) same: bool,
     pub(crate) watchers: usize,
+    /// Sets that they are spread over, each read by one task; 0: each watcher is read by its own.
+    pub(crate) streams: usize,
     pub(crate) writers: usize,
     /// Puts a second of the only writer; a closed loop without it.
     pub(crate) rate: Option<f64>,
@@ -49,12 +58,20 @@ struct Course {
     given: AtomicU64,
 }
 
-/// What one watcher has seen.
+/// What one task reads.
+enum Source {
+    One(Watcher),
+    /// Its watchers are called 0, 1, ..
+    Many(WatchSet),
+}
+
+/// What one task has seen.
 struct Seen {
     latencies: Hist,
     /// Revisions that count and when they were given; only of those who watch keys of their own.
     moments: Vec<(u64, u64)>,
-    last: u64,
+    /// The revision that each watcher was given last.
+    last: Vec<u64>,
     trouble: Option<String>,
 }
 
@@ -80,43 +97,79 @@ impl Course {
     fn now(&self) -> u64 {
         u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+}
 
+impl Plan {
     fn key(&self, at: u64) -> Vec<u8> {
-        if self.plan.same { ONE.to_vec() } else { watched_key(at) }
+        if self.same { ONE.to_vec() } else { watched_key(at) }
     }
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Result<WatchUpdate, WatchEnd>> {
+        match self {
+            Self::One(watcher) => watcher.next().await.map(alone),
+            Self::Many(set) => set.next().await,
+        }
+    }
+
+    /// Of a watcher that is read alone.
+    fn canceller(&self) -> Option<WatchCanceller> {
+        match self {
+            Self::One(watcher) => Some(watcher.canceller()),
+            Self::Many(_) => None,
+        }
+    }
+
+    fn wait(&mut self) -> Option<Result<WatchUpdate, WatchEnd>> {
+        match self {
+            Self::One(watcher) => watcher.next().wait().map(alone),
+            Self::Many(set) => set.next().wait(),
+        }
+    }
+}
+
+/// As the only one of a set.
+fn alone(given: Result<WatchBatch, WatchEnd>) -> Result<WatchUpdate, WatchEnd> {
+    given.map(|batch| WatchUpdate::Batch(WatchId::new(0), batch))
 }
 
 impl Seen {
     fn new() -> Self {
-        Self { latencies: Hist::new(), moments: Vec::new(), last: 0, trouble: None }
+        Self { latencies: Hist::new(), moments: Vec::new(), last: Vec::new(), trouble: None }
     }
 
-    /// Takes what a watcher gave. Says whether to go on.
-    fn take(&mut self, course: &Course, given: Option<Result<WatchBatch, WatchEnd>>) -> bool {
+    /// Takes what was given. Says whether to go on.
+    fn take(&mut self, course: &Course, given: Option<Result<WatchUpdate, WatchEnd>>) -> bool {
         match given {
-            Some(Ok(batch)) => {
-                self.note(course, &batch);
+            Some(Ok(WatchUpdate::Batch(STOP_ID, _)) | Err(WatchEnd::Cancelled)) | None => false,
+            Some(Ok(WatchUpdate::Batch(id, batch))) => {
+                self.note(course, id, &batch);
                 true
             }
-            Some(Err(WatchEnd::Cancelled)) | None => false,
-            Some(Err(end)) => {
-                self.trouble.get_or_insert(end.to_string());
+            Some(other) => {
+                self.trouble.get_or_insert(format!("{other:?}"));
                 false
             }
         }
     }
 
-    fn note(&mut self, course: &Course, batch: &WatchBatch) {
+    fn note(&mut self, course: &Course, id: WatchId, batch: &WatchBatch) {
         let now = course.now();
+        let id = usize::try_from(id.get()).unwrap_or(usize::MAX);
+        if self.last.len() <= id {
+            self.last.resize(id + 1, 0);
+        }
+        let Some(last) = self.last.get_mut(id) else { return };
         for event in batch {
             let revision = event.revision().get();
             let stamp = event.kv().value().first_chunk::<STAMP_BYTES>();
             let begun = stamp.map_or(0, |stamp| u64::from_be_bytes(*stamp));
-            if revision <= self.last || begun > now || stamp.is_none() {
-                let text = format!("an event of {revision} behind {}", self.last);
+            if revision <= *last || begun > now || stamp.is_none() {
+                let text = format!("an event of {revision} behind {last}");
                 self.trouble.get_or_insert(text);
             }
-            self.last = revision;
+            *last = revision;
             if begun >= course.from {
                 self.latencies.add(Duration::from_nanos(now.saturating_sub(begun)));
                 if !course.plan.same {
@@ -136,7 +189,7 @@ impl Writer {
 
     /// The next put and when it begins, unless it is over.
     fn next(&mut self) -> Option<(u64, Put)> {
-        let key = self.course.key(self.random.below(self.course.plan.watchers as u64));
+        let key = self.course.plan.key(self.random.below(self.course.plan.watchers as u64));
         let begun = self.course.now();
         if begun > self.course.to || self.written.trouble.is_some() {
             return None;
@@ -190,33 +243,27 @@ impl Writer {
     }
 }
 
-/// Lets each watcher be read by whatever the callers are. They report when they were cancelled.
-fn follow(
-    callers: &Callers,
-    watchers: Vec<Watcher>,
-    course: &Arc<Course>,
-) -> (Vec<WatchCanceller>, Receiver<Seen>) {
+/// Lets each source be read by whatever the callers are. They report when they were stopped.
+fn follow(callers: &Callers, sources: Vec<Source>, course: &Arc<Course>) -> Receiver<Seen> {
     let (done, seen) = channel();
-    let mut cancellers = Vec::with_capacity(watchers.len());
-    for mut watcher in watchers {
-        cancellers.push(watcher.canceller());
+    for mut source in sources {
         let (course, done) = (Arc::clone(course), done.clone());
         // Nobody listens if the benchmark has failed elsewhere.
         if callers.block() {
             thread::spawn(move || {
                 let mut seen = Seen::new();
-                while seen.take(&course, watcher.next().wait()) {}
+                while seen.take(&course, source.wait()) {}
                 drop(done.send(seen));
             });
         } else {
             callers.spawn(async move {
                 let mut seen = Seen::new();
-                while seen.take(&course, watcher.next().await) {}
+                while seen.take(&course, source.next().await) {}
                 drop(done.send(seen));
             });
         }
     }
-    (cancellers, seen)
+    seen
 }
 
 /// Lets the writers run; they report when it is over.
@@ -250,6 +297,27 @@ fn behind_acknowledgement(mut acked: Vec<(u64, u64)>, mut given: Vec<(u64, u64)>
     (latencies, before)
 }
 
+/// Everything that is watched, started.
+fn sources(plan: &Plan, stores: &[Store]) -> Outcome<Vec<Source>> {
+    let store = |place: usize| stores.get(place % stores.len().max(1)).ok_or("no member");
+    if plan.streams == 0 {
+        let one = |at| -> Outcome<Source> {
+            Ok(Source::One(store(at)?.watch(plan.key(at as u64)).start()?))
+        };
+        return (0..plan.watchers).map(one).collect();
+    }
+    let many = |place| -> Outcome<Source> {
+        let mut set = store(place)?.watch_set();
+        set.add(store(place)?.watch(STOP).id(STOP_ID))?;
+        for at in (place..plan.watchers).step_by(plan.streams) {
+            // The set takes only watchers of its own member.
+            set.add(store(place)?.watch(plan.key(at as u64)))?;
+        }
+        Ok(Source::Many(set))
+    };
+    (0..plan.streams).map(many).collect()
+}
+
 impl Bench {
     /// One measurement of watchers beside writers.
     pub(crate) fn watch(&self, plan: Plan) -> Outcome<()> {
@@ -261,11 +329,9 @@ impl Bench {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let (from, to) = (nanos(lead), nanos(lead + self.options.span));
         let course = Arc::new(Course { plan, zero, from, to, given: AtomicU64::new(0) });
-        let watch = |at: usize| -> Outcome<Watcher> {
-            Ok(store(at)?.watch(course.key(at as u64)).start()?)
-        };
-        let watchers = (0..plan.watchers).map(watch).collect::<Outcome<Vec<_>>>()?;
-        let (cancellers, seen) = follow(&self.callers, watchers, &course);
+        let sources = sources(&plan, &stores)?;
+        let cancellers: Vec<_> = sources.iter().filter_map(Source::canceller).collect();
+        let seen = follow(&self.callers, sources, &course);
         let writer = |at: usize| -> Outcome<Writer> {
             let size = (at as u64, self.options.value_bytes);
             Ok(Writer::new(store(at)?.clone(), &course, size))
@@ -287,11 +353,15 @@ impl Bench {
         }
         let drain = stopped.elapsed();
         cancellers.iter().for_each(WatchCanceller::cancel);
+        if plan.streams > 0 {
+            store(0)?.put(STOP, "").wait()?;
+        }
         let seen = seen.iter().fold(Seen::new(), Seen::merge);
         let missing = wanted.abs_diff(course.given.load(Ordering::Relaxed));
 
         let mut more = Record::new();
         more.set("watchers", plan.watchers);
+        more.set("streams", plan.streams);
         more.set("puts_per_s", written.latencies.total() as f64 / elapsed.as_secs_f64());
         more.set("put_p50_us", written.latencies.quantile_us(0.5));
         more.set("put_p99_us", written.latencies.quantile_us(0.99));

@@ -278,6 +278,8 @@ impl Bench {
                 more.set("old_versions", old);
                 more.set("compacted_to", revision.get());
                 more.seconds("compaction_s", elapsed);
+                let pause = self.cluster.removal_pause();
+                more.set("removal_pause_us", pause.as_secs_f64() * 1e6);
                 Ok(more)
             });
             rate.map(drop)

@@ -139,6 +139,11 @@ impl Cluster {
         status.map_or(0, |status| status.versions.saturating_sub(status.keys))
     }
 
+    /// The longest that removing has kept writers of the first member waiting so far.
+    pub(crate) fn removal_pause(&self) -> Duration {
+        self.nodes.first().map_or(Duration::ZERO, |node| node.status().removal_pause)
+    }
+
     /// What the first member occupies on disk, and what it holds.
     pub(crate) fn disk(&self) -> Record {
         let mut record = Record::new();

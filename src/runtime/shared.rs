@@ -18,7 +18,7 @@ use crate::ids::{Index, NodeId, Term};
 use crate::storage::Snapshots;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock, Unparker, thread};
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 use crate::transport::{Lane, Peer, Transport};
 
 use super::clock::Clock;
@@ -92,6 +92,8 @@ pub(super) struct Shared {
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
+    /// The longest slice of a removal, in nanoseconds: as long nobody else got at the driver.
+    pub(super) longest_slice: AtomicU64,
 }
 
 impl Shared {
@@ -120,6 +122,7 @@ impl Shared {
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            longest_slice: AtomicU64::new(0),
         }
     }
 
@@ -161,10 +164,12 @@ impl Shared {
         let began = self.clock.now();
         let tidied = catch_unwind(AssertUnwindSafe(|| driver.tidy(SLICE_RECORDS)))
             .map_err(|panic| self.condemn(panicked("removing what was compacted", &*panic)));
+        let took = self.clock.now().since(began);
+        self.longest_slice.fetch_max(nanos(took), Ordering::Relaxed);
         drop(driver);
         match tidied {
             Ok(more) => more.then(|| {
-                let took = self.clock.now().since(began).max(SHORTEST_REST);
+                let took = took.max(SHORTEST_REST);
                 if self.mailbox.is_filled() { took * BUSY_RESTS } else { took }
             }),
             Err(news) => {

@@ -1,5 +1,7 @@
 //! What a node says of itself.
 
+use std::time::Duration;
+
 use crate::core::replica::{Replica, consensus};
 use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
 use crate::sync::atomic::Ordering;
@@ -59,6 +61,8 @@ pub struct Status {
     /// How far the removal of what was compacted has come on this member: up to this revision it
     /// is finished (`CMP-8`). Equal to `compacted` when nothing is left to remove.
     pub removed: Option<Revision>,
+    /// The longest that removing has kept writers waiting at a time, since this node opened.
+    pub removal_pause: Duration,
     /// Live keys.
     pub keys: u64,
     /// Versions of keys in memory, deletions among them; what was compacted counts until it has
@@ -123,6 +127,7 @@ impl Status {
             revision: replica.revision,
             compacted: replica.compacted,
             removed: replica.removed,
+            removal_pause: Duration::from_nanos(shared.longest_slice.load(Ordering::Relaxed)),
             keys: stats.keys as u64,
             versions: stats.versions as u64,
             data_bytes: stats.bytes as u64,

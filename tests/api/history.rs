@@ -38,7 +38,9 @@ fn cmp_8_a_member_removes_what_was_compacted_by_itself() {
     while cluster.node(0).status().removed != Some(last) {
         std::thread::yield_now();
     }
-    assert_eq!(cluster.node(0).status().versions, 10);
+    let status = cluster.node(0).status();
+    assert_eq!(status.versions, 10);
+    assert!(!status.removal_pause.is_zero(), "how long it kept writers waiting is told");
 }
 
 #[test]

@@ -36,6 +36,7 @@ use goldenscript::{ArgumentConsumer, Context};
 use super::tests::{genesis, member_ids};
 use super::txn::{Delete, OpOutcome, Put, TxnOutcome};
 use super::*;
+use crate::core::mvcc::script::number;
 use crate::core::mvcc::{KeyValue, Reader};
 use crate::ids::{Incarnation, LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -333,10 +334,6 @@ fn show_txn(outcome: &TxnOutcome) -> String {
         let _ = write!(text, "\n  {}", response.replace('\n', "\n  "));
     }
     text
-}
-
-fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Text<Option<u64>> {
-    Ok(args.take_key(name).map(str::parse).transpose()?)
 }
 
 #[test]

@@ -264,7 +264,8 @@ fn run_op(write: &mut Write<'_>, op: &[&str], lease: LeaseId, out: &mut String) 
     Ok(())
 }
 
-fn key_range(words: &[&str]) -> Outcome<KeyRange> {
+/// `KEY [END]`.
+pub(crate) fn key_range(words: &[&str]) -> Outcome<KeyRange> {
     let bytes = |word: &str| Bytes::copy_from_slice(word.as_bytes());
     let range = match words {
         [key] => KeyRange::from_selector(bytes(key), Bytes::new()),
@@ -318,7 +319,7 @@ fn show_page(page: &RangePage) -> String {
     out
 }
 
-fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Outcome<Option<u64>> {
+pub(crate) fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Outcome<Option<u64>> {
     Ok(args.take_key(name).map(str::parse).transpose()?)
 }
 

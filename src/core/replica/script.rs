@@ -18,6 +18,7 @@ use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Retain, Settings};
 use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Genesis, Machine, Member};
+use crate::core::mvcc::script::number;
 use crate::entry::{ConfState, Entry, HardState, Section, SnapshotMark};
 use crate::error::Error;
 use crate::ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Term};
@@ -530,10 +531,6 @@ impl Cluster {
 
 fn node(cluster: &Cluster, args: &mut ArgumentConsumer<'_>) -> Answered<usize> {
     cluster.at(args.next_pos().ok_or("name a node")?)
-}
-
-fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Answered<Option<u64>> {
-    Ok(args.take_key(name).map(str::parse).transpose()?)
 }
 
 impl goldenscript::Runner for Cluster {

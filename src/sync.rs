@@ -5,8 +5,8 @@
 //! source over others of the same shape, under which a test decides who runs next. What is here
 //! is what is used: a new name has to be given there too.
 //!
-//! Locks that no two of these can be reached under (those within `core/` and `storage/`) are not
-//! here: whoever holds one comes back without meeting another thread.
+//! Locks that no two of these can be reached under (those within `storage/`, and within `core/` but
+//! for `watch`) are not here: whoever holds one comes back without meeting another thread.
 
 pub(crate) use crossbeam_channel as channel;
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};

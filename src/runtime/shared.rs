@@ -10,7 +10,7 @@ use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::{Address, Envelope};
 use crate::core::replica::io::{Input, Output, Persist};
-use crate::core::watch::Watches;
+use crate::core::watch::{Budget, Watches};
 use crate::driver::{Driver, Host, Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
@@ -28,12 +28,12 @@ use super::writer::Log;
 /// Turns that a borrowed thread drives at most before it gives the rest to the node's own.
 const BORROWED_TURNS: usize = 16;
 
-/// Records and watchers that a borrowed thread looks at and rings before it leaves the others to
-/// the node's own.
-const BORROWED_RINGS: usize = 64;
+/// What a borrowed thread does for watchers before it leaves the rest to the node's own: some tens
+/// of microseconds.
+const BORROWED_RINGS: Budget = Budget { looks: 1024, rings: 64 };
 
-/// As many for the node's own, before it looks at the time again.
-const OWN_RINGS: usize = 4096;
+/// As much for the node's own, before it looks at the time again.
+const OWN_RINGS: Budget = Budget { looks: 4096, rings: 4096 };
 
 /// Records that a slice of a removal looks at: some ten to two hundred microseconds. A thread that
 /// the system stops in the middle of one keeps all others waiting, so shorter is better than fewer.

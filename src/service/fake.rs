@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::machine::{Genesis, Machine, Member, Origin, Outcome, stamp};
 use crate::core::mvcc::{Pace, Reader};
-use crate::core::watch::Watches;
+use crate::core::watch::{Budget, Watches};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Limits, Request, Standing, Then};
@@ -158,7 +158,8 @@ impl Fake {
 
     /// Lets watchers know what has been applied, at a moment that does not fall.
     pub(super) fn advance(&self, now: Instant) {
-        while self.watches.advance(now, usize::MAX, true) {}
+        let all = Budget { looks: usize::MAX, rings: usize::MAX };
+        while self.watches.advance(now, all, true) {}
     }
 
     /// What was asked so far, a line for each; asking forgets it.

@@ -14,6 +14,7 @@ use super::seen::Seen;
 use super::trace::Event;
 use super::world::{Next, World};
 use crate::core::replica::io::{Input, Persist};
+use crate::core::watch::Budget;
 use crate::driver;
 use crate::error::Error;
 use crate::ids::NodeId;
@@ -200,7 +201,8 @@ impl World {
             self.send(place, to, envelope);
         }
         answers.give(&port.mailbox);
-        if port.watches.advance(now, self.pace.rings, true) {
+        let budget = Budget { looks: self.pace.rings, rings: self.pace.rings };
+        if port.watches.advance(now, budget, true) {
             self.turn_soon(place);
         }
         self.start_writing(place);

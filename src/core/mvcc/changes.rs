@@ -116,6 +116,11 @@ impl Event {
         self.kv.mod_revision()
     }
 
+    /// Where it stands among all changes.
+    pub(crate) fn position(&self) -> Position {
+        self.kv.position()
+    }
+
     /// Without the first bytes of its key, which it has.
     pub(crate) fn without_prefix(self, prefix: &[u8]) -> Self {
         let show = |kv: KeyValue| kv.without_prefix(prefix);
@@ -252,6 +257,15 @@ impl Reader {
                 return Ok(from);
             }
         }
+    }
+
+    /// Whether everything from a revision on is still here, for one who has read it otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The compacted revision, if it is not (`WAT-11`).
+    pub(crate) fn check(&self, from: Revision) -> Result<(), Revision> {
+        if self.has(from) { Ok(()) } else { Err(self.bound()) }
     }
 
     /// Records from a position on, published or not, and the newest revision that is.

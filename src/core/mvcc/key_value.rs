@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::record::{Record, fmt_version};
+use super::record::{Position, Record, fmt_version};
 use crate::ids::{LeaseId, Revision};
 
 /// A key and its value, as of some revision. Cheap to clone; never changes.
@@ -34,6 +34,11 @@ impl KeyValue {
     pub(crate) fn without_prefix(mut self, prefix: &[u8]) -> Self {
         self.hidden = u32::try_from(prefix.len()).unwrap_or(u32::MAX);
         self
+    }
+
+    /// Where its change stands among all.
+    pub(crate) fn position(&self) -> Position {
+        self.record.position()
     }
 
     /// The key.

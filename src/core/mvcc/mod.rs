@@ -111,7 +111,7 @@ mod read;
 mod record;
 mod restore;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -126,7 +126,7 @@ use std::sync::Arc;
 use self::compact::Removal;
 use self::index::Index;
 
-pub(crate) use self::changes::{Changes, Filter};
+pub(crate) use self::changes::{Changed, Changes, Filter};
 pub use self::changes::{Event, EventKind};
 pub(crate) use self::compact::Pace;
 pub use self::key_value::KeyValue;

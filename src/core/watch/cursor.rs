@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::topic::{Bell, Rest, SharedTopic, Slot, Topic};
+use super::topic::{Bell, Read, Rest, SharedTopic, Slot, Topic};
 use super::{SHORTEST_PROGRESS, Step, Watches};
-use crate::core::mvcc::{Changes, Event, Filter, Position};
+use crate::core::mvcc::{Changed, Changes, Event, Filter, Position};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::sync::atomic::{Ordering, fence};
+use crate::time::{Instant, nanos};
+
+/// Events that are kept for others of a topic, at most.
+const SHARED_EVENTS: usize = 256;
 
 /// What is watched, and how.
 #[derive(Clone, Debug)]
@@ -64,8 +68,8 @@ pub(crate) struct Cursor {
     prev: bool,
     /// The caller has asked for a notification of progress.
     asked: bool,
-    /// It is told of progress on a schedule, which knows how often.
-    is_scheduled: bool,
+    /// How often it is told of progress, in nanoseconds. 0: it is not.
+    every: u64,
     fragment_bytes: Option<NonZeroUsize>,
     /// The revision that was current when it was made (`WAT-1`).
     created: Revision,
@@ -110,7 +114,7 @@ impl Watches {
         let topic = SharedTopic::clone(topic);
         topic.join(&slot);
         if let Some(every) = spec.progress {
-            let now = crate::time::Instant::from_nanos(self.now.load(Ordering::Relaxed));
+            let now = Instant::from_nanos(self.now.load(Ordering::Relaxed));
             state.progress.add(now, &slot, every.max(SHORTEST_PROGRESS));
         }
         drop(state);
@@ -124,7 +128,7 @@ impl Watches {
             filter: spec.filter,
             prev: spec.prev,
             asked: false,
-            is_scheduled: spec.progress.is_some(),
+            every: spec.progress.map_or(0, |every| nanos(every.max(SHORTEST_PROGRESS))),
             fragment_bytes: spec.fragment_bytes,
             created,
             next: (from, 0),
@@ -138,13 +142,12 @@ impl Watches {
 impl Cursor {
     /// What is watched, and how; but from when it is made on.
     pub(crate) fn spec(&self) -> Spec {
-        let every = || self.watches.state.lock().progress.every(self.slot.id);
         Spec {
             range: self.range(),
             from: None,
             filter: self.filter,
             prev: self.prev,
-            progress: if self.is_scheduled { every() } else { None },
+            progress: (self.every > 0).then(|| Duration::from_nanos(self.every)),
             fragment_bytes: self.fragment_bytes,
             needs_leader: self.slot.needs_leader,
         }
@@ -184,9 +187,7 @@ impl Cursor {
 
     /// As if there were something to look at. For one that shares its bell.
     pub(crate) fn ring(&self) {
-        if let Some(waker) = self.slot.ring() {
-            waker.wake();
-        }
+        self.slot.wake();
     }
 
     /// Has everything up to `matched` been given, up to where all is [marked](Watches::catch_up)?
@@ -203,8 +204,16 @@ impl Cursor {
         if self.from > matched { Has::NotBegun } else { Has::All }
     }
 
-    /// What comes next. If that is nothing yet, `waker` is called when it may be something.
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Told {
+    /// It has been given something: it sleeps, if that was all, and rings otherwise. For one that
+    /// shares its bell.
+    pub(crate) fn settle(&mut self) {
+        let matched = self.watches.matched();
+        self.has(matched);
+    }
+
+    /// What comes next. If that is nothing yet, `waker` is called when it may be something. Who
+    /// has none only looks, and takes nobody's place who waits.
+    pub(crate) fn poll(&mut self, waker: Option<&Waker>) -> Told {
         let told = self.look(waker);
         if let Told::Compacted(_) | Told::NoLeader | Told::Cancelled | Told::Ended = told {
             // It holds nothing back any more, however long its owner keeps it (`WAT-28`).
@@ -213,9 +222,8 @@ impl Cursor {
         told
     }
 
-    fn look(&mut self, waker: &Waker) -> Told {
-        // Before looking: what is found to be missing afterwards rings.
-        self.slot.listen(waker);
+    fn look(&mut self, waker: Option<&Waker>) -> Told {
+        self.slot.answer();
         let mut looked = false;
         loop {
             if let Some(told) = self.ending() {
@@ -225,20 +233,9 @@ impl Cursor {
                 return told;
             }
             // What was there before it came has rung nobody.
-            if self.next.1 == 0 && self.next.0 > self.created {
-                let rest = self.topic.rest(&self.slot, self.next.0, self.watches.matched());
-                match rest {
-                    Rest::Behind(from) if planted(Bug::GiveTwice) => self.next = (before(from), 0),
-                    Rest::Behind(from) => self.next = self.next.max((from, 0)),
-                    Rest::Asleep(from) => {
-                        self.next = self.next.max((from, 0));
-                        // Between looking for an end and falling asleep one may have come.
-                        return match self.ending() {
-                            Some(told) => told,
-                            None => self.progress(),
-                        };
-                    }
-                }
+            let is_read = self.next.1 == 0 && self.next.0 > self.created;
+            if is_read && let Some(told) = self.rest(waker) {
+                return told;
             }
             if looked {
                 return Told::Later;
@@ -248,6 +245,36 @@ impl Cursor {
                 return Told::Compacted(compacted);
             }
         }
+    }
+
+    /// Falls asleep, if it has been given all there is, and says what is to be told of that; or
+    /// finds where to read on.
+    fn rest(&mut self, waker: Option<&Waker>) -> Option<Told> {
+        if let Some(from) = self.topic.news(&self.slot, self.next.0) {
+            self.read_on(from);
+            return None;
+        }
+        if let Some(waker) = waker {
+            // Before it sleeps: what is missing afterwards rings.
+            self.slot.listen(waker);
+        }
+        match self.topic.rest(&self.slot, self.next.0, self.watches.matched()) {
+            Rest::Behind(from) => {
+                self.read_on(from);
+                None
+            }
+            Rest::Asleep(from) => {
+                self.next = self.next.max((from, 0));
+                // Between looking for an end and falling asleep one may have come.
+                self.ending().or_else(|| Some(self.progress()))
+            }
+        }
+    }
+
+    /// Nothing before concerns it.
+    fn read_on(&mut self, from: Revision) {
+        let twice = planted(Bug::GiveTwice);
+        self.next = if twice { (before(from), 0) } else { self.next.max((from, 0)) };
     }
 
     fn ending(&self) -> Option<Told> {
@@ -277,19 +304,28 @@ impl Cursor {
         Told::Nothing
     }
 
-    /// Looks at what comes next.
+    /// Looks at what comes next; what others of the topic have just found need not be looked for.
     fn read(&mut self) -> Result<(), Revision> {
-        let Step { looks, bytes } = self.watches.step.get().copied().unwrap_or_default();
-        let found = self.watches.reader.changes(&Changes {
-            range: &self.topic.range(),
-            from: self.next,
-            filter: self.filter,
-            prev: self.prev,
-            looks,
-            bytes,
-        })?;
-        self.buffer.extend(found.events);
-        self.next = found.next;
+        let (from, options) = (self.next, (self.filter, self.prev));
+        if let Some(read) = self.topic.shared(from, options) {
+            // It would end if it were alone: others make no difference.
+            self.watches.reader.check(from.0)?;
+            let known = read.events.partition_point(|event| event.position() < from);
+            self.buffer.extend(read.events.iter().skip(known).cloned());
+            self.next = read.next;
+        } else {
+            let Step { looks, bytes } = self.watches.step.get().copied().unwrap_or_default();
+            let range = self.topic.range();
+            let (filter, prev) = options;
+            let asked = Changes { range: &range, from, filter, prev, looks, bytes };
+            let Changed { events, next } = self.watches.reader.changes(&asked)?;
+            if (1..=SHARED_EVENTS).contains(&events.len()) {
+                let events = || events.iter().cloned().collect();
+                self.topic.share(|| Read { filter, prev, from, next, events: events() });
+            }
+            self.buffer.extend(events);
+            self.next = next;
+        }
         self.slot.move_to(self.next.0);
         Ok(())
     }
@@ -317,7 +353,8 @@ impl Cursor {
             return None;
         }
         self.slot.give();
-        let events = self.buffer.drain(..len).collect();
+        let rest = self.buffer.split_off(len);
+        let events = std::mem::replace(&mut self.buffer, rest);
         Some(Told::Events { events, upto, fragment })
     }
 
@@ -330,15 +367,7 @@ impl Cursor {
         };
         self.buffer.iter().take_while(fits).count().max(1)
     }
-}
 
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-impl Cursor {
     /// Nobody is to tell it anything any more. Again, it does nothing.
     fn leave(&mut self) {
         if std::mem::replace(&mut self.left, true) {
@@ -348,11 +377,17 @@ impl Cursor {
         if self.topic.leave(&self.slot) == 0 {
             state.matcher.remove(&self.topic.range());
         }
-        if self.is_scheduled {
+        if self.every > 0 {
             state.progress.remove(self.slot.id);
         }
         drop(state);
         self.watches.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -365,9 +400,7 @@ pub(crate) struct Canceller {
 impl Canceller {
     pub(crate) fn cancel(&self) {
         self.slot.cancel();
-        if let Some(waker) = self.slot.ring() {
-            waker.wake();
-        }
+        self.slot.wake();
     }
 }
 

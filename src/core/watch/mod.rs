@@ -42,6 +42,13 @@
 //! Who is answered may come before those who watch are rung. One that must see at once what it has
 //! been told of does the marking itself ([`Watches::catch_up`]).
 //!
+//! # Who reads the same
+//!
+//! Those who are rung for one change want to read the same, one after the other. So what was read
+//! last stays with the topic, some events of it, while anybody is awake there: who comes to where
+//! that began takes them from it (`Topic::shared`). It is what a read gives and nothing else:
+//! whether it is there or not makes no difference but in time.
+//!
 //! # Many watchers, one consumer
 //!
 //! Watchers may share a [bell](Bells). It is a queue of those that rang, each once, and wakes its
@@ -99,6 +106,15 @@ pub(crate) const SHORTEST_PROGRESS: Duration = Duration::from_millis(100);
 
 /// Sleepers that are taken out of a topic at a time.
 const RING_STEP: usize = 64;
+
+/// How much of what is to be done for watchers is done in one go: not much more than so many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Published records that are looked at; that is cheap if nobody watches their keys.
+    pub(crate) looks: usize,
+    /// Watchers that are rung, or found not to have to be.
+    pub(crate) rings: usize,
+}
 
 /// Records that are looked at before others get at what is locked meanwhile.
 const LOOK_STEP: usize = 256;
@@ -177,39 +193,39 @@ impl Watches {
         let _ = self.step.set(step);
     }
 
-    /// Looks at what has been published and rings whom it concerns: not much more than `budget`
-    /// records and watchers together. Says whether there is more to do.
+    /// Looks at what has been published and rings whom it concerns. Says whether there is more to
+    /// do.
     ///
     /// To be called after every turn. Nothing may be locked that a waker could want. Who is not
     /// `patient` leaves it to another if somebody holds it up, and everything that is not about
     /// what has just been published.
-    pub(crate) fn advance(&self, now: Instant, budget: usize, patient: bool) -> bool {
+    pub(crate) fn advance(&self, now: Instant, budget: Budget, patient: bool) -> bool {
         self.now.fetch_max(now.nanos(), Ordering::Relaxed);
         // See `count`.
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        let mut left = budget;
+        let Budget { mut looks, mut rings } = budget;
         let mut wakers = Vec::new();
         loop {
             // Somebody else is at it, or registers: who comes back finds what is left.
             let state = if patient { Some(self.state.lock()) } else { self.state.try_lock() };
             let Some(mut state) = state else { return true };
             if patient {
-                left = left.saturating_sub(state.tell_progress(now, left, &mut wakers));
+                rings = rings.saturating_sub(state.tell_progress(now, rings, &mut wakers));
                 self.tell_leaderless(&mut state, &mut wakers);
             }
-            let looked = self.look(&mut state, left.min(LOOK_STEP));
-            left = left.saturating_sub(looked);
-            let topic = if left > 0 { state.queue.pop_front() } else { None };
+            let looked = self.look(&mut state, looks.min(LOOK_STEP));
+            looks = looks.saturating_sub(looked);
+            let topic = if rings > 0 { state.queue.pop_front() } else { None };
             drop(state);
-            let done = left > 0 && looked == 0 && topic.is_none();
+            let done = looks > 0 && looked == 0 && rings > 0 && topic.is_none();
             if let Some((topic, round)) = topic {
-                left = left.saturating_sub(self.ring(&topic, round, left, &mut wakers));
+                rings = rings.saturating_sub(self.ring(&topic, round, rings, &mut wakers));
             }
             wake(&mut wakers);
-            if done || left == 0 {
+            if done || looks == 0 || rings == 0 {
                 return !done;
             }
         }
@@ -279,7 +295,8 @@ impl Watches {
     /// Who was answered may come back before whoever drove has come to this.
     pub(crate) fn catch_up(&self) -> Revision {
         let published = self.reader.revision();
-        while self.matched() < published && self.advance(Instant::default(), LOOK_STEP, true) {}
+        let budget = Budget { looks: LOOK_STEP, rings: LOOK_STEP };
+        while self.matched() < published && self.advance(Instant::default(), budget, true) {}
         published
     }
 

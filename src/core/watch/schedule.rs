@@ -23,12 +23,6 @@ impl Schedule {
         self.moments.insert(slot.id, moment);
     }
 
-    /// How often a slot's turn comes.
-    pub(super) fn every(&self, id: u64) -> Option<Duration> {
-        let moment = self.moments.get(&id)?;
-        self.due.get(&(*moment, id)).map(|(_, every)| *every)
-    }
-
     pub(super) fn remove(&mut self, id: u64) {
         if let Some(moment) = self.moments.remove(&id) {
             self.due.remove(&(moment, id));

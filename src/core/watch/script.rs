@@ -7,7 +7,8 @@
 //! publish=false                  on put, delete, txn: not readable before the next one is
 //! ring=false                     on put, delete, txn, time, install: leaves that to `ring`
 //! ring [BUDGET]                  looks at what was published and rings who sleeps: so many records
-//!                                and watchers; says who was rung, and whether there is more to do
+//!                                and as many watchers; says who was rung, and whether there is
+//!                                more to do
 //! watch NAME KEY [END] [from=R]  a watcher; with no=puts, no=deletes, no=all, prev=true,
 //!                                progress=MS, fragment=BYTES, leader=true
 //! next NAME..                    what each is told until it sleeps or ends
@@ -36,13 +37,12 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context};
 
-use super::{Bell, Cursor, Spec, Told, Watches};
+use super::{Bell, Budget, Cursor, Spec, Told, Watches};
+use crate::core::mvcc::script::{key_range, number};
 use crate::core::mvcc::{Filter, Mvcc, Pace, Record};
 use crate::ids::{LeaseId, Revision};
-use crate::keys::KeyRange;
 use crate::sync::Mutex;
 use crate::time::Instant;
 
@@ -126,6 +126,7 @@ impl Runner {
     }
 
     fn ring(&mut self, budget: usize) -> Outcome {
+        let budget = Budget { looks: budget, rings: budget };
         let more = self.watches.advance(self.now, budget, true);
         let mut out = self.who_was_rung()?;
         if more {
@@ -176,7 +177,7 @@ impl Runner {
         let waker = Waker::from(Arc::new(consumer));
         let cursor = self.cursor(name)?;
         for _ in 0..times {
-            let told = cursor.poll(&waker);
+            let told = cursor.poll(Some(&waker));
             show(name, &told, cursor, out)?;
             if !matches!(told, Told::Events { .. } | Told::Progress(_) | Told::Later) {
                 break;
@@ -312,21 +313,6 @@ fn show(name: &str, told: &Told, cursor: &Cursor, out: &mut String) -> Outcome<(
         Told::Ended => writeln!(out, "{name} ends with its node")?,
     }
     Ok(())
-}
-
-fn key_range(words: &[&str]) -> Outcome<KeyRange> {
-    let bytes = |word: &str| Bytes::copy_from_slice(word.as_bytes());
-    let range = match words {
-        [key] => KeyRange::from_selector(bytes(key), Bytes::new()),
-        [key, end] => KeyRange::from_selector(bytes(key), bytes(end)),
-        _ => return Err("a range is KEY [END]".into()),
-    };
-    range.check()?;
-    Ok(range)
-}
-
-fn number(args: &mut ArgumentConsumer<'_>, name: &str) -> Outcome<Option<u64>> {
-    Ok(args.take_key(name).map(str::parse).transpose()?)
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use super::members::Members;
+use crate::core::mvcc::{Event, Filter, Position};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
@@ -16,6 +17,10 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// All watchers of exactly one range.
 pub(super) struct Topic {
     watched: Watched,
+    /// The newest revision known to have changed something in the range. Watchers may have read
+    /// further; nobody sleeps who has not read so far, unless `marked` says that it will be rung.
+    /// Moves under the lock of `state`; who is awake looks at it without.
+    newest: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -30,15 +35,25 @@ enum Watched {
 
 #[derive(Default)]
 struct State {
-    /// The newest revision known to have changed something in the range. Watchers may have read
-    /// further; nobody sleeps who has not read so far, unless `marked` says that it will be rung.
-    newest: Revision,
-    /// The first such revision since everybody was last rung: sleepers who have not read so far
-    /// are to be rung. 0: nobody is.
+    /// The first revision of a change since everybody was last rung: sleepers who have not read so
+    /// far are to be rung. 0: nobody is.
     marked: Revision,
     /// Those that sleep first.
     members: Members,
     asleep: u32,
+    /// What was read last: most of those who are rung want to read the same. Only while some are
+    /// awake and there are several.
+    read: Option<Arc<Read>>,
+}
+
+/// All events of a topic, as its watchers with these options are given them, from one position up
+/// to another.
+pub(super) struct Read {
+    pub(super) filter: Filter,
+    pub(super) prev: bool,
+    pub(super) from: Position,
+    pub(super) next: Position,
+    pub(super) events: Box<[Event]>,
 }
 
 /// One pass over the sleepers of a topic, in as many steps as it takes. It rings those who slept
@@ -60,6 +75,8 @@ pub(crate) struct Slot {
     cursor: AtomicU64,
     /// Where it is among its topic's members. Only under the topic's lock.
     place: AtomicU32,
+    /// It is among those of them that sleep. Changes under the topic's lock.
+    asleep: AtomicBool,
     /// Time for a notification of progress.
     due: AtomicBool,
     /// It was given events since it was last time for that.
@@ -88,8 +105,11 @@ pub(crate) struct Bells {
 
 #[derive(Default)]
 struct Rung {
+    /// Of a consumer that waits.
     waker: Option<Waker>,
     numbers: VecDeque<u64>,
+    /// Somebody has rung, for whatever it was, since nobody was found.
+    heard: bool,
 }
 
 /// What a watcher finds that has nothing to read.
@@ -108,6 +128,7 @@ impl Slot {
             bell,
             cursor: AtomicU64::new(cursor.get()),
             place: AtomicU32::new(0),
+            asleep: AtomicBool::new(false),
             due: AtomicBool::new(false),
             given: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
@@ -151,22 +172,21 @@ impl Slot {
         self.given.swap(false, Ordering::SeqCst)
     }
 
-    /// It is about to be looked at: what is found to be missing from here on rings. `waker` is
-    /// that of one that has a bell of its own.
-    pub(super) fn listen(&self, waker: &Waker) {
-        match &self.bell {
-            // Who only looks does not wait: whoever waited before still does.
-            Bell::Own(_) if waker.will_wake(Waker::noop()) => {}
-            Bell::Own(own) => {
-                let waker = waker.clone();
-                let mut bell = own.lock();
-                let before = bell.replace(waker);
-                // What it drops may want any lock.
-                drop(bell);
-                drop(before);
-            }
-            Bell::Shared(..) => self.rung.store(false, Ordering::SeqCst),
+    /// It is about to be looked at: if it shares a bell, it may ring that again.
+    pub(super) fn answer(&self) {
+        if let Bell::Shared(..) = self.bell {
+            self.rung.store(false, Ordering::SeqCst);
         }
+    }
+
+    /// It is about to fall asleep: who rings from here on wakes this. Of one that shares a bell it
+    /// is the affair of that.
+    pub(super) fn listen(&self, waker: &Waker) {
+        let Bell::Own(own) = &self.bell else { return };
+        let waker = waker.clone();
+        let before = own.lock().replace(waker);
+        // What it drops may want any lock.
+        drop(before);
     }
 
     /// Notes that it was rung, and gives back whom to wake, outside of every lock.
@@ -177,9 +197,25 @@ impl Slot {
             Bell::Shared(bells, number) => {
                 let mut rung = bells.state.lock();
                 rung.numbers.push_back(*number);
+                rung.heard = true;
                 rung.waker.take()
             }
         }
+    }
+
+    /// Rings and wakes. Nothing may be locked.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.ring() {
+            waker.wake();
+        }
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Acquire)
+    }
+
+    fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::Release);
     }
 
     fn place(&self) -> usize {
@@ -192,27 +228,32 @@ impl Slot {
 }
 
 impl Bells {
-    /// The next watcher that rang, or nobody: then this is woken when one does.
-    pub(crate) fn next(&self, waker: &Waker) -> Option<u64> {
+    /// The next watcher that rang, or nobody: then `waker` is woken when one does. Who has none
+    /// only looks, and takes nobody's place who waits.
+    pub(crate) fn next(&self, waker: Option<&Waker>) -> Option<u64> {
         let mut rung = self.state.lock();
         let next = rung.numbers.pop_front();
-        let before = match next {
-            Some(_) => None,
-            None => rung.waker.replace(waker.clone()),
-        };
+        let mut before = None;
+        if next.is_none() {
+            rung.heard = false;
+            if let Some(waker) = waker {
+                before = rung.waker.replace(waker.clone());
+            }
+        }
         drop((rung, before));
         next
     }
 
-    /// Has nobody rung, nor anybody been woken, since the last [`next`](Self::next) found nobody?
+    /// Has nobody rung since the last [`next`](Self::next) found nobody?
     pub(crate) fn is_silent(&self) -> bool {
-        let rung = self.state.lock();
-        rung.numbers.is_empty() && rung.waker.is_some()
+        !self.state.lock().heard
     }
 
     /// Whom to wake for something that is no watcher's, outside of every lock.
     pub(super) fn ring(&self) -> Option<Waker> {
-        self.state.lock().waker.take()
+        let mut rung = self.state.lock();
+        rung.heard = true;
+        rung.waker.take()
     }
 }
 
@@ -222,7 +263,7 @@ impl Topic {
             Some(_) => Watched::Key(range.selector().0),
             None => Watched::Range(Box::new(range.clone())),
         };
-        Self { watched, state: Mutex::default() }
+        Self { watched, newest: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// What is watched.
@@ -231,6 +272,19 @@ impl Topic {
             Watched::Key(key) => KeyRange::key(key.clone()),
             Watched::Range(range) => KeyRange::clone(range),
         }
+    }
+
+    fn newest(&self) -> Revision {
+        Revision::new(self.newest.load(Ordering::Acquire))
+    }
+
+    /// Where one should read on that is awake and has looked at everything before `cursor`, if
+    /// there is something. Waits for nobody; if it finds nothing, [`rest`](Self::rest) may.
+    pub(super) fn news(&self, slot: &Slot, cursor: Revision) -> Option<Revision> {
+        if slot.is_asleep() || cursor > self.newest() || planted(Bug::SleepOnNews) {
+            return None;
+        }
+        Some(cursor.max(slot.cursor()))
     }
 
     /// Adds one that is awake.
@@ -246,7 +300,7 @@ impl Topic {
         state.wake(slot);
         let last = state.members.as_slice().len().saturating_sub(1);
         state.swap(slot.place(), last);
-        let gone = state.members.pop();
+        let gone = (state.members.pop(), state.read.take());
         let left = state.members.as_slice().len();
         drop((state, gone));
         left
@@ -261,7 +315,7 @@ impl Topic {
     /// Something may have changed at any of these revisions.
     pub(super) fn mark_all(&self, (first, last): (Revision, Revision)) -> bool {
         let mut state = self.state.lock();
-        state.newest = state.newest.max(last);
+        self.newest.fetch_max(last.get(), Ordering::AcqRel);
         let news = state.marked().is_none() && state.asleep > 0;
         if news {
             state.marked = first;
@@ -279,14 +333,14 @@ impl Topic {
         let mut state = self.state.lock();
         let Some(marked) = state.marked() else { return false };
         if round.upto == Revision::new(0) {
-            *round = Round { upto: state.newest, left: state.asleep() };
+            *round = Round { upto: self.newest(), left: state.asleep() };
         }
         let upto = round.upto;
         while taken.len() < max {
             let Some(at) = round.left.min(state.asleep()).checked_sub(1) else {
                 // Who is left has read all of it, or waits for a revision that is not here yet.
                 *round = Round::default();
-                let more = state.newest > upto;
+                let more = self.newest() > upto;
                 state.marked = if more { upto.next() } else { Revision::new(0) };
                 return more;
             };
@@ -304,29 +358,50 @@ impl Topic {
         true
     }
 
+    /// What was read last, if it helps one that has come so far and has these options.
+    pub(super) fn shared(&self, at: Position, options: (Filter, bool)) -> Option<Arc<Read>> {
+        let state = self.state.lock();
+        let read = state.read.as_ref().filter(|read| read.from <= at && at < read.next)?;
+        // That bug goes back, and would be given the same for ever.
+        let helps = options == (read.filter, read.prev) && !planted(Bug::GiveTwice);
+        helps.then(|| Arc::clone(read))
+    }
+
+    /// Keeps what was read for the others, if there are any.
+    pub(super) fn share(&self, read: impl FnOnce() -> Read) {
+        let mut state = self.state.lock();
+        let others = state.members.as_slice().len() > 1;
+        let before = others.then(|| state.read.replace(Arc::new(read())));
+        drop((state, before));
+    }
+
     /// Lets a watcher sleep that has looked at everything before `cursor`, unless there is
     /// something to read. `matched`: every change up to there has been marked.
     pub(super) fn rest(&self, slot: &Arc<Slot>, cursor: Revision, matched: Revision) -> Rest {
         let mut state = self.state.lock();
         if slot.place() < state.asleep() {
             let cursor = slot.cursor();
-            if cursor <= state.newest {
+            if cursor <= self.newest() {
                 // It is to be rung, and has come by itself.
                 let cursor = cursor.max(state.marked);
                 slot.move_to(cursor);
                 state.wake(slot);
                 return Rest::Behind(cursor);
             }
-        } else if cursor <= state.newest && !planted(Bug::SleepOnNews) {
+        } else if cursor <= self.newest() && !planted(Bug::SleepOnNews) {
             return Rest::Behind(cursor.max(slot.cursor()));
         } else {
             let (place, asleep) = (slot.place(), state.asleep());
             state.swap(place, asleep);
             state.asleep = state.asleep.saturating_add(1);
+            slot.set_asleep(true);
         }
         // There is nothing for it in between.
         let cursor = cursor.max(slot.cursor()).max(matched.next());
         slot.move_to(cursor);
+        let read =
+            if state.asleep() == state.members.as_slice().len() { state.read.take() } else { None };
+        drop((state, read));
         Rest::Asleep(cursor)
     }
 
@@ -337,7 +412,7 @@ impl Topic {
         let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep())?;
         let marked = state.marked().map(|marked| {
             let behind = asleep.iter().map(|slot| slot.cursor());
-            behind.filter(|cursor| *cursor <= state.newest).map(move |it| it.max(marked))
+            behind.filter(|cursor| *cursor <= self.newest()).map(move |it| it.max(marked))
         });
         let awake = awake.iter().map(|slot| slot.cursor());
         awake.chain(marked.into_iter().flatten()).filter(|cursor| *cursor >= waited_for).min()
@@ -376,6 +451,8 @@ impl State {
             self.asleep = self.asleep.saturating_sub(1);
             let last = self.asleep();
             self.swap(place, last);
+            // Behind what its cursor was moved to: it may read on at once.
+            slot.set_asleep(false);
         }
     }
 }

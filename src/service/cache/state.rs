@@ -84,7 +84,7 @@ impl State {
     /// Takes in everything that has happened. `waker` is called when there is more.
     pub(super) fn pull(&mut self, waker: &Waker) -> Result<()> {
         loop {
-            match self.watcher.pull_marked(waker) {
+            match self.watcher.pull_marked(Some(waker)) {
                 Ok(Some(batch)) => batch.into_iter().for_each(|event| self.apply(&event)),
                 Ok(None) => break,
                 Err(WatchEnd::Compacted(_)) => self.relist()?,

@@ -12,8 +12,8 @@ use crate::service::pending::block_on;
 pub(super) trait Pull {
     type Item;
 
-    /// The next item, looked for on the caller's thread.
-    fn look(&mut self, waker: &Waker) -> Look<Self::Item>;
+    /// The next item, looked for on the caller's thread. Who has no waker does not wait for it.
+    fn look(&mut self, waker: Option<&Waker>) -> Look<Self::Item>;
 
     fn gate(&self) -> &Arc<dyn Gate>;
 
@@ -23,7 +23,7 @@ pub(super) trait Pull {
         if let Some(end) = &self.last().end {
             return Poll::Ready(Err(end.clone()));
         }
-        match self.look(context.waker()) {
+        match self.look(Some(context.waker())) {
             Look::Item(item) => Poll::Ready(Ok(item)),
             Look::Nothing => Poll::Pending,
             Look::Later => {
@@ -53,11 +53,11 @@ pub(super) trait Pull {
     fn pull(&mut self) -> Result<Option<Self::Item>, WatchEnd> {
         // Who was answered may come before those who watch are told.
         self.gate().watches().catch_up();
-        self.pull_marked(Waker::noop())
+        self.pull_marked(None)
     }
 
     /// What there is now of what is marked. `waker` is called when there is more.
-    fn pull_marked(&mut self, waker: &Waker) -> Result<Option<Self::Item>, WatchEnd> {
+    fn pull_marked(&mut self, waker: Option<&Waker>) -> Result<Option<Self::Item>, WatchEnd> {
         loop {
             if let Some(end) = &self.last().end {
                 return Err(end.clone());

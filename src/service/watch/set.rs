@@ -221,14 +221,14 @@ impl WatchSet {
     }
 
     /// Looks at one that rang. Nothing: it has nothing for now.
-    fn look_at(&mut self, id: WatchId, waker: &Waker) -> Look<WatchUpdate> {
+    fn look_at(&mut self, id: WatchId, waker: Option<&Waker>) -> Look<WatchUpdate> {
         // It may have rung before it was cancelled.
         let Some(member) = self.members.get_mut(&id) else { return Look::Nothing };
         let told = member.cursor.poll(waker);
         match watcher::show(&self.gate, &member.scope, told, &member.cursor) {
             Look::Item(batch) => {
                 // There may be more. The others come first.
-                member.cursor.ring();
+                member.cursor.settle();
                 Look::Item(WatchUpdate::Batch(id, batch))
             }
             Look::Nothing => Look::Nothing,
@@ -282,7 +282,7 @@ impl WatchSet {
 impl Pull for WatchSet {
     type Item = WatchUpdate;
 
-    fn look(&mut self, waker: &Waker) -> Look<WatchUpdate> {
+    fn look(&mut self, waker: Option<&Waker>) -> Look<WatchUpdate> {
         for _ in 0..LOOKS {
             if self.gate.watches().has_ended() {
                 return Look::End(watcher::ended(&*self.gate));

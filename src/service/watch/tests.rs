@@ -357,6 +357,18 @@ fn who_sleeps_is_woken_by_a_change_and_by_nothing_else() {
     drop((watcher, node));
 }
 
+#[test]
+fn who_only_looks_takes_no_wakers_place() {
+    let (node, store) = filled();
+    let mut watcher = store.watch("a").start().unwrap();
+    let woken = Woken::default();
+    assert_eq!(woken.poll(&mut watcher), None);
+    assert_eq!(drain(&mut watcher), [""; 0]);
+    put(&store, "a", "x");
+    node.advance(Instant::default());
+    assert_eq!(woken.take(), 1);
+}
+
 /// A write is answered before those who watch are rung.
 #[test]
 fn what_was_acknowledged_is_there_at_once() {

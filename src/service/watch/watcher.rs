@@ -139,7 +139,7 @@ impl Watcher {
     /// What there is now of what is marked. `waker` is called when there is more.
     pub(in crate::service) fn pull_marked(
         &mut self,
-        waker: &Waker,
+        waker: Option<&Waker>,
     ) -> std::result::Result<Option<WatchBatch>, WatchEnd> {
         Pull::pull_marked(self, waker)
     }
@@ -148,7 +148,7 @@ impl Watcher {
 impl Pull for Watcher {
     type Item = WatchBatch;
 
-    fn look(&mut self, waker: &Waker) -> Look<WatchBatch> {
+    fn look(&mut self, waker: Option<&Waker>) -> Look<WatchBatch> {
         let told = self.cursor.poll(waker);
         show(&self.gate, &self.scope, told, &self.cursor)
     }

@@ -57,7 +57,8 @@ fn wat_11_wat_35_one_call_resumes_behind_a_compaction() {
     let scoped = store.scoped("t/");
     put(&scoped, "gone", "1");
     let watch = scoped.watch(..).no_deletes().prev_values().from_revision(rev(4));
-    let mut watcher = watch.start().unwrap();
+    let every = Duration::from_secs(10);
+    let mut watcher = watch.progress_every(every).start().unwrap();
     scoped.delete("gone").wait().unwrap();
     put(&scoped, "new", "1");
     store.compact(rev(6)).wait().unwrap();
@@ -72,6 +73,10 @@ fn wat_11_wat_35_one_call_resumes_behind_a_compaction() {
     let mut lines = drain(&mut listing.watcher);
     lines.iter_mut().for_each(|line| *line = line.replacen("9: ", "7: ", 1));
     assert_eq!(lines, [line], "with the options that it had");
+    node.advance(Instant::default().after(every));
+    assert_eq!(drain(&mut listing.watcher), [""; 0], "there were events");
+    node.advance(Instant::default().after(2 * every));
+    assert_eq!(drain(&mut listing.watcher).len(), 1, "on its schedule");
 }
 
 #[test]

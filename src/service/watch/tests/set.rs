@@ -227,6 +227,18 @@ fn the_consumer_is_woken_once_for_many() {
 }
 
 #[test]
+fn who_only_looks_takes_no_wakers_place() {
+    let (node, store) = filled();
+    let mut set = set_of(&store, &["a"]);
+    let woken = Woken::default();
+    assert_eq!(poll(&mut set, &woken), None);
+    assert_eq!(drain_all(&mut set), [""; 0]);
+    put(&store, "a", "x");
+    node.advance(Instant::default());
+    assert_eq!(woken.take(), 1);
+}
+
+#[test]
 fn wat_37_the_end_of_the_node_is_said_once() {
     let (node, store) = filled();
     let (mut set, mut empty) = (set_of(&store, &["a"]), store.watch_set());

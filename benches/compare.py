@@ -70,6 +70,8 @@ def read(files):
                 peer = record["peer"]
                 if record.get("callers", "tasks") != "tasks":
                     peer += " " + record["callers"]
+                if record.get("streams"):
+                    peer += f" on {record['streams']} streams"
                 place = tuple(record.get(field) for field in PLACE)
                 table.setdefault(place, {}).setdefault(peer, []).append(record)
                 if peer not in peers:

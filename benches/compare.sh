@@ -12,10 +12,11 @@
 #            which takes long: a million keys, compaction beside puts; and "watch-same
 #            watch-distinct watch-same-paced watch-distinct-paced", "watch-idle" (ours alone)
 # CONC       callers, default "1,16,64,256,1024" (put), "1,16,64" (txn-cas) and "1,16,64,256"
-#            (get, delete), "1,64" (watch-same, watch-distinct: writers; the peer has one)
+#            (get, delete), "1,64" (watch-same, watch-distinct: writers; the peer may have one only)
 # WATCHERS   default "1,100,1000"
-# STREAMS    streams that the peer spreads the watchers of one key over: each is a peer of its own
-#            in the table; default "1 16"
+# STREAMS    streams that the watchers of one key are spread over: each is a peer of its own in the
+#            table; default "1 16". The peer reads each watcher with a goroutine of its own; on
+#            our side a stream is read by one task, and a row without has a task for each watcher
 # SECS WARM  seconds measured and before it, default 5 and 1
 # ROUNDS     how often everything is run, default 3
 # CALLERS    kinds of callers on our side, default "tasks"; "tasks threads" runs both
@@ -61,22 +62,26 @@ for _ in $(seq "${ROUNDS:-3}"); do
         watch-*) conc=${CONC:-1,64} ;;
         *) conc=${CONC:-1,16,64,256} ;;
       esac
-      more=() streams=1
+      more=() streams=1 ours=()
       case $workload in
-        watch-same*) more=(--watchers "${WATCHERS:-1,100,1000}") streams=${STREAMS:-1 16} ;;
+        watch-same*)
+          more=(--watchers "${WATCHERS:-1,100,1000}") streams=${STREAMS:-1 16}
+          ours=(--streams "0,${streams// /,}")
+          ;;
         watch-distinct*) more=(--watchers "${WATCHERS:-1,100,1000}") ;;
       esac
       for callers in ${CALLERS:-tasks}; do
         quiet
         "$bench" "$workload" --dir "$DIR" --members "$members" --concurrency "$conc" \
-          --seconds "$SECS" --warm "$WARM" --callers "$callers" "${more[@]}" | tee -a "$OUT"
+          --seconds "$SECS" --warm "$WARM" --callers "$callers" "${more[@]}" "${ours[@]}" |
+          tee -a "$OUT"
       done
       if [ "$workload" = watch-idle ]; then continue; fi
       for peer in "${peers[@]}"; do
         for spread in $streams; do
           quiet
           name=
-          if [ "$spread" != 1 ]; then name=" on $spread streams"; fi
+          if [ "$streams" != 1 ]; then name=" on $spread streams"; fi
           $peer --dir "$DIR/peer" --members "$members" --workloads "$workload" --conc "$conc" \
             --rconc "$conc" --secs "$SECS" --warm "$WARM" --watch-streams "$spread" "${more[@]}" |
             sed "s/\"peer\":\"[^\"]*/&$name/" | tee -a "$OUT"

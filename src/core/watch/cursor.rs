@@ -12,7 +12,7 @@ use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::sync::atomic::{Ordering, fence};
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 
 /// Events that are kept for others of a topic, at most.
 const SHARED_EVENTS: usize = 256;
@@ -68,8 +68,6 @@ pub(crate) struct Cursor {
     prev: bool,
     /// The caller has asked for a notification of progress.
     asked: bool,
-    /// How often it is told of progress, in nanoseconds. 0: it is not.
-    every: u64,
     fragment_bytes: Option<NonZeroUsize>,
     /// The revision that was current when it was made (`WAT-1`).
     created: Revision,
@@ -109,13 +107,16 @@ impl Watches {
         }
         let from = spec.from.filter(|from| *from <= created || !planted(Bug::FireEarly));
         let from = from.unwrap_or_else(|| created.next());
-        let slot = Arc::new(Slot::new(state.next_id(), bell, from, spec.needs_leader));
+        let every = spec.progress.map_or(0, |every| every.max(SHORTEST_PROGRESS).as_millis());
+        let every = u32::try_from(every).unwrap_or(u32::MAX);
+        let slot = Slot::new(state.next_id(), bell, from, (spec.needs_leader, every));
+        let slot = Arc::new(slot);
         let topic = state.matcher.entry(&spec.range, || SharedTopic::new(Topic::new(&spec.range)));
         let topic = SharedTopic::clone(topic);
         topic.join(&slot);
-        if let Some(every) = spec.progress {
+        if every > 0 {
             let now = Instant::from_nanos(self.now.load(Ordering::Relaxed));
-            state.progress.add(now, &slot, every.max(SHORTEST_PROGRESS));
+            state.progress.add(now, &slot, millis(every));
         }
         drop(state);
         // What is compacted from here on waits for it.
@@ -128,7 +129,6 @@ impl Watches {
             filter: spec.filter,
             prev: spec.prev,
             asked: false,
-            every: spec.progress.map_or(0, |every| nanos(every.max(SHORTEST_PROGRESS))),
             fragment_bytes: spec.fragment_bytes,
             created,
             next: (from, 0),
@@ -147,7 +147,7 @@ impl Cursor {
             from: None,
             filter: self.filter,
             prev: self.prev,
-            progress: (self.every > 0).then(|| Duration::from_nanos(self.every)),
+            progress: (self.slot.every > 0).then(|| millis(self.slot.every)),
             fragment_bytes: self.fragment_bytes,
             needs_leader: self.slot.needs_leader,
         }
@@ -377,7 +377,7 @@ impl Cursor {
         if self.topic.leave(&self.slot) == 0 {
             state.matcher.remove(&self.topic.range());
         }
-        if self.every > 0 {
+        if self.slot.every > 0 {
             state.progress.remove(self.slot.id);
         }
         drop(state);
@@ -402,6 +402,10 @@ impl Canceller {
         self.slot.cancel();
         self.slot.wake();
     }
+}
+
+fn millis(every: u32) -> Duration {
+    Duration::from_millis(u64::from(every))
 }
 
 fn before(revision: Revision) -> Revision {

@@ -5,16 +5,22 @@
 use std::sync::Arc;
 use std::{mem, slice};
 
-use super::topic::Slot;
+use super::topic::{Read, Slot};
 
 #[derive(Default)]
 pub(super) enum Members {
     #[default]
     None,
     One(Arc<Slot>),
-    /// Two at least.
-    #[expect(clippy::box_collection, reason = "it makes the others of one word more three")]
-    Many(Box<Vec<Arc<Slot>>>),
+    Several(Box<Several>),
+}
+
+/// Two at least.
+pub(super) struct Several {
+    slots: Vec<Arc<Slot>>,
+    /// What was read last: most of those who are rung want to read the same. Only while some are
+    /// awake.
+    read: Option<Arc<Read>>,
 }
 
 impl Members {
@@ -22,17 +28,19 @@ impl Members {
         match self {
             Self::None => &[],
             Self::One(slot) => slice::from_ref(slot),
-            Self::Many(slots) => slots,
+            Self::Several(several) => &several.slots,
         }
     }
 
     pub(super) fn push(&mut self, slot: Arc<Slot>) {
         *self = match mem::take(self) {
             Self::None => Self::One(slot),
-            Self::One(first) => Self::Many(Box::new(vec![first, slot])),
-            Self::Many(mut slots) => {
-                slots.push(slot);
-                Self::Many(slots)
+            Self::One(first) => {
+                Self::Several(Box::new(Several { slots: vec![first, slot], read: None }))
+            }
+            Self::Several(mut several) => {
+                several.slots.push(slot);
+                Self::Several(several)
             }
         };
     }
@@ -42,13 +50,13 @@ impl Members {
         let (rest, last) = match mem::take(self) {
             Self::None => (Self::None, None),
             Self::One(slot) => (Self::None, Some(slot)),
-            Self::Many(mut slots) => {
-                let last = slots.pop();
-                match slots.pop() {
-                    Some(first) if slots.is_empty() => (Self::One(first), last),
+            Self::Several(mut several) => {
+                let last = several.slots.pop();
+                match several.slots.pop() {
+                    Some(first) if several.slots.is_empty() => (Self::One(first), last),
                     Some(next) => {
-                        slots.push(next);
-                        (Self::Many(slots), last)
+                        several.slots.push(next);
+                        (Self::Several(several), last)
                     }
                     None => (Self::None, last),
                 }
@@ -60,10 +68,26 @@ impl Members {
 
     /// Exchanges two of them. A place where none is, is left alone.
     pub(super) fn swap(&mut self, one: usize, other: usize) {
-        if let Self::Many(slots) = self
-            && one.max(other) < slots.len()
+        if let Self::Several(several) = self
+            && one.max(other) < several.slots.len()
         {
-            slots.swap(one, other);
+            several.slots.swap(one, other);
+        }
+    }
+
+    /// What was read last.
+    pub(super) fn read(&self) -> Option<&Arc<Read>> {
+        match self {
+            Self::Several(several) => several.read.as_ref(),
+            Self::None | Self::One(_) => None,
+        }
+    }
+
+    /// Keeps this as what was read last, if there are several. Gives back what that was before.
+    pub(super) fn set_read(&mut self, read: Option<Arc<Read>>) -> Option<Arc<Read>> {
+        match self {
+            Self::Several(several) => mem::replace(&mut several.read, read),
+            Self::None | Self::One(_) => None,
         }
     }
 }

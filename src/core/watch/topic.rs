@@ -41,9 +41,6 @@ struct State {
     /// Those that sleep first.
     members: Members,
     asleep: u32,
-    /// What was read last: most of those who are rung want to read the same. Only while some are
-    /// awake and there are several.
-    read: Option<Arc<Read>>,
 }
 
 /// All events of a topic, as its watchers with these options are given them, from one position up
@@ -85,6 +82,8 @@ pub(crate) struct Slot {
     /// It has rung the bell that it shares, and was not looked at since.
     rung: AtomicBool,
     pub(super) needs_leader: bool,
+    /// How often it is told of progress, in milliseconds. 0: it is not.
+    pub(super) every: u32,
 }
 
 /// How a watcher is told that there is something to look at.
@@ -122,7 +121,8 @@ pub(super) enum Rest {
 }
 
 impl Slot {
-    pub(super) fn new(id: u64, bell: Bell, cursor: Revision, needs_leader: bool) -> Self {
+    pub(super) fn new(id: u64, bell: Bell, cursor: Revision, options: (bool, u32)) -> Self {
+        let (needs_leader, every) = options;
         Self {
             id,
             bell,
@@ -134,6 +134,7 @@ impl Slot {
             cancelled: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             needs_leader,
+            every,
         }
     }
 
@@ -300,7 +301,7 @@ impl Topic {
         state.wake(slot);
         let last = state.members.as_slice().len().saturating_sub(1);
         state.swap(slot.place(), last);
-        let gone = (state.members.pop(), state.read.take());
+        let gone = (state.members.set_read(None), state.members.pop());
         let left = state.members.as_slice().len();
         drop((state, gone));
         left
@@ -361,7 +362,7 @@ impl Topic {
     /// What was read last, if it helps one that has come so far and has these options.
     pub(super) fn shared(&self, at: Position, options: (Filter, bool)) -> Option<Arc<Read>> {
         let state = self.state.lock();
-        let read = state.read.as_ref().filter(|read| read.from <= at && at < read.next)?;
+        let read = state.members.read().filter(|read| read.from <= at && at < read.next)?;
         // That bug goes back, and would be given the same for ever.
         let helps = options == (read.filter, read.prev) && !planted(Bug::GiveTwice);
         helps.then(|| Arc::clone(read))
@@ -371,7 +372,7 @@ impl Topic {
     pub(super) fn share(&self, read: impl FnOnce() -> Read) {
         let mut state = self.state.lock();
         let others = state.members.as_slice().len() > 1;
-        let before = others.then(|| state.read.replace(Arc::new(read())));
+        let before = if others { state.members.set_read(Some(Arc::new(read()))) } else { None };
         drop((state, before));
     }
 
@@ -399,8 +400,8 @@ impl Topic {
         // There is nothing for it in between.
         let cursor = cursor.max(slot.cursor()).max(matched.next());
         slot.move_to(cursor);
-        let read =
-            if state.asleep() == state.members.as_slice().len() { state.read.take() } else { None };
+        let all = state.asleep() == state.members.as_slice().len();
+        let read = if all { state.members.set_read(None) } else { None };
         drop((state, read));
         Rest::Asleep(cursor)
     }
@@ -468,7 +469,7 @@ mod tests {
     /// A topic with sleepers that have read up to revision 1.
     fn asleep(count: u64) -> (Topic, Vec<Arc<Slot>>) {
         let topic = Topic::new(&KeyRange::key("k"));
-        let slot = |id| Arc::new(Slot::new(id, Bell::Own(Box::default()), rev(2), false));
+        let slot = |id| Arc::new(Slot::new(id, Bell::Own(Box::default()), rev(2), (false, 0)));
         let slots: Vec<_> = (0..count).map(slot).collect();
         for slot in &slots {
             topic.join(slot);

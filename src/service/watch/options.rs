@@ -47,7 +47,8 @@ macro_rules! impl_watch_options {
             }
 
             /// Says now and then how far it has come: a batch without events, after about so long
-            /// in which there were none (`WAT-24`). Less than 100 ms counts as 100 ms.
+            /// in which there were none (`WAT-24`). In milliseconds; less than 100 counts as 100,
+            /// more than 49 days as so many.
             ///
             /// For whoever keeps the revision to go on from: without it that grows old while
             /// nothing happens, and is compacted at last.

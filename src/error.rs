@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     FutureRevision(Revision),
     /// The lease named does not exist (`ERR-13`).
     LeaseNotFound,
+    /// There is a lease of that id already (`LSE-2`).
+    LeaseExists,
     /// A put was to keep what its key has, and the key is not there (`KV-34`, `KV-35`).
     KeyNotFound,
     /// A transaction writes a key twice (`TXN-9`).
@@ -263,6 +265,19 @@ impl Error {
     /// ```
     pub fn is_lease_not_found(&self) -> bool {
         self.0.kind == Kind::LeaseNotFound
+    }
+
+    /// A lease was to be granted under an id that another one has (`LSE-2`).
+    ///
+    /// ```no_run
+    /// # fn example(error: quorate::Error) {
+    /// if error.is_lease_exists() {
+    ///     println!("somebody else has that id");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_lease_exists(&self) -> bool {
+        self.0.kind == Kind::LeaseExists
     }
 
     /// A put was to keep the value or the lease of its key, and there is no such key (`KV-34`,

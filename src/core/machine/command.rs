@@ -18,9 +18,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
 use self::wire::{WireDelete, WirePut, WireTxn};
+use super::lease::MAX_TTL_MS;
 use super::txn::{Delete, MAX_DEPTH, Put, Txn};
 use crate::codec::{Malformed, Reader};
-use super::lease::MAX_TTL_MS;
 use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
 
 /// The version this code writes. Every released one stays readable: what 2 and 3 added are fields

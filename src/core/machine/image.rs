@@ -32,6 +32,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Machine;
+use super::lease::Leases;
 use super::member::{Member, Members};
 use super::session::{Session, Sessions};
 use crate::codec::{self, Malformed, Reader};
@@ -40,10 +41,7 @@ use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{NodeId, Revision};
 use crate::planted::{Bug, planted};
-use super::lease::Leases;
-use items::{
-    Head, LeaseClock, LeaseItem, read_member, read_session, write_member, write_session,
-};
+use items::{Head, LeaseClock, LeaseItem, read_member, read_session, write_member, write_session};
 
 /// No section is longer.
 pub(crate) const MAX_SECTION_BYTES: usize = 256 * 1024;
@@ -432,8 +430,9 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
 /// Finds out which keys are attached to which leases (`LSE-24`).
 fn attach(leases: &mut Leases, mvcc: &Mvcc) -> Result<()> {
     for (key, lease) in mvcc.leased() {
-        leases.check(lease).map_err(|_| broken("a key names a lease that is not there"))?;
-        leases.put(&key, lease, None);
+        if !leases.attach(&key, lease) {
+            return Err(broken("a key names a lease that is not there"));
+        }
     }
     Ok(())
 }

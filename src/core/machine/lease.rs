@@ -15,9 +15,12 @@
 //!   put a lease 7              1040   until 6040             a
 //!   tick +3000                 4040   until 6040             a
 //!   renew 7                    4040   until 9040             a
-//!   tick +4999                 9039   until 9040             a
-//!   tick +1                    9040   gone                   a deleted, at a revision of its own
+//!   tick +5000                 9040   until 9040             a
+//!   tick +1                    9041   gone                   a deleted, at a revision of its own
 //! ```
+//!
+//! The clock shows whole milliseconds that have passed, so a lease lasts through the one that its
+//! `until` names: what began somewhere within a millisecond has its whole time.
 //!
 //! # Never early
 //!
@@ -26,6 +29,12 @@
 //! not come to its own term yet cannot: it does not know the newest tick. What is applied before
 //! the first tick of a term is therefore *fresh*: its time begins with that tick. That makes it
 //! last a little longer, never shorter.
+//!
+//! # Many at once
+//!
+//! One tick ends no more than [`MAX_EXPIRED`] leases, those first that were due first: an entry
+//! must not keep all others waiting. Those left over are as good as gone (`LSE-14`), neither to be
+//! renewed nor to be given a key, until the next tick, which the leader proposes at once, ends them.
 //!
 //! # Keys
 //!
@@ -41,6 +50,9 @@ use crate::ids::{LeaseId, Term};
 
 /// The longest that a lease may be asked for (`LSE-3`): nine thousand million seconds.
 pub(crate) const MAX_TTL_MS: u64 = 9_000_000_000_000;
+
+/// Leases that one tick ends at most.
+pub(crate) const MAX_EXPIRED: usize = 1000;
 
 /// All leases, and the clock that they go by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +73,7 @@ pub(crate) struct Leases {
 pub(crate) struct Lease {
     /// In milliseconds, at most [`MAX_TTL_MS`], never 0.
     pub(crate) ttl: u64,
-    /// On the lease clock. `None`: it is fresh.
+    /// On the lease clock: the last millisecond in which it is there. `None`: it is fresh.
     pub(crate) until: Option<u64>,
     /// Those whose live version names it.
     keys: BTreeSet<Box<[u8]>>,
@@ -95,8 +107,8 @@ impl Leases {
         self.ticked
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
     }
 
     pub(crate) fn get(&self, id: LeaseId) -> Option<&Lease> {
@@ -113,9 +125,9 @@ impl Leases {
         self.due.iter().map(|(_, id)| *id).chain(self.fresh.iter().copied())
     }
 
-    /// When the clock has to be looked at next.
+    /// The first moment of the lease clock at which one is due.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.due.first().map(|(until, _)| *until)
+        self.due.first().map(|(until, _)| until.saturating_add(1))
     }
 
     /// Some wait for the first tick of a term.
@@ -128,7 +140,7 @@ impl Leases {
         lease.until.map_or(lease.ttl, |until| until.saturating_sub(self.clock))
     }
 
-    /// The lease clock goes on. Returns those that are due, in the order in which they are
+    /// The lease clock goes on. Returns those that are to end, in the order in which they were due
     /// (`LSE-8`).
     pub(super) fn tick(&mut self, term: Term, advance: u64) -> Vec<LeaseId> {
         self.clock = self.clock.saturating_add(advance);
@@ -136,8 +148,8 @@ impl Leases {
         for id in std::mem::take(&mut self.fresh) {
             self.begin(id, term);
         }
-        let clock = self.clock;
-        self.due.iter().take_while(|(until, _)| *until <= clock).map(|(_, id)| *id).collect()
+        let due = self.due.iter().take_while(|(until, _)| *until < self.clock);
+        due.take(MAX_EXPIRED).map(|(_, id)| *id).collect()
     }
 
     /// Adds a lease (`LSE-2`). For 0 an id is chosen: the first free one from `hint` on.
@@ -159,10 +171,18 @@ impl Leases {
         Ok(id)
     }
 
-    /// Gives a lease its whole time again. Returns that, if there is such a lease (`LSE-12`,
-    /// `LSE-13`).
+    /// Gives a lease its whole time again. Returns that, if there is such a lease and it is not due
+    /// (`LSE-12`, `LSE-13`, `LSE-14`).
     pub(super) fn renew(&mut self, id: LeaseId, term: Term) -> Option<u64> {
+        if !self.is_alive(id) {
+            return None;
+        }
         self.begin(id, term)
+    }
+
+    /// Is it there, and not due?
+    fn is_alive(&self, id: LeaseId) -> bool {
+        self.by_id.get(&id).is_some_and(|it| it.until.is_none_or(|until| until >= self.clock))
     }
 
     /// The time of a lease begins now, or with the first tick of the term.
@@ -192,12 +212,18 @@ impl Leases {
         Some(lease.keys)
     }
 
-    /// Is there such a lease? 0 stands for none (`KV-31`).
+    /// May a key be given this lease? 0 stands for none (`KV-31`).
     pub(super) fn check(&self, id: LeaseId) -> Result<(), Refusal> {
-        if id == LeaseId::new(0) || self.by_id.contains_key(&id) {
+        if id == LeaseId::new(0) || self.is_alive(id) {
             return Ok(());
         }
         Err(Refusal::LeaseNotFound(id))
+    }
+
+    /// Notes that a key of an image names a lease. False if there is none.
+    pub(super) fn attach(&mut self, key: &[u8], id: LeaseId) -> bool {
+        let lease = self.by_id.get_mut(&id);
+        lease.is_some_and(|lease| lease.keys.insert(key.into()))
     }
 
     /// A key was put with `lease`; `before` is what it was (`LSE-7`).
@@ -213,7 +239,9 @@ impl Leases {
 
     /// A key was deleted, or put with another lease.
     pub(super) fn delete(&mut self, before: Option<&KeyValue>) {
-        let Some(before) = before.filter(|before| before.lease() != LeaseId::new(0)) else { return };
+        let Some(before) = before.filter(|before| before.lease() != LeaseId::new(0)) else {
+            return;
+        };
         if let Some(lease) = self.by_id.get_mut(&before.lease()) {
             lease.keys.remove(before.key());
         }
@@ -226,3 +254,6 @@ impl Lease {
         self.keys.iter().map(AsRef::as_ref)
     }
 }
+
+#[cfg(test)]
+mod tests;

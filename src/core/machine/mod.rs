@@ -35,7 +35,8 @@
 //! 3. A member is bound to one incarnation for ever (`member.rs`). Nothing that comes from another
 //!    data directory under its id is applied.
 //! 4. A session exists only for a member, and only for the incarnation that it is bound to.
-//! 5. The image holds everything that a later `apply` can depend on (`image.rs`).
+//! 5. A live key that names a lease names one that is there, and is attached to it (`lease.rs`).
+//! 6. The image holds everything that a later `apply` can depend on (`image.rs`).
 //!
 //! # When it cannot go on
 //!
@@ -327,7 +328,7 @@ impl Machine {
                 Ok(granted.map_or_else(Outcome::Refused, |lease| Outcome::Granted { lease, ttl }))
             }
             Command::Revoke { lease } => Ok(match self.end_lease(lease) {
-                Some(revision) => Outcome::Revoked { revision },
+                Some(revision) => Outcome::Revoked { lease, revision },
                 None => Outcome::Refused(Refusal::LeaseNotFound(lease)),
             }),
             Command::Renew { leases: ids } => {
@@ -352,7 +353,7 @@ impl Machine {
         for lease in &due {
             self.end_lease(*lease);
         }
-        Outcome::Ticked { expired: due.len() }
+        Outcome::Ticked { expired: due }
     }
 
     /// Ends a lease and its keys, in order, in one revision (`LSE-6`). Returns that, or the current

@@ -34,15 +34,16 @@ pub(crate) enum Outcome {
         ttl: u64,
     },
     Revoked {
+        lease: LeaseId,
         /// That of the deletions, or the current one if no key was attached (`LSE-6`).
         revision: Revision,
     },
     /// The TTL that each has again, in the order in which they were named: nothing for one that
     /// is not there (`LSE-13`).
     Renewed(Vec<Option<u64>>),
-    /// Time has passed, and so many leases with it.
+    /// Time has passed, and these leases with it, in the order in which they were due.
     Ticked {
-        expired: usize,
+        expired: Vec<LeaseId>,
     },
     /// Nothing was changed, and why.
     Refused(Refusal),

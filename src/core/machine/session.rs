@@ -42,7 +42,7 @@ pub(super) enum Stored {
     Compacted { revision: Revision },
     Announced,
     Granted { lease: LeaseId, ttl: u64 },
-    Revoked { revision: Revision },
+    Revoked { lease: LeaseId, revision: Revision },
     Refused(Refusal),
 }
 
@@ -60,7 +60,9 @@ impl Stored {
             Outcome::Compacted { revision } => Some(Self::Compacted { revision: *revision }),
             Outcome::Announced => Some(Self::Announced),
             Outcome::Granted { lease, ttl } => Some(Self::Granted { lease: *lease, ttl: *ttl }),
-            Outcome::Revoked { revision } => Some(Self::Revoked { revision: *revision }),
+            Outcome::Revoked { lease, revision } => {
+                Some(Self::Revoked { lease: *lease, revision: *revision })
+            }
             Outcome::Refused(refusal) => Some(Self::Refused(*refusal)),
             // To renew again does no harm, and needs no memory here.
             Outcome::Nothing
@@ -82,7 +84,7 @@ impl Stored {
             Self::Compacted { revision } => Outcome::Compacted { revision },
             Self::Announced => Outcome::Announced,
             Self::Granted { lease, ttl } => Outcome::Granted { lease, ttl },
-            Self::Revoked { revision } => Outcome::Revoked { revision },
+            Self::Revoked { lease, revision } => Outcome::Revoked { lease, revision },
             Self::Refused(refusal) => Outcome::Refused(refusal),
         }
     }

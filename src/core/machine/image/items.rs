@@ -161,7 +161,7 @@ impl LeaseItem {
         write_option(out, self.until);
     }
 
-    /// One that is due by `clock` would be gone.
+    /// One that is due may be left over from a tick; none has more than its whole time.
     pub(super) fn read(mut item: Reader, clock: u64) -> Result<Self, Malformed> {
         let lease = Self {
             id: LeaseId::new(item.u64("lease: id")?),
@@ -171,7 +171,7 @@ impl LeaseItem {
         item.end("lease")?;
         let Self { id, ttl, until } = lease;
         let last = clock.saturating_add(ttl);
-        let fits = until.is_none_or(|until| until > clock && until <= last);
+        let fits = until.is_none_or(|until| until <= last);
         if id == LeaseId::new(0) || !(1..=MAX_TTL_MS).contains(&ttl) || !fits {
             return Err(Malformed { what: "lease" });
         }
@@ -204,7 +204,7 @@ fn write_slot(out: &mut BytesMut, slot: Option<Stored>) {
         Some(Stored::Txn { revision, succeeded: true }) => (12, Some(revision.get()), None),
         Some(Stored::Txn { revision, succeeded: false }) => (13, Some(revision.get()), None),
         Some(Stored::Granted { lease, ttl }) => (15, Some(lease.get()), Some(ttl)),
-        Some(Stored::Revoked { revision }) => (16, Some(revision.get()), None),
+        Some(Stored::Revoked { lease, revision }) => (16, Some(lease.get()), Some(revision.get())),
     };
     out.put_u8(tag);
     first.into_iter().chain(second).for_each(|number| out.put_u64_le(number));
@@ -239,7 +239,9 @@ fn read_slot(item: &mut Reader) -> Result<Option<Stored>, Malformed> {
         12 | 13 => Stored::Txn { revision: Revision::new(number()?), succeeded: tag == 12 },
         14 => Stored::Refused(Refusal::LeaseExists(LeaseId::new(number()?))),
         15 => Stored::Granted { lease: LeaseId::new(number()?), ttl: number()? },
-        16 => Stored::Revoked { revision: Revision::new(number()?) },
+        16 => {
+            Stored::Revoked { lease: LeaseId::new(number()?), revision: Revision::new(number()?) }
+        }
         _ => return Err(Malformed { what: WHAT }),
     };
     Ok(Some(stored))

@@ -138,6 +138,13 @@ impl Error {
         self
     }
 
+    /// The same for another who waited for the same; without the cause from below.
+    pub(crate) fn again(&self) -> Self {
+        let mut again = Self::new(self.0.kind, self.0.message.clone());
+        again.0.outcome = self.0.outcome;
+        again
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }

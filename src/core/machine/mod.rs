@@ -65,7 +65,7 @@ use std::fmt;
 
 #[cfg(test)]
 pub(crate) use command::FRAME_BYTES;
-pub(crate) use command::{Command, Origin, decode, stamp};
+pub(crate) use command::{Command, MAX_RENEWALS, Origin, decode, stamp};
 pub(crate) use image::Image;
 pub(crate) use member::{Member, Members};
 pub(crate) use outcome::{Outcome, Refusal};

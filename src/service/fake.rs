@@ -73,6 +73,7 @@ struct State {
 }
 
 /// A fake node and a handle to it.
+#[expect(clippy::disallowed_methods, reason = "a zero for its clock, which nobody else reads")]
 pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
     let mark = SnapshotMark {
         index: Index::new(1),

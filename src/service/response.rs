@@ -121,8 +121,8 @@ pub struct GrantResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevokeResponse {
-    /// Who answered; the revision is that at which the keys were deleted, or the current one if none
-    /// were attached (`LSE-6`).
+    /// Who answered; the revision is that at which the keys were deleted, or the current one if
+    /// none were attached (`LSE-6`).
     pub header: Header,
 }
 
@@ -149,7 +149,8 @@ pub struct TimeToLiveResponse {
     /// What is left of it; zero if its time is over and it is still to be removed. `None` if there
     /// is no such lease.
     pub remaining: Option<Duration>,
-    /// The keys that are attached, in order. Only with [`TimeToLive::keys`](crate::TimeToLive::keys).
+    /// The keys that are attached, in order. Only with
+    /// [`TimeToLive::keys`](crate::TimeToLive::keys).
     pub keys: Vec<Bytes>,
 }
 

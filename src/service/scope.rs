@@ -66,7 +66,7 @@ impl Scope {
     }
 
     /// Of these keys of the whole store those that are within, as they are seen in here.
-    pub(crate) fn show_keys(&self, keys: Vec<Bytes>) -> Vec<Bytes> {
+    pub(crate) fn show_keys(&self, keys: &[Bytes]) -> Vec<Bytes> {
         let within =
             keys.iter().filter(|key| key.starts_with(self.prefix()) && key.len() > self.hidden());
         within.map(|key| self.strip(key)).collect()

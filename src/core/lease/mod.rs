@@ -11,8 +11,8 @@
 //!   lease clock       ───────────────┼───────────────────────────────────────────────┤ expires
 //! ```
 //!
-//! It counts from *before* the question left, where the lease counts from when a leader took it. And
-//! it ends a little before the TTL has passed ([`margin`]), since two clocks do not run alike.
+//! It counts from *before* the question left, where the lease counts from when a leader took it.
+//! And it ends a little before the TTL has passed ([`margin`]), since two clocks do not run alike.
 //!
 //! Invariants of a [`Kept`]:
 //! - its deadline never falls, and once it is over it stays over: whoever has seen that it is lost

@@ -34,7 +34,7 @@
 //!
 //! One tick ends no more than [`MAX_EXPIRED`] leases, those first that were due first: an entry
 //! must not keep all others waiting. Those left over are as good as gone (`LSE-14`), neither to be
-//! renewed nor to be given a key, until the next tick, which the leader proposes at once, ends them.
+//! renewed nor to be given a key, until the next tick ends them. The leader proposes it at once.
 //!
 //! # Keys
 //!
@@ -130,11 +130,6 @@ impl Leases {
         self.due.first().map(|(until, _)| until.saturating_add(1))
     }
 
-    /// Some wait for the first tick of a term.
-    pub(crate) fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
-    }
-
     /// Milliseconds that are left of one, by the last tick (`LSE-20`).
     pub(crate) fn remaining(&self, lease: &Lease) -> u64 {
         lease.until.map_or(lease.ttl, |until| until.saturating_sub(self.clock))
@@ -162,7 +157,7 @@ impl Leases {
         let mut id = id;
         if id == LeaseId::new(0) {
             let free = |id: &u64| *id != 0 && !self.by_id.contains_key(&LeaseId::new(*id));
-            id = (hint..).find(free).map(LeaseId::new).unwrap_or(id);
+            id = (hint..).find(free).map_or(id, LeaseId::new);
         } else if self.by_id.contains_key(&id) {
             return Err(Refusal::LeaseExists(id));
         }

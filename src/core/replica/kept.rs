@@ -170,7 +170,7 @@ impl KeptLeases {
     }
 
     fn remove(&mut self, number: u64) -> Option<Arc<Kept>> {
-        let Entry { kept, next, .. } = self.by_number.remove(&number)?;
+        let Entry { kept, next } = self.by_number.remove(&number)?;
         self.due.remove(&(next, number));
         self.by_lease.remove(&(kept.lease(), number));
         Some(kept)

@@ -13,8 +13,8 @@ use crate::service::scope::Scope;
 /// Asks how long a lease has left: made by [`Store::time_to_live`](crate::Store::time_to_live).
 ///
 /// The answer is as recent as any read (`LIN-1`), and counted by the lease clock of the cluster,
-/// with what has passed by this member's own since that was moved last. A lease that does not exist,
-/// or no longer, is no error: then nothing is said of it (`LSE-20`).
+/// with what has passed by this member's own since that was moved last. A lease that does not
+/// exist, or no longer, is no error: then nothing is said of it (`LSE-20`).
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ impl Ask for TimeToLiveAsk {
     ) -> Result<TimeToLiveResponse> {
         let (header, id) = (Header::at(gate, revision), self.lease);
         let (granted, remaining) = look.as_ref().map(|look| (look.granted, look.remaining)).unzip();
-        let keys = self.scope.show_keys(look.map(|look| look.keys).unwrap_or_default());
+        let keys = look.map(|look| self.scope.show_keys(&look.keys)).unwrap_or_default();
         Ok(TimeToLiveResponse { header, id, granted, remaining, keys })
     }
 }

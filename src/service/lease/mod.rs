@@ -40,8 +40,8 @@ use crate::ids::{LeaseId, Revision};
 ///
 /// Keys are attached to it by [`Put::lease`](crate::Put::lease), and go with it: when it is
 /// [revoked](crate::Store::revoke), or when its TTL has passed since it was granted or
-/// [renewed](crate::Store::keep_alive) last, never before that (`LSE-11`). A grant makes no revision
-/// (`LSE-5`).
+/// [renewed](crate::Store::keep_alive) last, never before that (`LSE-11`). A grant makes no
+/// revision (`LSE-5`).
 ///
 /// The TTL is rounded up to whole milliseconds, and raised to the shortest that there is, one and a
 /// half times the [election timeout](crate::Config::election_timeout) (`LSE-4`): the response says
@@ -52,8 +52,8 @@ use crate::ids::{LeaseId, Revision};
 ///
 /// # Errors
 ///
-/// [`is_invalid`](Error::is_invalid) for a TTL of more than nine thousand million seconds (`LSE-3`),
-/// [`is_lease_exists`](Error::is_lease_exists) for an [`id`](Self::id) that is taken, and those of
+/// [`is_invalid`](Error::is_invalid) for a TTL of more than nine thousand million seconds
+/// (`LSE-3`), [`is_lease_exists`](Error::is_lease_exists) for an [`id`](Self::id) that is taken, and those of
 /// [`Put`](crate::Put) that have nothing to do with keys.
 ///
 /// ```no_run
@@ -127,8 +127,8 @@ impl Ask for GrantAsk {
 /// Ends a lease, and deletes the keys that are attached to it: made by
 /// [`Store::revoke`](crate::Store::revoke).
 ///
-/// All of them go at one revision, in order (`LSE-6`); without any there is none. Also those outside
-/// of the scope of the handle: ids of leases are those of the whole store.
+/// All of them go at one revision, in order (`LSE-6`); without any there is none. Also those
+/// outside of the scope of the handle: ids of leases are those of the whole store.
 ///
 /// # Errors
 ///

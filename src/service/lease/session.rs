@@ -28,8 +28,8 @@ use crate::sync::oneshot;
 /// # Errors
 ///
 /// Those of [`Grant`](crate::Grant); with [`lease`](Self::lease) those of
-/// [`KeepAlive`](crate::KeepAlive). [`is_overloaded`](crate::Error::is_overloaded) also if this node
-/// keeps a hundred thousand leases alive already.
+/// [`KeepAlive`](crate::KeepAlive). [`is_overloaded`](crate::Error::is_overloaded) also if this
+/// node keeps a hundred thousand leases alive already.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -168,8 +168,8 @@ impl Session {
     /// known without asking anybody.
     ///
     /// It is the moment before the last renewal left, and the TTL, less a thousandth of it and a
-    /// millisecond for clocks that do not run alike. On Linux the clock stands still while the whole
-    /// machine is suspended: what a suspended machine holds is not safe by this alone.
+    /// millisecond for clocks that do not run alike. On Linux the clock stands still while the
+    /// whole machine is suspended: what a suspended machine holds is not safe by this alone.
     ///
     /// ```no_run
     /// # fn example(session: quorate::Session) {

@@ -122,7 +122,7 @@ impl Twin {
                     self.leases.iter().filter_map(|lease| Some((lease.2?, lease.0))).collect();
                 due.retain(|(until, _)| *until < clock);
                 due.sort_unstable();
-                due.iter().for_each(|(_, id)| drop(self.end(*id)));
+                due.iter().for_each(|(_, id)| assert!(self.end(*id)));
                 Outcome::Ticked { expired: due.iter().map(|(_, id)| LeaseId::new(*id)).collect() }
             }
             Step::Put(_, id, false) if *id != 0 && !self.alive(*id) => not_found(*id),

@@ -26,8 +26,14 @@ impl Cluster {
         let lease = LeaseId::new(given);
         let grant = Command::Grant { lease: id, ttl: given };
         let how = match line.name.as_str() {
-            "grant" => return Ok(self.write(at, &grant, deadline)),
-            "revoke" => return Ok(self.write(at, &Command::Revoke { lease }, deadline)),
+            "grant" => {
+                self.write(at, &grant, deadline);
+                return Ok(());
+            }
+            "revoke" => {
+                self.write(at, &Command::Revoke { lease }, deadline);
+                return Ok(());
+            }
             "keep" => {
                 let token = self.token();
                 self.give(at, Input::KeepAlive { token, lease, deadline });

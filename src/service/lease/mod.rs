@@ -53,8 +53,8 @@ use crate::ids::{LeaseId, Revision};
 /// # Errors
 ///
 /// [`is_invalid`](Error::is_invalid) for a TTL of more than nine thousand million seconds
-/// (`LSE-3`), [`is_lease_exists`](Error::is_lease_exists) for an [`id`](Self::id) that is taken, and
-/// those of [`Put`](crate::Put) that have nothing to do with keys.
+/// (`LSE-3`), [`is_lease_exists`](Error::is_lease_exists) for an [`id`](Self::id) that is taken,
+/// and those of [`Put`](crate::Put) that have nothing to do with keys.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {

@@ -538,6 +538,12 @@ impl Config {
         self.heartbeat_interval / HEARTBEAT_TICKS
     }
 
+    /// The shortest TTL of a lease (`LSE-4`): who leads may change within it, and its holder still
+    /// renews it in time.
+    pub(crate) fn min_ttl(&self) -> Duration {
+        self.election_timeout * 3 / 2
+    }
+
     /// The election timeout in ticks, rounded up: at least 5 heartbeats stay 5 heartbeats.
     pub(crate) fn election_ticks(&self) -> usize {
         let tick = self.tick().as_nanos().max(1);

@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     FutureRevision(Revision),
     /// The lease named does not exist (`ERR-13`).
     LeaseNotFound,
+    /// There is a lease of that id already (`LSE-2`).
+    LeaseExists,
     /// A put was to keep what its key has, and the key is not there (`KV-34`, `KV-35`).
     KeyNotFound,
     /// A transaction writes a key twice (`TXN-9`).
@@ -134,6 +136,13 @@ impl Error {
     pub(crate) fn with_unknown_outcome(mut self) -> Self {
         self.0.outcome = WriteOutcome::Unknown;
         self
+    }
+
+    /// The same for another who waited for the same; without the cause from below.
+    pub(crate) fn again(&self) -> Self {
+        let mut again = Self::new(self.0.kind, self.0.message.clone());
+        again.0.outcome = self.0.outcome;
+        again
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -263,6 +272,19 @@ impl Error {
     /// ```
     pub fn is_lease_not_found(&self) -> bool {
         self.0.kind == Kind::LeaseNotFound
+    }
+
+    /// A lease was to be granted under an id that another one has (`LSE-2`).
+    ///
+    /// ```no_run
+    /// # fn example(error: quorate::Error) {
+    /// if error.is_lease_exists() {
+    ///     println!("somebody else has that id");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_lease_exists(&self) -> bool {
+        self.0.kind == Kind::LeaseExists
     }
 
     /// A put was to keep the value or the lease of its key, and there is no such key (`KV-34`,

@@ -8,11 +8,12 @@ use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::lease::{Look, Opened, Opening};
 use crate::core::machine::Outcome;
 use crate::core::mvcc::{Pinned, Reader};
 use crate::core::watch::Watches;
 use crate::error::{Error, Result};
-use crate::ids::{ClusterId, NodeId, Term};
+use crate::ids::{ClusterId, LeaseId, NodeId, Revision, Term};
 use crate::sync::oneshot;
 use crate::time::Instant;
 
@@ -31,6 +32,15 @@ pub(crate) enum Request {
     Compact { payload: BytesMut, timeout: Duration, reply: Reply<Outcome> },
     /// The history as it is here: to be gone through on the caller's thread.
     Pin { reply: Reply<Pinned> },
+    /// A lease is to have its whole time again (`LSE-12`).
+    KeepAlive { lease: LeaseId, timeout: Duration, reply: Reply<Outcome> },
+    /// A lease is to be kept alive until its holder lets go of it.
+    Open { how: Opening, timeout: Duration, reply: Reply<Opened> },
+    /// What there is to know of a lease, with its keys or without; linearizable, and the store's
+    /// revision then (`LSE-20`).
+    Lease { lease: LeaseId, keys: bool, timeout: Duration, reply: Reply<(Revision, Option<Look>)> },
+    /// The leases that this member knows, by when they are due (`LSE-21`).
+    Leases { reply: Reply<(Revision, Vec<LeaseId>)> },
     /// Hand leadership to another member (`MEM-25`).
     Transfer { to: NodeId, timeout: Duration, reply: Reply<()> },
 }
@@ -60,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) max_request_bytes: usize,
     pub(crate) max_txn_ops: usize,
     pub(crate) request_timeout: Duration,
+    /// A lease has this TTL at least (`LSE-4`).
+    pub(crate) min_ttl: Duration,
 }
 
 /// A node, as a handle sees it.
@@ -79,6 +91,9 @@ pub(crate) trait Gate: Send + Sync + 'static {
 
     /// The moment, by the clock that the node goes by.
     fn now(&self) -> Instant;
+
+    /// A moment of that clock as the system's clock tells it.
+    fn system_time(&self, at: Instant) -> std::time::Instant;
 
     /// Blocks the calling thread until `woken` says so, which unparks it, or until some moment.
     /// Says whether it was woken.

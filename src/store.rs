@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::gate::Gate;
-use crate::ids::Revision;
+use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    CacheBuilder, Compact, Delete, Get, HashRead, ListAndWatch, Put, RangeRead, RangeStream, Scope,
-    Transact, Transaction, Txn, Watch, WatchSet,
+    CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
+    OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact, Transaction,
+    Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -226,6 +228,87 @@ impl Store {
         F: FnMut(&mut Transaction<'_>) -> Result<T>,
     {
         Transact::new(&self.gate, &self.scope, body)
+    }
+
+    /// Makes a lease, which ends when `ttl` has passed without a keep-alive, and the keys that were
+    /// put with it: see [`Grant`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let lease = store.grant(Duration::from_secs(10)).await?;
+    /// store.put("workers/7", "here").lease(lease.id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grant(&self, ttl: Duration) -> Grant {
+        Grant::new(&self.gate, ttl)
+    }
+
+    /// Ends a lease, and the keys that were put with it: see [`Revoke`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, id: quorate::LeaseId) -> quorate::Result<()> {
+    /// store.revoke(id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn revoke(&self, lease: LeaseId) -> Revoke {
+        Revoke::new(&self.gate, lease)
+    }
+
+    /// Gives a lease its whole TTL again, once: see [`KeepAlive`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, id: quorate::LeaseId) -> quorate::Result<()> {
+    /// let ttl = store.keep_alive(id).await?.ttl;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_alive(&self, lease: LeaseId) -> KeepAlive {
+        KeepAlive::new(&self.gate, lease)
+    }
+
+    /// Says how long a lease has left, and which keys it has: see [`TimeToLive`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, id: quorate::LeaseId) -> quorate::Result<()> {
+    /// let left = store.time_to_live(id).await?.remaining;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn time_to_live(&self, lease: LeaseId) -> TimeToLive {
+        TimeToLive::new(&self.gate, &self.scope, lease)
+    }
+
+    /// Lists the leases that this member knows: see [`Leases`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let ids = store.leases().await?.leases;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn leases(&self) -> Leases {
+        Leases::new(&self.gate)
+    }
+
+    /// Makes a lease and keeps it alive until it is closed, dropped or lost: see
+    /// [`Session`](crate::Session).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let session = store.session(Duration::from_secs(10)).await?;
+    /// store.put("workers/7", "here").lease(session.lease()).await?;
+    /// session.lost().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn session(&self, ttl: Duration) -> OpenSession {
+        OpenSession::new(&self.gate, ttl)
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

@@ -32,6 +32,8 @@ mod founding;
 mod halting;
 #[path = "api/history.rs"]
 mod history;
+#[path = "api/leases.rs"]
+mod leases;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
 #[path = "api/reads.rs"]

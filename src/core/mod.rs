@@ -9,12 +9,14 @@
 //! replica ──► consensus (the raft crate)      what the cluster agrees on
 //!    │
 //!    ├──────► machine ──► mvcc                what agreed entries do to the state
-//!    └──────► watch   ──────┘                 who is told of it
+//!    ├──────► watch   ──────┘                 who is told of it
+//!    └──────► lease                           until when a holder may rely on what it holds
 //! ```
 //!
-//! One liberty: `mvcc` and `watch` have locks, because threads that read and watch share with the
-//! one that writes. They are never held across anything that waits.
+//! One liberty: `mvcc`, `watch` and `lease` have locks, because threads that read, watch and hold
+//! share with the one that writes. They are never held across anything that waits.
 
+pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod mvcc;
 pub(crate) mod replica;

@@ -91,7 +91,13 @@ impl Mailbox {
     pub(crate) fn post(&self, posted: Posted) -> Result<()> {
         let bytes = match &posted.request {
             Request::Write { payload, .. } | Request::Compact { payload, .. } => payload.len(),
-            Request::Read { .. } | Request::Pin { .. } | Request::Transfer { .. } => 0,
+            Request::Open { how, .. } => how.bytes(),
+            Request::Read { .. }
+            | Request::Pin { .. }
+            | Request::KeepAlive { .. }
+            | Request::Lease { .. }
+            | Request::Leases { .. }
+            | Request::Transfer { .. } => 0,
         };
         let Bounds { max_requests, max_request_bytes, .. } = self.bounds;
         let mut waiting = self.waiting.lock();

@@ -86,6 +86,7 @@ pub(crate) fn open(
             max_request_bytes: config.max_request_bytes,
             max_txn_ops: config.max_txn_ops,
             request_timeout: config.effective_request_timeout(),
+            min_ttl: config.min_ttl(),
         },
         mailbox: Mailbox::new(Bounds {
             max_requests: config.max_pending_requests,

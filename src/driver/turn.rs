@@ -2,8 +2,11 @@
 //!
 //! No turn waits for a disk. A turn is short: its length is bounded by what the mailbox holds.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::core::lease::{Kept, Look, Opened};
 use crate::core::machine::Outcome;
 use crate::core::replica::Replica;
 use crate::core::replica::io::{Answer, Input, Output, Persist, Pinned, Token};
@@ -11,11 +14,15 @@ use crate::core::replica::io::{Answer, Input, Output, Persist, Pinned, Token};
 use crate::core::replica::sizes::Size;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Reply, Request};
-use crate::ids::{Index, NodeId, Revision};
+use crate::ids::{Index, LeaseId, NodeId, Revision};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer};
 
 use super::mailbox::{Batch, Mailbox, Posted};
+
+/// A lease, if it is there, and the revision at which it was looked at.
+type SeenLease = (Revision, Option<Look>);
+type SeenLeases = (Revision, Vec<LeaseId>);
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -25,6 +32,19 @@ pub(crate) enum Waiter {
     /// Likewise; and when it was done, this member removes what it forgets first, unless that
     /// takes longer than this.
     Compact(Reply<Outcome>, usize, Instant),
+    Open(Reply<Opened>, usize),
+    /// Wants to know of this lease, and of its keys, once the state is recent enough; then it has
+    /// been looked at.
+    Lease {
+        reply: Reply<SeenLease>,
+        lease: LeaseId,
+        keys: bool,
+        seen: Option<SeenLease>,
+    },
+    Leases {
+        reply: Reply<SeenLeases>,
+        seen: Option<SeenLeases>,
+    },
     Pin(Reply<Pinned>),
     Done(Reply<()>),
 }
@@ -35,6 +55,12 @@ impl From<Request> for Waiter {
             Request::Write { reply, payload, .. } | Request::Compact { reply, payload, .. } => {
                 Self::Write(reply, payload.len())
             }
+            Request::KeepAlive { reply, .. } => Self::Write(reply, 0),
+            Request::Open { reply, how, .. } => Self::Open(reply, how.bytes()),
+            Request::Lease { reply, lease, keys, .. } => {
+                Self::Lease { reply, lease, keys, seen: None }
+            }
+            Request::Leases { reply } => Self::Leases { reply, seen: None },
             Request::Pin { reply } => Self::Pin(reply),
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => Self::Done(reply),
         }
@@ -45,19 +71,22 @@ impl Waiter {
     /// The bytes that the mailbox counts for it.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Write(_, bytes) | Self::Compact(_, bytes, _) => *bytes,
-            Self::Pin(_) | Self::Done(_) => 0,
+            Self::Write(_, bytes) | Self::Compact(_, bytes, _) | Self::Open(_, bytes) => *bytes,
+            Self::Lease { .. } | Self::Leases { .. } | Self::Pin(_) | Self::Done(_) => 0,
         }
     }
 
     /// Tells the caller that no answer will come. A write that a turn has taken may have happened
     /// all the same.
     pub(crate) fn fail(self, error: Error, taken: bool) {
+        let unknown = |error: Error| if taken { error.with_unknown_outcome() } else { error };
         match self {
             Self::Write(reply, _) | Self::Compact(reply, ..) => {
-                let error = if taken { error.with_unknown_outcome() } else { error };
-                drop(reply.send(Err(error)));
+                drop(reply.send(Err(unknown(error))));
             }
+            Self::Open(reply, _) => drop(reply.send(Err(unknown(error)))),
+            Self::Lease { reply, .. } => drop(reply.send(Err(error))),
+            Self::Leases { reply, .. } => drop(reply.send(Err(error))),
             Self::Pin(reply) => drop(reply.send(Err(error))),
             Self::Done(reply) => drop(reply.send(Err(error))),
         }
@@ -113,10 +142,23 @@ pub(crate) struct Driver {
     removals: Vec<Removal>,
     /// Answers to give once the driver is let go: waking a caller may run the caller's code.
     answers: Vec<(Waiter, Answer)>,
+    /// Leases that are kept no more: who waits for that is woken then, too.
+    lost: Vec<Arc<Kept>>,
 }
 
 /// Answers that leave with whoever drove.
-pub(crate) struct Answers(Vec<(Waiter, Answer)>);
+pub(crate) struct Answers {
+    answers: Vec<(Waiter, Answer)>,
+    lost: Vec<Arc<Kept>>,
+}
+
+/// What a node that ends owes.
+pub(crate) struct Left {
+    /// Every caller, and whether a turn has taken the request.
+    waiters: Vec<(Waiter, bool)>,
+    /// Leases that are kept no more.
+    lost: Vec<Arc<Kept>>,
+}
 
 impl Driver {
     pub(crate) fn new(replica: Replica) -> Self {
@@ -127,6 +169,7 @@ impl Driver {
             batch: Batch::default(),
             removals: Vec::new(),
             answers: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -157,7 +200,8 @@ impl Driver {
         }
         host.publish(&self.replica);
         self.end_removals(now);
-        Ok(Answers(std::mem::take(&mut self.answers)))
+        let (answers, lost) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.lost));
+        Ok(Answers { answers, lost })
     }
 
     /// Removes some of what was compacted (`CMP-8`): looks at up to `work` records, which takes
@@ -188,9 +232,8 @@ impl Driver {
         }
     }
 
-    /// Every caller that is still owed an answer, and whether a turn has taken the request: for a
-    /// node that ends.
-    pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Vec<(Waiter, bool)> {
+    /// Every caller that is still owed an answer, and every holder: for a node that ends.
+    pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Left {
         let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
         let removals = self.removals.drain(..).map(|it| Waiter::Write(it.reply, it.bytes));
         let taken = self.waiters.drain(..).flatten().chain(removals).chain(answers);
@@ -201,7 +244,9 @@ impl Driver {
         waiting.append(&mut self.batch.requests);
         self.batch = Batch::default();
         left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
-        left
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.extend(self.replica.end_leases());
+        Left { waiters: left, lost }
     }
 
     /// How much there is of what has a bound, between two turns; the replica's part aside.
@@ -225,6 +270,21 @@ impl Driver {
                 let deadline = at.after(timeout);
                 let token = self.register(Waiter::Compact(reply, payload.len(), deadline));
                 Input::Write { token, payload, deadline }
+            }
+            Request::KeepAlive { lease, timeout, reply } => {
+                let token = self.register(Waiter::Write(reply, 0));
+                Input::KeepAlive { token, lease, deadline: at.after(timeout) }
+            }
+            Request::Open { how, timeout, reply } => {
+                let token = self.register(Waiter::Open(reply, how.bytes()));
+                Input::Open { token, how, deadline: at.after(timeout) }
+            }
+            Request::Lease { lease, keys, timeout, reply } => {
+                let token = self.register(Waiter::Lease { reply, lease, keys, seen: None });
+                Input::Read { token, deadline: at.after(timeout) }
+            }
+            Request::Leases { reply } => {
+                Input::Look { token: self.register(Waiter::Leases { reply, seen: None }) }
             }
             Request::Pin { reply } => Input::Pin { token: self.register(Waiter::Pin(reply)) },
             Request::Read { timeout, reply } => {
@@ -256,6 +316,17 @@ impl Driver {
                 let upto = self.replica.machine().mvcc().compacted();
                 self.removals.push(Removal { reply, bytes, deadline, outcome, upto });
             }
+            // As the state is now, which is recent enough, not as it is when this is given.
+            (Waiter::Lease { reply, lease, keys, .. }, Answer::Done) => {
+                let revision = self.replica.machine().mvcc().revision();
+                let seen = Some((revision, self.replica.look_at_lease(lease, keys)));
+                self.answers.push((Waiter::Lease { reply, lease, keys, seen }, Answer::Done));
+            }
+            (Waiter::Leases { reply, .. }, Answer::Done) => {
+                let machine = self.replica.machine();
+                let seen = Some((machine.mvcc().revision(), machine.leases().ids().collect()));
+                self.answers.push((Waiter::Leases { reply, seen }, Answer::Done));
+            }
             (waiter, answer) => self.answers.push((waiter, answer)),
         }
     }
@@ -272,6 +343,7 @@ impl Driver {
                     self.answer(waiter, answer);
                 }
             }
+            Output::Lost(kept) => self.lost.push(kept),
             Output::Members(peers) => host.members_changed(&peers),
             Output::ReleaseLog(upto) => host.release_log(upto),
             job => host.job(job)?,
@@ -280,34 +352,58 @@ impl Driver {
     }
 }
 
+impl Left {
+    /// Without a word: the process is no more.
+    #[cfg(feature = "sim")]
+    pub(crate) fn leave(self) {
+        drop(self.waiters);
+        self.lost.iter().for_each(|kept| kept.wake());
+    }
+
+    /// Tells them all why nothing more will come. The driver must have been let go.
+    pub(crate) fn tell(self, mailbox: &Mailbox, why: impl Fn() -> Error) {
+        let bytes = self.waiters.iter().map(|(waiter, _)| waiter.bytes()).sum();
+        mailbox.answered(self.waiters.len(), bytes);
+        for (waiter, taken) in self.waiters {
+            waiter.fail(why(), taken);
+        }
+        self.lost.iter().for_each(|kept| kept.wake());
+    }
+}
+
 impl Answers {
     /// Gives them out. The driver must have been let go.
     pub(crate) fn give(self, mailbox: &Mailbox) {
-        if self.0.is_empty() {
-            return;
+        if !self.answers.is_empty() {
+            let bytes = self.answers.iter().map(|(waiter, _)| waiter.bytes()).sum();
+            mailbox.answered(self.answers.len(), bytes);
         }
-        let bytes = self.0.iter().map(|(waiter, _)| waiter.bytes()).sum();
-        mailbox.answered(self.0.len(), bytes);
-        for (waiter, answer) in self.0 {
-            // A caller that has gone away does not want to know.
-            match (waiter, answer) {
-                (
-                    Waiter::Write(reply, _) | Waiter::Compact(reply, ..),
-                    Answer::Applied(outcome),
-                ) => {
-                    drop(reply.send(Ok(outcome)));
-                }
-                (Waiter::Write(reply, _) | Waiter::Compact(reply, ..), Answer::Failed(error)) => {
-                    drop(reply.send(Err(error)));
-                }
-                (Waiter::Pin(reply), Answer::Pinned(pinned)) => drop(reply.send(Ok(pinned))),
-                (Waiter::Pin(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-                (Waiter::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),
-                (Waiter::Done(reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-                // The core answers each with what was asked for: dropping the reply tells the
-                // waiter that the node is gone.
-                (waiter, _) => drop(waiter),
+        for (waiter, answer) in self.answers {
+            waiter.give(answer);
+        }
+        self.lost.iter().for_each(|kept| kept.wake());
+    }
+}
+
+impl Waiter {
+    fn give(self, answer: Answer) {
+        // A caller that has gone away does not want to know.
+        match (self, answer) {
+            (Self::Write(reply, _) | Self::Compact(reply, ..), Answer::Applied(outcome)) => {
+                drop(reply.send(Ok(outcome)));
             }
+            (Self::Open(reply, _), Answer::Opened(opened)) => drop(reply.send(Ok(opened))),
+            (Self::Lease { reply, seen: Some(seen), .. }, Answer::Done) => {
+                drop(reply.send(Ok(seen)));
+            }
+            (Self::Leases { reply, seen: Some(seen) }, Answer::Done) => drop(reply.send(Ok(seen))),
+            (Self::Pin(reply), Answer::Pinned(pinned)) => drop(reply.send(Ok(pinned))),
+            (Self::Done(reply), Answer::Done) => drop(reply.send(Ok(()))),
+            // What is unknown of it the error says already.
+            (waiter, Answer::Failed(error)) => waiter.fail(error, false),
+            // The core answers each with what was asked for: dropping the reply tells the waiter
+            // that the node is gone.
+            (waiter, _) => drop(waiter),
         }
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::deliver::{VOTERS, genesis};
 use super::input::Input;
+use crate::core::machine::lease::MAX_TTL_MS;
 use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Machine, Origin, decode, stamp};
 use crate::core::mvcc::Query;
@@ -30,7 +31,11 @@ pub(super) mod entry {
     pub(in super::super) const CONFIGURE: u8 = 6;
     pub(in super::super) const RESTORE: u8 = 7;
     pub(in super::super) const TXN: u8 = 8;
-    pub(super) const COUNT: u8 = 9;
+    pub(in super::super) const GRANT: u8 = 9;
+    pub(in super::super) const REVOKE: u8 = 10;
+    pub(in super::super) const RENEW: u8 = 11;
+    pub(in super::super) const TICK: u8 = 12;
+    pub(super) const COUNT: u8 = 13;
 }
 
 /// Entries that one case applies: sessions hold one outcome each, and an image holds them all.
@@ -79,7 +84,7 @@ pub(super) fn apply(machine: &mut Machine, input: &mut Input<'_>, entries: &mut 
         }
         let kind = input.byte() % entry::COUNT;
         let data = match kind {
-            entry::PUT..=entry::ANNOUNCE | entry::TXN => command(input, kind),
+            entry::PUT..=entry::ANNOUNCE | entry::TXN.. => command(input, kind),
             _ => Bytes::new(),
         };
         let (index, term) = machine.applied();
@@ -270,6 +275,16 @@ fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
         }
         entry::COMPACT => Command::Compact { revision: Revision::new(input.number()) },
         entry::TXN => Command::Txn(transaction(input, NESTED)),
+        entry::GRANT => {
+            let ttl = input.number().clamp(1, MAX_TTL_MS);
+            Command::Grant { lease: LeaseId::new(input.number()), ttl }
+        }
+        entry::REVOKE => Command::Revoke { lease: LeaseId::new(input.number()) },
+        entry::RENEW => {
+            let leases = (0..input.below(4)).map(|_| LeaseId::new(input.number()));
+            Command::Renew { leases: leases.collect() }
+        }
+        entry::TICK => Command::Tick { advance: input.number() },
         _ => Command::Announce {
             node: NodeId::new(1 + u64::from(input.byte() % 5)),
             incarnation: Incarnation::new(input.number()),

@@ -184,6 +184,14 @@ fn entries() -> [Vec<u8>; 2] {
         // If k0 is not there: puts k1, and an empty one inside. Then one that keeps what is not.
         vec![entry::TXN, 0, 1, 12, 1, 0, 0, 0, 2, 3, 1, 2, 0, 0, 0, 0, 0],
         vec![entry::TXN, 0, 1, 13, 0, 2, 11, 2, 1, 0, 0],
+        // Time passes, a lease is granted, given a key, renewed; another goes with the next tick.
+        vec![entry::TICK, 0, 1, 0, 100],
+        vec![entry::GRANT, 0, 1, 14, 9, 7],
+        vec![entry::GRANT, 0, 1, 15, 20, 8],
+        [&[entry::PUT, 0x60, 1, 16], long(b"l").as_slice(), &long(b"leased"), &[8]].concat(),
+        vec![entry::RENEW, 0, 1, 17, 3, 8, 9, 0],
+        vec![entry::TICK, 0, 1, 0, 10],
+        vec![entry::REVOKE, 0, 1, 18, 7],
     ];
     [first.concat(), second.concat()]
 }

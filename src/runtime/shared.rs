@@ -307,10 +307,7 @@ impl Shared {
             let Some(mut driver) = self.driver.try_lock() else { return };
             let left = driver.abandon(&self.mailbox);
             drop(driver);
-            self.mailbox.answered(left.len(), left.iter().map(|(waiter, _)| waiter.bytes()).sum());
-            for (waiter, taken) in left {
-                waiter.fail(self.ending(), taken);
-            }
+            left.tell(&self.mailbox, || self.ending());
             // Who was let in before the mailbox closed, and found the driver held here, left it to
             // this thread; so did who closed the mailbox.
             if !self.mailbox.is_filled() {
@@ -453,6 +450,10 @@ impl Gate for Shared {
 
     fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    fn system_time(&self, at: Instant) -> std::time::Instant {
+        self.clock.system_time(at)
     }
 
     fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {

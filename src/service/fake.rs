@@ -1,22 +1,24 @@
 //! A node without threads: a real machine behind a [`Gate`], and switches for how it answers.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::machine::{Genesis, Machine, Member, Origin, Outcome, stamp};
+use crate::core::lease::{Kept, Look, Opened, Opening, deadline};
+use crate::core::machine::{Command, Genesis, Machine, Member, Origin, Outcome, Refusal, stamp};
 use crate::core::mvcc::{Pace, Reader};
 use crate::core::watch::{Budget, Watches};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::gate::{Gate, Limits, Request, Standing, Then};
-use crate::ids::{ClusterId, Incarnation, Index, NodeId, Revision, Term};
+use crate::gate::{Gate, Limits, Reply, Request, Standing, Then};
+use crate::ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 use crate::store::Store;
 use crate::time::Instant;
 
 pub(super) const MEMBER: NodeId = NodeId::new(7);
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const MIN_TTL: Duration = Duration::from_millis(1500);
 pub(super) const MAX_REQUEST_BYTES: usize = 256;
 pub(super) const MAX_TXN_OPS: usize = 6;
 
@@ -48,6 +50,8 @@ pub(super) enum Answer {
 pub(super) struct Fake {
     reader: Reader,
     watches: Arc<Watches>,
+    /// When its clock showed nothing.
+    pub(super) system_zero: std::time::Instant,
     state: Mutex<State>,
 }
 
@@ -59,12 +63,17 @@ struct State {
     leads_alone: bool,
     /// How old its state is at most, as far as it knows.
     age: Option<Duration>,
+    /// What its clock shows.
+    now: Instant,
+    /// Leases that it keeps: it never renews them.
+    kept_leases: Vec<Arc<Kept>>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
 }
 
 /// A fake node and a handle to it.
+#[expect(clippy::disallowed_methods, reason = "a zero for its clock, which nobody else reads")]
 pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
     let mark = SnapshotMark {
         index: Index::new(1),
@@ -88,12 +97,19 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         kept: Vec::new(),
         leads_alone: false,
         age: None,
+        now: Instant::default(),
+        kept_leases: Vec::new(),
         written: 0,
         log: Vec::new(),
     };
     let watches = Arc::new(Watches::new(reader.clone()));
     watches.set_leader(true, false);
-    let fake = Arc::new(Fake { reader, watches, state: Mutex::new(state) });
+    let fake = Arc::new(Fake {
+        reader,
+        watches,
+        system_zero: std::time::Instant::now(),
+        state: Mutex::new(state),
+    });
     let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
     (fake, store)
 }
@@ -118,6 +134,22 @@ impl Fake {
 
     pub(super) fn set_leads_alone(&self, leads_alone: bool) {
         self.state.lock().leads_alone = leads_alone;
+    }
+
+    /// Its clock goes on; nothing else happens.
+    pub(super) fn pass(&self, span: Duration) {
+        let mut state = self.state.lock();
+        state.now = state.now.after(span);
+    }
+
+    /// Leases that are kept for holders, in the order in which they came.
+    pub(super) fn kept_leases(&self) -> Vec<Arc<Kept>> {
+        self.state.lock().kept_leases.clone()
+    }
+
+    /// A write of somebody else.
+    pub(super) fn write(&self, command: &Command) -> Outcome {
+        self.state.lock().apply(command.encode())
     }
 
     pub(super) fn set_age(&self, age: Duration) {
@@ -176,32 +208,78 @@ impl State {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Write { payload, reply, .. } | Request::Compact { payload, reply, .. } => {
-                let answer = match self.answer.clone() {
-                    Answer::Honest => Ok(self.apply(payload)),
-                    Answer::Outcome(outcome) => Ok(outcome),
-                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
-                    Answer::Gone => return,
-                };
-                // A caller that went away is no concern of the node.
-                let _ = reply.send(answer);
+                self.give_outcome(reply, |state| state.apply(payload));
             }
-            Request::Pin { reply } => {
-                let answer = match self.answer.clone() {
-                    Answer::Honest | Answer::Outcome(_) => Ok(self.machine.mvcc().pin()),
-                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
-                    Answer::Gone => return,
-                };
-                let _ = reply.send(answer);
+            Request::KeepAlive { lease, reply, .. } => {
+                self.give_outcome(reply, |state| state.renew(lease));
             }
+            Request::Open { how, reply, .. } => self.give(reply, |state| state.open(how)),
+            Request::Lease { lease, keys, reply, .. } => {
+                self.give(reply, |state| {
+                    (state.machine.mvcc().revision(), state.look_at(lease, keys))
+                });
+            }
+            Request::Leases { reply } => self.give(reply, |state| {
+                (state.machine.mvcc().revision(), state.machine.leases().ids().collect())
+            }),
+            Request::Pin { reply } => self.give(reply, |state| state.machine.mvcc().pin()),
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
-                let answer = match self.answer.clone() {
-                    Answer::Honest | Answer::Outcome(_) => Ok(()),
-                    Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
-                    Answer::Gone => return,
-                };
-                let _ = reply.send(answer);
+                self.give(reply, |_| ());
             }
         }
+    }
+
+    /// A caller that went away is no concern of the node.
+    fn give<T>(&mut self, reply: Reply<T>, honestly: impl FnOnce(&mut Self) -> T) {
+        let answer = match self.answer.clone() {
+            Answer::Honest | Answer::Outcome(_) => Ok(honestly(self)),
+            Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+            Answer::Gone => return,
+        };
+        let _ = reply.send(answer);
+    }
+
+    fn give_outcome(&mut self, reply: Reply<Outcome>, honestly: impl FnOnce(&mut Self) -> Outcome) {
+        match self.answer.clone() {
+            Answer::Outcome(outcome) => drop(reply.send(Ok(outcome))),
+            _ => self.give(reply, honestly),
+        }
+    }
+
+    fn renew(&mut self, lease: LeaseId) -> Outcome {
+        match self.apply(Command::Renew { leases: vec![lease] }.encode()) {
+            Outcome::Renewed(ttls) if ttls == [None] => {
+                Outcome::Refused(Refusal::LeaseNotFound(lease))
+            }
+            other => other,
+        }
+    }
+
+    fn open(&mut self, how: Opening) -> Opened {
+        let (adopted, outcome) = match how {
+            Opening::Grant(payload) => (None, self.apply(payload)),
+            Opening::Adopt(lease) => (Some(lease), self.renew(lease)),
+        };
+        let (lease, ttl) = match (adopted, &outcome) {
+            (None, Outcome::Granted { lease, ttl }) => (*lease, *ttl),
+            (Some(lease), Outcome::Renewed(ttls)) => (lease, ttls[0].unwrap()),
+            _ => return Opened::Not(outcome),
+        };
+        let ttl = Duration::from_millis(ttl);
+        let kept = Arc::new(Kept::new(lease, ttl, deadline(self.now, ttl)));
+        self.kept_leases.push(Arc::clone(&kept));
+        Opened::Kept(kept)
+    }
+
+    fn look_at(&self, id: LeaseId, keys: bool) -> Option<Look> {
+        let leases = self.machine.leases();
+        let lease = leases.get(id)?;
+        let attached = lease.keys().filter(|_| keys).map(Bytes::copy_from_slice);
+        Some(Look {
+            granted: Duration::from_millis(lease.ttl),
+            remaining: Duration::from_millis(leases.remaining(lease)),
+            keys: attached.collect(),
+        })
     }
 
     fn apply(&mut self, mut payload: BytesMut) -> Outcome {
@@ -235,6 +313,16 @@ impl Gate for Fake {
             Request::Pin { .. } => ("pin".to_owned(), DEFAULT_TIMEOUT),
             Request::Read { timeout, .. } => ("read".to_owned(), *timeout),
             Request::Transfer { to, timeout, .. } => (format!("transfer to {to}"), *timeout),
+            Request::KeepAlive { lease, timeout, .. } => (format!("keep {lease} alive"), *timeout),
+            Request::Open { timeout, how: Opening::Grant(_), .. } => ("open".to_owned(), *timeout),
+            Request::Open { timeout, how: Opening::Adopt(lease), .. } => {
+                (format!("adopt {lease}"), *timeout)
+            }
+            Request::Lease { lease, keys, timeout, .. } => {
+                let keys = if *keys { " and its keys" } else { "" };
+                (format!("look at {lease}{keys}"), *timeout)
+            }
+            Request::Leases { .. } => ("list leases".to_owned(), DEFAULT_TIMEOUT),
         };
         state.log.push(format!("{what}, {timeout:?}, {then:?}"));
         match state.manner.clone() {
@@ -262,7 +350,11 @@ impl Gate for Fake {
     }
 
     fn now(&self) -> Instant {
-        Instant::default()
+        self.state.lock().now
+    }
+
+    fn system_time(&self, at: Instant) -> std::time::Instant {
+        self.system_zero + Duration::from_nanos(at.nanos())
     }
 
     fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {
@@ -301,6 +393,7 @@ impl Gate for Fake {
             max_request_bytes: MAX_REQUEST_BYTES,
             max_txn_ops: MAX_TXN_OPS,
             request_timeout: DEFAULT_TIMEOUT,
+            min_ttl: MIN_TTL,
         }
     }
 }

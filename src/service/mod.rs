@@ -54,13 +54,14 @@
 //!
 //! # What is not done
 //!
-//! Leases and what stands on them.
+//! Locks, elections and what else stands on leases.
 
 mod cache;
 mod cluster;
 #[cfg(test)]
 mod fake;
 mod kv;
+mod lease;
 mod maintenance;
 mod options;
 mod pending;
@@ -77,10 +78,15 @@ mod watch;
 pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
 pub use kv::{Delete, Put};
+pub use lease::{
+    CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,
+};
 pub use maintenance::{Compact, HashRead};
 pub use read::{Get, RangeRead};
 pub use response::{
-    CompactResponse, DeleteResponse, GetResponse, HashResponse, Header, PutResponse, RangeResponse,
+    CompactResponse, DeleteResponse, GetResponse, GrantResponse, HashResponse, Header,
+    KeepAliveResponse, LeasesResponse, PutResponse, RangeResponse, RevokeResponse,
+    TimeToLiveResponse,
 };
 pub(crate) use scope::Scope;
 pub use stream::{RangeChunks, RangeStream};

@@ -25,11 +25,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use crate::core::lease::{Look, Opened, Opening};
 use crate::core::machine::Outcome;
 use crate::core::mvcc::Pinned;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Reply, Request, Then};
-use crate::ids::NodeId;
+use crate::ids::{LeaseId, NodeId, Revision};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::oneshot::{self, AsyncReceiver, Receiver, RecvError};
 use crate::sync::thread::{self, Thread};
@@ -222,6 +223,36 @@ impl Counter<'_> {
     pub(super) fn read<A: Ask<Answer = ()>>(&self) -> Result<Started<A>> {
         let timeout = self.timeout;
         self.hand_over(|reply| Request::Read { timeout, reply })
+    }
+
+    /// Asks for a lease to have its whole time again.
+    pub(super) fn keep_alive<A: Ask<Answer = Outcome>>(
+        &self,
+        lease: LeaseId,
+    ) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::KeepAlive { lease, timeout, reply })
+    }
+
+    /// Asks for a lease to be kept alive.
+    pub(super) fn open<A: Ask<Answer = Opened>>(&self, how: Opening) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Open { how, timeout, reply })
+    }
+
+    /// Asks what there is to know of a lease.
+    pub(super) fn look_at_lease<A: Ask<Answer = (Revision, Option<Look>)>>(
+        &self,
+        lease: LeaseId,
+        keys: bool,
+    ) -> Result<Started<A>> {
+        let timeout = self.timeout;
+        self.hand_over(|reply| Request::Lease { lease, keys, timeout, reply })
+    }
+
+    /// Asks which leases this member knows.
+    pub(super) fn leases<A: Ask<Answer = (Revision, Vec<LeaseId>)>>(&self) -> Result<Started<A>> {
+        self.hand_over(|reply| Request::Leases { reply })
     }
 
     /// Asks for another leader.

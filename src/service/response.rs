@@ -1,8 +1,12 @@
 //! What calls give back.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use crate::core::mvcc::KeyValue;
 use crate::gate::Gate;
-use crate::ids::{ClusterId, NodeId, Revision, Term};
+use crate::ids::{ClusterId, LeaseId, NodeId, Revision, Term};
 
 /// Who answered, and as of when (`SEL-7`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,4 +103,63 @@ pub struct HashResponse {
 pub struct CompactResponse {
     /// Who answered; the revision is the current one: a compaction makes none (`CMP-2`).
     pub header: Header,
+}
+
+/// What a [`Grant`](crate::Grant) gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GrantResponse {
+    /// Who answered; the revision is the current one: a grant makes none (`LSE-5`).
+    pub header: Header,
+    /// The lease: as given, or as chosen.
+    pub id: LeaseId,
+    /// Its TTL, which may be longer than what was asked for (`LSE-4`).
+    pub ttl: Duration,
+}
+
+/// What a [`Revoke`](crate::Revoke) gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevokeResponse {
+    /// Who answered; the revision is that at which the keys were deleted, or the current one if
+    /// none were attached (`LSE-6`).
+    pub header: Header,
+}
+
+/// What a [`KeepAlive`](crate::KeepAlive) gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeepAliveResponse {
+    /// Who answered, and the current revision.
+    pub header: Header,
+    /// What the lease has again: its whole TTL (`LSE-12`).
+    pub ttl: Duration,
+}
+
+/// What a [`TimeToLive`](crate::TimeToLive) gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeToLiveResponse {
+    /// Who answered, and the store's revision at the time.
+    pub header: Header,
+    /// The lease that was asked for.
+    pub id: LeaseId,
+    /// The TTL that it was granted with. `None` if there is no such lease (`LSE-20`).
+    pub granted: Option<Duration>,
+    /// What is left of it; zero if its time is over and it is still to be removed. `None` if there
+    /// is no such lease.
+    pub remaining: Option<Duration>,
+    /// The keys that are attached, in order. Only with
+    /// [`TimeToLive::keys`](crate::TimeToLive::keys).
+    pub keys: Vec<Bytes>,
+}
+
+/// What a [`Leases`](crate::Leases) gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeasesResponse {
+    /// Who answered, and the store's revision there.
+    pub header: Header,
+    /// All leases, the next to end first (`LSE-21`).
+    pub leases: Vec<LeaseId>,
 }

@@ -65,6 +65,13 @@ impl Scope {
         })
     }
 
+    /// Of these keys of the whole store those that are within, as they are seen in here.
+    pub(crate) fn show_keys(&self, keys: &[Bytes]) -> Vec<Bytes> {
+        let within =
+            keys.iter().filter(|key| key.starts_with(self.prefix()) && key.len() > self.hidden());
+        within.map(|key| self.strip(key)).collect()
+    }
+
     /// A range of this scope as it is seen in here.
     pub(crate) fn show_range(&self, range: &KeyRange) -> KeyRange {
         match &self.prefix {

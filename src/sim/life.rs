@@ -398,9 +398,8 @@ impl World {
         let Life::Up(mut running) = std::mem::replace(&mut node.state, Life::Down) else { return };
         node.begin_life();
         running.port.end(Some(Arc::new(error)));
-        for (waiter, taken) in running.driver.abandon(&running.port.mailbox) {
-            waiter.fail(running.port.ending(), taken);
-        }
+        let left = running.driver.abandon(&running.port.mailbox);
+        left.tell(&running.port.mailbox, || running.port.ending());
         drop(running);
         self.ended(place);
         self.open_later(place);
@@ -440,7 +439,7 @@ impl World {
             node.disk.plan(Plan::Nothing);
             running.port.end(None);
             // Handles keep the mailbox: what waits in it must not wait for ever.
-            drop(running.driver.abandon(&running.port.mailbox));
+            running.driver.abandon(&running.port.mailbox).leave();
         }
         let off = !matches!(power, Power::Stays);
         end_machine(node, power);

@@ -114,6 +114,7 @@ mod trace;
 mod watched;
 mod workload;
 mod world;
+mod zero;
 
 pub use builder::Builder;
 pub use clock::{Clock, Sleep};

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::shared::Shared;
+use super::zero::system_time;
 use crate::core::mvcc::Reader;
 use crate::core::replica::Replica;
 use crate::core::replica::envelope::Address;
@@ -110,6 +111,10 @@ impl Gate for Port {
     fn now(&self) -> Instant {
         let Some(shared) = self.world.upgrade() else { return Instant::default() };
         shared.world.lock().local_now(self.place)
+    }
+
+    fn system_time(&self, at: Instant) -> std::time::Instant {
+        system_time(at)
     }
 
     fn park(&self, woken: &dyn Fn() -> bool, until: Option<Instant>) -> bool {

@@ -10,18 +10,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     // error, ids, time, config, codec, entry, keys, sync, transport, vfs
     ("base", &[]),
     // `mod.rs` of core/ names its rooms and does nothing
-    ("core", &["mvcc", "machine", "watch", "replica"]),
+    ("core", &["mvcc", "machine", "watch", "lease", "replica"]),
     ("mvcc", &["base"]),
     ("machine", &["base", "mvcc"]),
     ("watch", &["base", "mvcc"]),
-    ("replica", &["base", "core", "mvcc", "machine", "watch"]),
+    ("lease", &["base", "machine"]),
+    ("replica", &["base", "core", "mvcc", "machine", "watch", "lease"]),
     ("storage", &["base"]),
     // a request and its answer carry plain types of the core, and a read needs a reader
-    ("gate", &["base", "mvcc", "machine", "watch"]),
+    ("gate", &["base", "mvcc", "machine", "watch", "lease"]),
     // what users hold: over the gate, so that the simulator can stand behind it
     ("store", &["base", "gate", "mvcc", "machine", "service"]),
-    ("service", &["base", "gate", "mvcc", "machine", "watch", "store"]),
-    ("driver", &["base", "core", "replica", "machine", "storage", "gate"]),
+    ("service", &["base", "gate", "mvcc", "machine", "watch", "lease", "store"]),
+    ("driver", &["base", "core", "replica", "machine", "lease", "storage", "gate"]),
     // `store` and `service` because a node gives out handles and the calls on them
     ("runtime", RUNTIME),
     ("sim", RUNTIME),
@@ -29,8 +30,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// What stands on the driver: with threads or without.
 const RUNTIME: &[&str] = &[
-    "base", "core", "driver", "replica", "machine", "mvcc", "watch", "storage", "gate", "store",
-    "service",
+    "base", "core", "driver", "replica", "machine", "mvcc", "watch", "lease", "storage", "gate",
+    "store", "service",
 ];
 
 /// Base by its files; the rest by folder.
@@ -75,7 +76,8 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["Instant::now", "SystemTime"],
-        &["src/runtime/clock.rs"],
+        // Only so that simulated moments can be told in the system's terms.
+        &["src/runtime/clock.rs", "src/sim/zero.rs"],
         "time is an input: the runtime reads the clock once for a batch",
     ),
     (
@@ -133,7 +135,7 @@ const NOT_IN_CORE: &[(&str, &str)] = &[
 fn room_of(module: &[String]) -> Option<&'static str> {
     let first = module.first()?.as_str();
     let name = match (first, module.get(1).map(String::as_str)) {
-        ("core", Some(inner @ ("mvcc" | "machine" | "watch" | "replica"))) => inner,
+        ("core", Some(inner @ ("mvcc" | "machine" | "watch" | "lease" | "replica"))) => inner,
         _ if BASE.contains(&first) => "base",
         _ => first,
     };

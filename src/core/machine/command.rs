@@ -18,13 +18,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
 use self::wire::{WireDelete, WirePut, WireTxn};
+use super::lease::MAX_TTL_MS;
 use super::txn::{Delete, MAX_DEPTH, Put, Txn};
 use crate::codec::{Malformed, Reader};
-use crate::ids::{Incarnation, NodeId, Revision};
+use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
 
-/// The version this code writes. Every released one stays readable: what 2 added are fields and
-/// kinds that a command of version 1 does not have.
-const VERSION: u8 = 2;
+/// The version this code writes. Every released one stays readable: what 2 and 3 added are fields
+/// and kinds that a command of the version before does not have.
+const VERSION: u8 = 3;
 
 /// The length of what stands in front of the encoded command.
 pub(crate) const FRAME_BYTES: usize = 44;
@@ -45,7 +46,30 @@ pub(crate) enum Command {
         node: NodeId,
         incarnation: Incarnation,
     },
+    /// Makes a lease (`LSE-2`).
+    Grant {
+        /// 0: one is chosen.
+        lease: LeaseId,
+        /// In milliseconds, from 1 to [`MAX_TTL_MS`].
+        ttl: u64,
+    },
+    /// Ends a lease, and its keys with it (`LSE-6`).
+    Revoke {
+        lease: LeaseId,
+    },
+    /// Gives leases their whole time again (`LSE-12`): at most [`MAX_RENEWALS`].
+    Renew {
+        leases: Vec<LeaseId>,
+    },
+    /// So many milliseconds have passed on the lease clock (design 4.5). Only a leader proposes
+    /// one, straight to its own log.
+    Tick {
+        advance: u64,
+    },
 }
+
+/// Leases that one command renews at most.
+pub(crate) const MAX_RENEWALS: usize = 8192;
 
 /// Who proposed an entry, and which of that node's proposals it is.
 ///
@@ -70,7 +94,12 @@ impl Command {
             Self::Put(put) => put.prev,
             Self::Delete(delete) => delete.prev,
             Self::Txn(_) => true,
-            Self::Compact { .. } | Self::Announce { .. } => false,
+            Self::Renew { .. } => true,
+            Self::Compact { .. }
+            | Self::Announce { .. }
+            | Self::Grant { .. }
+            | Self::Revoke { .. }
+            | Self::Tick { .. } => false,
         }
     }
 
@@ -96,6 +125,15 @@ impl Command {
                 node: node.get(),
                 incarnation: incarnation.get(),
             }),
+            Self::Grant { lease, ttl } => {
+                WireCommand::Grant(WireGrant { lease: lease.get(), ttl: *ttl })
+            }
+            Self::Revoke { lease } => WireCommand::Revoke(WireRevoke { lease: lease.get() }),
+            Self::Renew { leases } => {
+                let leases = leases.iter().map(|lease| lease.get()).collect();
+                WireCommand::Renew(WireRenew { leases })
+            }
+            Self::Tick { advance } => WireCommand::Tick(WireTick { advance: *advance }),
         }
     }
 
@@ -115,7 +153,28 @@ impl Command {
                 let incarnation = Incarnation::new(announce.incarnation);
                 Ok(Self::Announce { node: NodeId::new(announce.node), incarnation })
             }
+            WireCommand::Grant(WireGrant { lease, ttl }) => {
+                if !(1..=MAX_TTL_MS).contains(&ttl) {
+                    return Err(Malformed { what: "TTL of a lease" });
+                }
+                Ok(Self::Grant { lease: LeaseId::new(lease), ttl })
+            }
+            WireCommand::Revoke(revoke) => Ok(Self::Revoke { lease: LeaseId::new(revoke.lease) }),
+            WireCommand::Renew(renew) => {
+                if renew.leases.len() > MAX_RENEWALS {
+                    return Err(Malformed { what: "number of leases to renew" });
+                }
+                let leases = renew.leases.into_iter().map(LeaseId::new).collect();
+                Ok(Self::Renew { leases })
+            }
+            WireCommand::Tick(tick) => Ok(Self::Tick { advance: tick.advance }),
         }
+    }
+
+    /// Does an encoded command begin the time of a lease? Then its leader puts a tick in front.
+    pub(crate) fn begins_leases(payload: &[u8]) -> bool {
+        let kind = payload.get(FRAME_BYTES..).unwrap_or_default();
+        [GRANT_TAG, RENEW_TAG].iter().any(|tag| kind.first() == Some(&(tag << 3 | 2)))
     }
 }
 
@@ -170,7 +229,7 @@ fn read_frame(reader: &mut Reader) -> Result<Origin, Malformed> {
 /// The protobuf message. Field numbers are for ever.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Wire {
-    #[prost(oneof = "WireCommand", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "WireCommand", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     command: Option<WireCommand>,
 }
 
@@ -186,6 +245,44 @@ enum WireCommand {
     Announce(WireAnnounce),
     #[prost(message, tag = "5")]
     Txn(WireTxn),
+    #[prost(message, tag = "6")]
+    Grant(WireGrant),
+    #[prost(message, tag = "7")]
+    Revoke(WireRevoke),
+    #[prost(message, tag = "8")]
+    Renew(WireRenew),
+    #[prost(message, tag = "9")]
+    Tick(WireTick),
+}
+
+const GRANT_TAG: u8 = 6;
+const RENEW_TAG: u8 = 8;
+
+/// Fixed width: ids may use all their bits.
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireGrant {
+    #[prost(fixed64, tag = "1")]
+    lease: u64,
+    #[prost(uint64, tag = "2")]
+    ttl: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireRevoke {
+    #[prost(fixed64, tag = "1")]
+    lease: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireRenew {
+    #[prost(fixed64, repeated, tag = "1")]
+    leases: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireTick {
+    #[prost(uint64, tag = "1")]
+    advance: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

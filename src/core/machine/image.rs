@@ -5,6 +5,7 @@
 //!    1    head                one: cluster, position, configuration, revisions, counts
 //!    2    members             by id
 //!    3    sessions            by node
+//!    6    leases              the clock, then by id (LSE-19)
 //!    4    records             every version kept, in order of revision (DM-16)
 //!    5    end                 one: how many sections came before it, and their checksum
 //! ```
@@ -31,6 +32,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Machine;
+use super::lease::Leases;
 use super::member::{Member, Members};
 use super::session::{Session, Sessions};
 use crate::codec::{self, Malformed, Reader};
@@ -39,26 +41,32 @@ use crate::entry::{Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{NodeId, Revision};
 use crate::planted::{Bug, planted};
-use items::{Head, read_member, read_session, write_member, write_session};
+use items::{Head, LeaseClock, LeaseItem, read_member, read_session, write_member, write_session};
 
 /// No section is longer.
 pub(crate) const MAX_SECTION_BYTES: usize = 256 * 1024;
 
-/// The first byte of every section. Every released one stays readable: what 2 added are outcomes
-/// that a session of version 1 does not have.
-const VERSION: u8 = 2;
+/// The first byte of every section. Every released one stays readable: what 2 and 3 added are
+/// outcomes, and leases, that an image of the version before does not have.
+const VERSION: u8 = 3;
+
+/// The first version with leases.
+const LEASES_VERSION: u8 = 3;
 
 const HEAD: u8 = 1;
 const MEMBERS: u8 = 2;
 const SESSIONS: u8 = 3;
 const RECORDS: u8 = 4;
 const END: u8 = 5;
+const LEASES: u8 = 6;
 
 /// The state of a machine at one moment, cheap to take and independent of what follows.
 pub(crate) struct Image {
     head: Head,
     members: Members,
     sessions: Sessions,
+    clock: LeaseClock,
+    leases: Vec<LeaseItem>,
     history: Pinned,
 }
 
@@ -82,7 +90,10 @@ impl Image {
             members: u32::try_from(machine.members.len()).unwrap_or(u32::MAX),
             sessions: u32::try_from(sessions.iter().len()).unwrap_or(u32::MAX),
         };
-        Self { head, members: machine.members.clone(), sessions, history }
+        let all = &machine.leases;
+        let clock = LeaseClock { clock: all.clock(), ticked: all.ticked() };
+        let leases = all.iter().map(|(id, lease)| LeaseItem::of(id, lease)).collect();
+        Self { head, members: machine.members.clone(), sessions, clock, leases, history }
     }
 
     /// Where in the log the image stands.
@@ -111,7 +122,9 @@ impl Image {
         let records = self.history.records().map(Item::Record);
         let count = u64::try_from(self.history.len()).unwrap_or(u64::MAX);
         let items = std::iter::once(Item::Head(&self.head, count));
-        Packer::new(items.chain(members).chain(sessions).chain(records))
+        let clock = std::iter::once(Item::Clock(&self.clock));
+        let leases = clock.chain(self.leases.iter().map(Item::Lease));
+        Packer::new(items.chain(members).chain(sessions).chain(leases).chain(records))
     }
 
     /// A checksum over the whole state, position included: equal for members that applied the
@@ -132,6 +145,8 @@ enum Item<'a> {
     Head(&'a Head, u64),
     Member(&'a Member),
     Session(NodeId, &'a Session),
+    Clock(&'a LeaseClock),
+    Lease(&'a LeaseItem),
     Record(&'a Record),
 }
 
@@ -141,6 +156,7 @@ impl Item<'_> {
             Self::Head(..) => HEAD,
             Self::Member(_) => MEMBERS,
             Self::Session(..) => SESSIONS,
+            Self::Clock(_) | Self::Lease(_) => LEASES,
             Self::Record(_) => RECORDS,
         }
     }
@@ -150,6 +166,8 @@ impl Item<'_> {
             Self::Head(head, records) => head.write(out, *records),
             Self::Member(member) => write_member(out, member),
             Self::Session(node, session) => write_session(out, *node, session),
+            Self::Clock(clock) => clock.write(out),
+            Self::Lease(lease) => lease.write(out),
             Self::Record(record) => out.put_slice(record.as_bytes()),
         }
     }
@@ -252,8 +270,10 @@ pub(super) fn restore(
     }
     let members = stream.members(&head)?;
     let sessions = stream.sessions(&head, &members)?;
+    let mut leases = stream.leases()?;
     let records = Records { stream: &mut stream, left: records };
     let mvcc = Mvcc::restore(head.compacted, head.revision, records)?;
+    attach(&mut leases, &mvcc)?;
     stream.end()?;
     Ok(Machine {
         cluster: head.cluster,
@@ -261,6 +281,7 @@ pub(super) fn restore(
         conf: head.mark.conf,
         members,
         sessions,
+        leases,
         mvcc,
         answers_to: None,
     })
@@ -370,6 +391,25 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
         Ok(Sessions::new(list))
     }
 
+    /// The clock and the leases. An image from before there were any has none.
+    fn leases(&mut self) -> Result<Leases> {
+        if self.version.is_none_or(|version| version < LEASES_VERSION) {
+            return Ok(Leases::default());
+        }
+        let clock = self.next(LEASES)?.ok_or_else(|| broken("the lease clock is missing"))?;
+        let clock = LeaseClock::read(Reader::new(clock)).map_err(malformed)?;
+        let mut list: Vec<LeaseItem> = Vec::new();
+        while let Some(item) = self.next(LEASES)? {
+            let lease = LeaseItem::read(Reader::new(item), clock.clock).map_err(malformed)?;
+            if list.last().is_some_and(|last| last.id >= lease.id) {
+                return Err(broken("leases are out of order"));
+            }
+            list.push(lease);
+        }
+        let leases = list.into_iter().map(|lease| (lease.id, lease.ttl, lease.until));
+        Ok(Leases::restore(clock.clock, clock.ticked, leases))
+    }
+
     /// The end section is there, agrees with what was read, and nothing follows.
     fn end(mut self) -> Result<()> {
         let (count, sum) = self.one(END, |mut item| {
@@ -385,6 +425,16 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
         }
         Ok(())
     }
+}
+
+/// Finds out which keys are attached to which leases (`LSE-24`).
+fn attach(leases: &mut Leases, mvcc: &Mvcc) -> Result<()> {
+    for (key, lease) in mvcc.leased() {
+        if !leases.attach(&key, lease) {
+            return Err(broken("a key names a lease that is not there"));
+        }
+    }
+    Ok(())
 }
 
 /// Takes a whole item off the front, if there is one.

@@ -35,7 +35,8 @@
 //! 3. A member is bound to one incarnation for ever (`member.rs`). Nothing that comes from another
 //!    data directory under its id is applied.
 //! 4. A session exists only for a member, and only for the incarnation that it is bound to.
-//! 5. The image holds everything that a later `apply` can depend on (`image.rs`).
+//! 5. A live key that names a lease names one that is there, and is attached to it (`lease.rs`).
+//! 6. The image holds everything that a later `apply` can depend on (`image.rs`).
 //!
 //! # When it cannot go on
 //!
@@ -45,12 +46,12 @@
 //!
 //! # What is not here
 //!
-//! Leases do not exist yet: a put that names one is refused (`KV-31`). The quota and the memory of
-//! removed members (`MEM-8`) are not there either. Each will add commands under a new version byte
-//! and sections to the image.
+//! The quota and the memory of removed members (`MEM-8`) are not there yet. Each will add commands
+//! under a new version byte and sections to the image.
 
 mod command;
 mod image;
+pub(crate) mod lease;
 mod member;
 mod outcome;
 #[cfg(test)]
@@ -64,7 +65,7 @@ use std::fmt;
 
 #[cfg(test)]
 pub(crate) use command::FRAME_BYTES;
-pub(crate) use command::{Command, Origin, decode, stamp};
+pub(crate) use command::{Command, MAX_RENEWALS, Origin, decode, stamp};
 pub(crate) use image::Image;
 pub(crate) use member::{Member, Members};
 pub(crate) use outcome::{Outcome, Refusal};
@@ -73,7 +74,9 @@ pub(crate) use session::MAX_WINDOW;
 use crate::core::mvcc::{Mvcc, Pace, Reader};
 use crate::entry::{ConfState, Entry, EntryKind, Section, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ClusterId, Index, NodeId, Revision, Term};
+use crate::ids::{ClusterId, Index, LeaseId, NodeId, Revision, Term};
+use crate::keys::KeyRange;
+use lease::Leases;
 use session::{Admission, Sessions};
 
 /// What every member of a new cluster starts from: the same on all of them.
@@ -95,6 +98,7 @@ pub(crate) struct Machine {
     /// Exactly those in `conf`.
     members: Members,
     sessions: Sessions,
+    leases: Leases,
     mvcc: Mvcc,
     /// The member, and its boot, that waits for answers here: of all other transactions the reads
     /// are left out (`TXN-18`). `None`: of none. It changes what `apply` returns and nothing else.
@@ -125,6 +129,7 @@ impl Machine {
             conf: mark.conf,
             members: Members::new(members),
             sessions: Sessions::default(),
+            leases: Leases::default(),
             mvcc: Mvcc::new(),
             answers_to: None,
         }
@@ -156,7 +161,7 @@ impl Machine {
             Applied { origin: None, outcome: Outcome::Nothing }
         } else {
             let (origin, command) = decode_committed(entry)?;
-            let outcome = self.execute_once(&origin, command)?;
+            let outcome = self.execute_once(&origin, command, entry)?;
             Applied { origin: Some(origin), outcome }
         };
         self.applied = (entry.index, entry.term);
@@ -195,13 +200,14 @@ impl Machine {
     ///
     /// Returns the state before: freeing it takes a while, so drop it where nobody waits.
     pub(crate) fn replace(&mut self, other: Self) -> Self {
-        let Self { cluster, applied, conf, members, sessions, mvcc, answers_to: _ } = other;
+        let Self { cluster, applied, conf, members, sessions, leases, mvcc, answers_to: _ } = other;
         Self {
             cluster: std::mem::replace(&mut self.cluster, cluster),
             applied: std::mem::replace(&mut self.applied, applied),
             conf: std::mem::replace(&mut self.conf, conf),
             members: std::mem::replace(&mut self.members, members),
             sessions: std::mem::replace(&mut self.sessions, sessions),
+            leases: std::mem::replace(&mut self.leases, leases),
             mvcc: self.mvcc.replace(mvcc),
             answers_to: self.answers_to,
         }
@@ -218,6 +224,10 @@ impl Machine {
 
     pub(crate) fn members(&self) -> &Members {
         &self.members
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     pub(crate) fn mvcc(&self) -> &Mvcc {
@@ -281,7 +291,16 @@ impl Machine {
     }
 
     /// Invariants 2 to 4: runs the command unless its origin may not speak or was heard already.
-    fn execute_once(&mut self, origin: &Origin, command: Command) -> Result<Outcome> {
+    fn execute_once(
+        &mut self,
+        origin: &Origin,
+        command: Command,
+        entry: &Entry,
+    ) -> Result<Outcome> {
+        if let Command::Tick { advance } = command {
+            // A leader's own: it is proposed once, and belongs to no window.
+            return Ok(self.tick(entry.term, advance));
+        }
         if !self.sessions.knows(origin) {
             // The first words of a data directory bind it to its member.
             if let Err(refusal) = self.members.bind(origin.node, origin.incarnation) {
@@ -292,16 +311,32 @@ impl Machine {
             return Ok(outcome);
         }
         let answers = self.answers_to.is_none_or(|it| it == (origin.node, origin.boot));
-        let outcome = self.execute(command, answers)?;
+        let outcome = self.execute(command, entry, answers)?;
         self.sessions.keep(origin, &outcome);
         Ok(outcome)
     }
 
-    fn execute(&mut self, command: Command, answers: bool) -> Result<Outcome> {
+    fn execute(&mut self, command: Command, entry: &Entry, answers: bool) -> Result<Outcome> {
+        let Self { mvcc, leases, .. } = self;
         match command {
-            Command::Put(put) => Ok(put.apply(&mut self.mvcc)),
-            Command::Delete(delete) => Ok(delete.apply(&mut self.mvcc)),
-            Command::Txn(txn) => txn.apply(&mut self.mvcc, answers),
+            Command::Put(put) => Ok(put.apply(mvcc, leases)),
+            Command::Delete(delete) => Ok(delete.apply(mvcc, leases)),
+            Command::Txn(txn) => txn.apply(mvcc, leases, answers),
+            Command::Grant { lease, ttl } => {
+                // Of two entries none have the same index, so the first free id is soon found.
+                let granted = leases.grant((lease, entry.index.get()), ttl, entry.term);
+                Ok(granted.map_or_else(Outcome::Refused, |lease| Outcome::Granted { lease, ttl }))
+            }
+            Command::Revoke { lease } => Ok(match self.end_lease(lease) {
+                Some(revision) => Outcome::Revoked { lease, revision },
+                None => Outcome::Refused(Refusal::LeaseNotFound(lease)),
+            }),
+            Command::Renew { leases: ids } => {
+                let renewed = ids.into_iter().map(|id| leases.renew(id, entry.term));
+                Ok(Outcome::Renewed(renewed.collect()))
+            }
+            // Dealt with by who calls.
+            Command::Tick { .. } => Ok(Outcome::Nothing),
             Command::Compact { revision } => self.compact(revision),
             Command::Announce { node, incarnation } => {
                 Ok(match self.members.bind(node, incarnation) {
@@ -310,6 +345,26 @@ impl Machine {
                 })
             }
         }
+    }
+
+    /// The lease clock goes on, and what is due ends: each lease at a revision of its own.
+    fn tick(&mut self, term: Term, advance: u64) -> Outcome {
+        let due = self.leases.tick(term, advance);
+        for lease in &due {
+            self.end_lease(*lease);
+        }
+        Outcome::Ticked { expired: due }
+    }
+
+    /// Ends a lease and its keys, in order, in one revision (`LSE-6`). Returns that, or the current
+    /// one if it had no keys.
+    fn end_lease(&mut self, lease: LeaseId) -> Option<Revision> {
+        let keys = self.leases.remove(lease)?;
+        let mut write = self.mvcc.begin();
+        for key in keys {
+            write.delete(&KeyRange::key(Vec::from(key)));
+        }
+        Some(write.finish())
     }
 
     fn compact(&mut self, asked: Revision) -> Result<Outcome> {

@@ -28,6 +28,23 @@ pub(crate) enum Outcome {
         revision: Revision,
     },
     Announced,
+    /// A lease with this TTL, in milliseconds.
+    Granted {
+        lease: LeaseId,
+        ttl: u64,
+    },
+    Revoked {
+        lease: LeaseId,
+        /// That of the deletions, or the current one if no key was attached (`LSE-6`).
+        revision: Revision,
+    },
+    /// The TTL that each has again, in the order in which they were named: nothing for one that
+    /// is not there (`LSE-13`).
+    Renewed(Vec<Option<u64>>),
+    /// Time has passed, and these leases with it, in the order in which they were due.
+    Ticked {
+        expired: Vec<LeaseId>,
+    },
     /// Nothing was changed, and why.
     Refused(Refusal),
     /// Nothing was changed: the origin has ceased to wait for this proposal, or was started again
@@ -40,6 +57,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Refusal {
     /// The lease that a put names does not exist (`KV-31`).
     LeaseNotFound(LeaseId),
+    /// There is a lease of that id already (`LSE-2`).
+    LeaseExists(LeaseId),
     /// A put that keeps the value or the lease of a key that is not there (`KV-34`, `KV-35`).
     KeyNotFound,
     /// A read below the compacted revision, or a compaction at or below it (`KV-2`, `CMP-1`).
@@ -68,6 +87,9 @@ impl From<Refusal> for Error {
         let error = match refusal {
             Refusal::LeaseNotFound(lease) => {
                 Self::new(Kind::LeaseNotFound, format!("lease {lease} does not exist"))
+            }
+            Refusal::LeaseExists(lease) => {
+                Self::new(Kind::LeaseExists, format!("lease {lease} exists already"))
             }
             Refusal::KeyNotFound => Self::new(
                 Kind::KeyNotFound,

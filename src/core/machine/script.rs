@@ -8,6 +8,10 @@
 //! NODE: delete KEY [END] [prev]              END "\0": everything from KEY on
 //! NODE: compact R
 //! NODE: announce MEMBER INCARNATION
+//! NODE: grant ID TTL                         0: an id is chosen; the TTL in milliseconds
+//! NODE: revoke ID
+//! NODE: renew ID..
+//! NODE: tick MS                              so much time has passed
 //!   seq=N        the next one of the node and boot if not given
 //!   ack=N        the watermark; the one before, at first 1, if not given
 //!   boot=N       likewise; a new boot starts at sequence 1
@@ -16,7 +20,8 @@
 //! empty                                      a new leader's first entry
 //! conf ID.. [learners=ID,..] [outgoing=ID,..]
 //! raw HEX                                    an entry with these bytes
-//! state                                      everything but the records
+//! state                                      everything but the records and leases
+//! leases                                     the lease clock and every lease by when it is due
 //! records                                    every record by position
 //! outcome NODE boot=N seq=N                  what became of it?
 //! pin                                        keeps an image of this moment
@@ -168,6 +173,24 @@ impl Runner {
         Ok(out)
     }
 
+    fn leases(&self) -> Text {
+        let leases = self.machine.leases();
+        let mut out = format!("clock {}, ticked in term {}\n", leases.clock(), leases.ticked());
+        for id in leases.ids() {
+            let lease = leases.get(id).ok_or("a lease is due that is not there")?;
+            write!(out, "lease {id}: ttl {}, ", lease.ttl)?;
+            match lease.until {
+                Some(until) => write!(out, "until {until}")?,
+                None => write!(out, "fresh")?,
+            }
+            for key in lease.keys() {
+                write!(out, " {}", key.escape_ascii())?;
+            }
+            writeln!(out)?;
+        }
+        Ok(out)
+    }
+
     fn records(&self) -> Text {
         let mut out = String::new();
         for record in self.machine.mvcc().pin().records() {
@@ -188,7 +211,7 @@ impl Runner {
     fn install(&mut self) -> Text {
         let image = self.image.as_ref().ok_or("nothing is pinned")?;
         let restored = Machine::restore(image.sections().map(Ok), image.mark())?;
-        assert_eq!(restored.hash(), image.hash(), "invariant 5");
+        assert_eq!(restored.hash(), image.hash(), "invariant 6");
         drop(self.machine.replace(restored));
         assert_eq!(self.reader.revision(), self.machine.mvcc().revision());
         Ok(String::new())
@@ -227,6 +250,7 @@ impl goldenscript::Runner for Runner {
             "conf" => self.conf(&mut args),
             "state" => self.state(),
             "records" => self.records(),
+            "leases" => self.leases(),
             "outcome" => self.outcome(&mut args),
             "pin" => {
                 self.image = Some(self.machine.pin());
@@ -282,7 +306,23 @@ fn parse_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
             let incarnation = args.next_pos().ok_or("announce needs an incarnation")?.parse()?;
             Ok(Command::Announce { node, incarnation: Incarnation::new(incarnation) })
         }
-        name => Err(format!("unknown command {name}").into()),
+        name => parse_lease_command(name, args),
+    }
+}
+
+fn parse_lease_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Command> {
+    let mut numbers = Vec::new();
+    while let Some(word) = args.next_pos() {
+        numbers.push(word.parse::<u64>()?);
+    }
+    match (name, &*numbers) {
+        ("grant", [id, ttl]) => Ok(Command::Grant { lease: LeaseId::new(*id), ttl: *ttl }),
+        ("revoke", [id]) => Ok(Command::Revoke { lease: LeaseId::new(*id) }),
+        ("renew", ids) => {
+            Ok(Command::Renew { leases: ids.iter().copied().map(LeaseId::new).collect() })
+        }
+        ("tick", [advance]) => Ok(Command::Tick { advance: *advance }),
+        _ => Err(format!("unknown command {name}").into()),
     }
 }
 
@@ -294,6 +334,16 @@ fn show_outcome(outcome: &Outcome) -> String {
         Outcome::Txn(outcome) => show_txn(outcome),
         Outcome::Compacted { revision } => format!("compacted, revision {revision}"),
         Outcome::Announced => "announced".to_owned(),
+        Outcome::Granted { lease, ttl } => format!("granted {lease} for {ttl}"),
+        Outcome::Revoked { lease, revision } => format!("revoked {lease}, revision {revision}"),
+        Outcome::Renewed(ttls) => {
+            let ttls = ttls.iter().map(|ttl| ttl.map_or("gone".to_owned(), |ttl| ttl.to_string()));
+            format!("renewed: {}", ttls.collect::<Vec<_>>().join(", "))
+        }
+        Outcome::Ticked { expired } => {
+            let expired: Vec<_> = expired.iter().map(ToString::to_string).collect();
+            format!("ticked, expired: {}", expired.join(", "))
+        }
         Outcome::Refused(refusal) => format!("refused: {}", Error::from(*refusal)),
         Outcome::Superseded => "superseded".to_owned(),
     }

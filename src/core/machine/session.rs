@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::command::Origin;
 use super::outcome::{Outcome, Refusal};
 use super::txn::TxnOutcome;
-use crate::ids::{Incarnation, NodeId, Revision};
+use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
 use crate::planted::{Bug, planted};
 
 /// How far above the watermark a sequence may lie. A node that waits for an old proposal proposes
@@ -41,6 +41,8 @@ pub(super) enum Stored {
     Txn { revision: Revision, succeeded: bool },
     Compacted { revision: Revision },
     Announced,
+    Granted { lease: LeaseId, ttl: u64 },
+    Revoked { lease: LeaseId, revision: Revision },
     Refused(Refusal),
 }
 
@@ -57,8 +59,16 @@ impl Stored {
             }
             Outcome::Compacted { revision } => Some(Self::Compacted { revision: *revision }),
             Outcome::Announced => Some(Self::Announced),
+            Outcome::Granted { lease, ttl } => Some(Self::Granted { lease: *lease, ttl: *ttl }),
+            Outcome::Revoked { lease, revision } => {
+                Some(Self::Revoked { lease: *lease, revision: *revision })
+            }
             Outcome::Refused(refusal) => Some(Self::Refused(*refusal)),
-            Outcome::Nothing | Outcome::Superseded => None,
+            // To renew again does no harm, and needs no memory here.
+            Outcome::Nothing
+            | Outcome::Superseded
+            | Outcome::Renewed(_)
+            | Outcome::Ticked { .. } => None,
         }
     }
 
@@ -73,6 +83,8 @@ impl Stored {
             }
             Self::Compacted { revision } => Outcome::Compacted { revision },
             Self::Announced => Outcome::Announced,
+            Self::Granted { lease, ttl } => Outcome::Granted { lease, ttl },
+            Self::Revoked { lease, revision } => Outcome::Revoked { lease, revision },
             Self::Refused(refusal) => Outcome::Refused(refusal),
         }
     }

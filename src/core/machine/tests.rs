@@ -15,6 +15,7 @@ use crate::keys::KeyRange;
 
 const FIRST: &[u8] = include_bytes!("../../../tests/fixtures/image-v1");
 const SECOND: &[u8] = include_bytes!("../../../tests/fixtures/image-v2");
+const THIRD: &[u8] = include_bytes!("../../../tests/fixtures/image-v3");
 
 /// Members 1, 2 and 3, as every member of a new cluster starts.
 pub(super) fn genesis() -> Genesis {
@@ -205,7 +206,7 @@ proptest! {
         prop_assert_eq!(machine.mvcc().compacted(), plain.mvcc().compacted());
     }
 
-    /// DUR-14, HSH-6, invariant 5: an image taken at any entry, read while others apply, and then
+    /// DUR-14, HSH-6, invariant 6: an image taken at any entry, read while others apply, and then
     /// the rest of the log, is the same as the whole log (`INV-11`).
     #[test]
     fn an_image_and_the_rest_is_the_whole(log in log(), at: prop::sample::Index) {
@@ -369,17 +370,42 @@ fn richer() -> Machine {
     machine
 }
 
+/// A machine with all that the third version can hold.
+fn richest() -> Machine {
+    let mut machine = richer();
+    let lease = LeaseId::new;
+    let leased = Command::Put(Put { lease: lease(5), ..Put::new("k".into(), Bytes::new()) });
+    let more = [
+        Command::Tick { advance: 1 << 33 },
+        Command::Grant { lease: lease(5), ttl: 5000 },
+        Command::Grant { lease: lease(6), ttl: 2000 },
+        Command::Tick { advance: 700 },
+        Command::Grant { lease: lease(5), ttl: 9 },
+        leased,
+        Command::Revoke { lease: lease(6) },
+    ];
+    for (sequence, command) in (16_u64..).zip(more) {
+        apply(&mut machine, &Proposal { origin: origin(2, 6, sequence, 3), command });
+    }
+    // In a later term, so that it is fresh.
+    let command = Command::Grant { lease: lease(u64::MAX), ttl: 1 };
+    let next = entry(&machine, &Proposal { origin: origin(2, 6, 30, 3), command });
+    machine.apply(&Entry { term: Term::new(11), ..next }).unwrap();
+    machine
+}
+
 /// Every released format is read for ever: never change a file, add one for each version.
 #[test]
-fn every_image_format_is_still_read_and_the_second_written() {
-    for (file, machine) in [(FIRST, rich()), (SECOND, richer())] {
+fn every_image_format_is_still_read_and_the_third_written() {
+    for (file, machine) in [(FIRST, rich()), (SECOND, richer()), (THIRD, richest())] {
         let image = machine.pin();
         let read = Machine::restore(sections_of(file).into_iter(), image.mark()).unwrap();
         assert_eq!(read.hash(), machine.hash());
         assert_eq!((read.conf(), read.members()), (machine.conf(), machine.members()));
         assert_eq!(read.sessions, machine.sessions);
+        assert_eq!(read.leases, machine.leases);
     }
-    assert_eq!(file_of(&richer().pin()), SECOND);
+    assert_eq!(file_of(&richest().pin()), THIRD);
 }
 
 #[test]
@@ -393,7 +419,11 @@ fn sections_are_bounded_whatever_the_size_of_a_value() {
     let sizes: Vec<_> = image.sections().map(|section| section.bytes.len()).collect();
     assert!(sizes.iter().all(|size| *size <= MAX_SECTION_BYTES), "{sizes:?}");
     let full = sizes.iter().filter(|size| **size == MAX_SECTION_BYTES).count();
-    assert_eq!(full + 5, sizes.len(), "head, members, sessions, the last records and the end");
+    assert_eq!(
+        full + 6,
+        sizes.len(),
+        "head, members, sessions, leases, the last records and the end"
+    );
     assert_eq!(restored(&image).hash(), machine.hash());
 }
 
@@ -405,7 +435,7 @@ fn a_wrong_place_or_a_newer_version_is_named() {
     assert!(error.is_corrupt() && error.to_string().contains("index 1"), "{error}");
     let newer = image.sections().map(|section| {
         let mut bytes = section.bytes.to_vec();
-        bytes[0] = 3;
+        bytes[0] = 4;
         Ok(Section { bytes: bytes.into(), ..section })
     });
     let error = Machine::restore(newer, image.mark()).err().unwrap();
@@ -461,6 +491,6 @@ fn dur_20_a_reader_sees_the_state_before_or_after_an_install() {
 fn write_fixtures() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     let commands = command::tests::fixture();
-    std::fs::write(format!("{directory}/commands-v2"), commands).unwrap();
-    std::fs::write(format!("{directory}/image-v2"), file_of(&richer().pin())).unwrap();
+    std::fs::write(format!("{directory}/commands-v3"), commands).unwrap();
+    std::fs::write(format!("{directory}/image-v3"), file_of(&richest().pin())).unwrap();
 }

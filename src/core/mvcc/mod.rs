@@ -124,7 +124,7 @@ mod write;
 use std::sync::Arc;
 
 use self::compact::Removal;
-use self::index::Index;
+use self::index::{Index, Span};
 
 pub(crate) use self::changes::{Changed, Changes, Filter};
 pub use self::changes::{Event, EventKind};
@@ -139,7 +139,8 @@ pub(crate) use self::record::{Position, Record};
 pub(crate) use self::view::{Blind, View};
 pub(crate) use self::write::Write;
 
-use crate::ids::Revision;
+use crate::ids::{LeaseId, Revision};
+use crate::keys::KeyRange;
 
 /// The revision of a store in which nothing has ever been written (`DM-3`).
 const FIRST: Revision = Revision::new(1);
@@ -258,6 +259,15 @@ impl Mvcc {
     /// them.
     pub(crate) fn superseded(&self) -> u64 {
         self.superseded
+    }
+
+    /// The live keys that name a lease, and which.
+    pub(crate) fn leased(&self) -> Vec<(Vec<u8>, LeaseId)> {
+        let all = KeyRange::all();
+        // Only the writer could replace the tree.
+        let live = self.index.live(&Span::new(&all), self.revision).unwrap_or_default();
+        let leased = live.into_iter().filter(|record| record.lease() != LeaseId::new(0));
+        leased.map(|record| (record.key().to_vec(), record.lease())).collect()
     }
 
     /// Holds the history as it is now: for an image or a hash, on any thread, while writes go on.

@@ -90,8 +90,12 @@ impl Replica {
                     let applied = self.machine.apply(&entry)?;
                     #[cfg(feature = "sim")]
                     self.tally.applied(before, &applied.outcome);
+                    self.note_leases(entry.term, &applied.outcome);
                     let Some(origin) = applied.origin else { continue };
-                    self.out.extend(self.proposals.applied(&origin, applied.outcome));
+                    if let Some((whose, answer)) = self.proposals.applied(&origin, applied.outcome)
+                    {
+                        self.tell(whose, answer);
+                    }
                 }
             }
         }
@@ -120,7 +124,10 @@ impl Replica {
         self.unpublished = true;
         let machine = &self.machine;
         let known = |me: &super::Me, sequence| machine.outcome_of(me.node, me.boot, sequence);
-        self.proposals.installed(known, &mut self.out);
+        for (whose, answer) in self.proposals.installed(known) {
+            self.tell(whose, answer);
+        }
+        self.leases_replaced();
         self.tell_members();
         Ok(())
     }
@@ -130,6 +137,7 @@ impl Replica {
         if (before.leader, before.term) != (standing.leader, standing.term) {
             self.proposals.leader_changed();
             self.reads.void();
+            self.ticks.stop();
         }
         if standing.role != Role::Leader {
             self.reads.forget_peers();

@@ -5,16 +5,19 @@
 //! Requests for slow work carry what to say when the work is done, so no order lives in the
 //! driver's head.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 pub(crate) use super::consensus::Tail;
 use super::consensus::Ticket;
 use super::envelope::Envelope;
+use crate::core::lease::{Kept, Opened, Opening};
 use crate::core::machine::{Image, Machine, Outcome};
 pub(crate) use crate::core::mvcc::Pinned;
 use crate::entry::{Entry, HardState, SnapshotMark};
 use crate::error::Error;
-use crate::ids::{Index, NodeId};
+use crate::ids::{Index, LeaseId, NodeId};
 use crate::time::Instant;
 use crate::transport::{Lane, Peer};
 
@@ -46,6 +49,12 @@ pub(crate) enum Input {
     Transfer { token: Token, to: NodeId, deadline: Instant },
     /// A caller wants to hold the history as it is.
     Pin { token: Token },
+    /// A caller wants to look at the machine as it is.
+    Look { token: Token },
+    /// A caller's keep-alive.
+    KeepAlive { token: Token, lease: LeaseId, deadline: Instant },
+    /// A caller wants a lease that is kept alive.
+    Open { token: Token, how: Opening, deadline: Instant },
     /// The transport lost its connection to a peer.
     Unreachable(NodeId),
     /// A `Persist` and all before it are durable.
@@ -75,6 +84,8 @@ pub(crate) enum Output {
     Persist(Persist),
     /// Answer a caller.
     Reply { token: Token, answer: Answer },
+    /// Wake who waits for a kept lease to be over: it is.
+    Lost(Arc<Kept>),
     /// Write a snapshot in the background and say [`Input::SnapshotTaken`].
     TakeSnapshot(Image),
     /// Read part of a snapshot file and say [`Input::ChunkRead`] or [`Input::ChunkLost`].
@@ -114,6 +125,8 @@ pub(crate) enum Answer {
     Applied(Outcome),
     /// The local state may be read now; or leadership has moved as asked.
     Done,
+    /// What came of an opening.
+    Opened(Opened),
     /// The history of what is published.
     Pinned(Pinned),
     Failed(Error),

@@ -13,6 +13,7 @@
 //!  │ snapshots   transfers of whole states                    │
 //!  │ timekeeper  moments to ticks                             │
 //!  │ retention   compaction by itself                         │
+//!  │ leases      their clock, and those that are kept alive   │
 //!  │ consensus   the raft crate behind its guards ──► effects │
 //!  │ machine     committed entries become state    ◄──┘       │
 //!  └───────────────────────────┬──────────────────────────────┘
@@ -39,10 +40,14 @@ pub(crate) mod consensus;
 mod effects;
 pub(crate) mod envelope;
 pub(crate) mod io;
+mod kept;
+mod leases;
 #[cfg(feature = "sim")]
 pub(crate) mod look;
+mod offers;
 mod proposals;
 mod reads;
+mod renewals;
 mod retention;
 mod settings;
 #[cfg(feature = "sim")]
@@ -51,6 +56,7 @@ mod snapshots;
 mod status;
 #[cfg(feature = "sim")]
 pub(crate) mod tally;
+mod ticks;
 mod timekeeper;
 
 #[cfg(test)]
@@ -64,16 +70,20 @@ use bytes::Bytes;
 use self::consensus::{Consensus, Effect, Rejected, Role};
 use self::envelope::{Address, Body, ChunkStage, Envelope};
 use self::io::{Answer, Input, Output, SnapshotFile, Token};
+use self::kept::KeptLeases;
 pub(crate) use self::proposals::Me;
-use self::proposals::Proposals;
-use self::reads::{Reads, Waiter, Want};
+use self::proposals::{Proposals, Whose};
+use self::reads::{Reads, Waiter};
+use self::renewals::Renewals;
 pub(crate) use self::retention::Retain;
 use self::retention::{Retention, Watched};
 pub(crate) use self::settings::{Restored, Settings};
 use self::snapshots::{Offered, Pace, Snapshots, Step};
 use self::status::Dropped;
+use self::ticks::Ticks;
 use self::timekeeper::Timekeeper;
-use crate::core::machine::{Command, Machine, decode};
+use crate::core::lease::Kept;
+use crate::core::machine::Machine;
 use crate::core::mvcc::Reader;
 use crate::core::watch::Watches;
 use crate::error::{Error, Kind, Result};
@@ -95,6 +105,9 @@ pub(crate) struct Replica {
     snapshots: Snapshots,
     time: Timekeeper,
     retention: Retention,
+    ticks: Ticks,
+    renewals: Renewals,
+    kept: KeptLeases,
     watches: Arc<Watches>,
     watched: Option<Watched>,
     /// When there was a leader last.
@@ -175,6 +188,9 @@ impl Replica {
             snapshots: Snapshots::new(pace, me.boot),
             time: Timekeeper::new(now, settings.tick, ticks),
             retention: Retention::new(settings.retain),
+            ticks: Ticks::new(now, settings.election),
+            renewals: Renewals::default(),
+            kept: KeptLeases::new(settings.heartbeat),
             watches,
             watched: None,
             led_at: now,
@@ -216,7 +232,8 @@ impl Replica {
             Input::Time => {}
             Input::Deliver(envelope) => self.deliver(&envelope)?,
             Input::Write { token, payload, deadline } => {
-                if let Err(error) = self.proposals.push(Some(token), payload, deadline) {
+                let whose = Whose::Caller(token);
+                if let Err(error) = self.proposals.push(whose, payload, deadline) {
                     let answer = Answer::Failed(error);
                     self.out.push_back(Output::Reply { token, answer });
                 }
@@ -227,6 +244,11 @@ impl Replica {
                 let answer = Answer::Pinned(self.machine.mvcc().pin());
                 self.out.push_back(Output::Reply { token, answer });
             }
+            Input::Look { token } => {
+                self.out.push_back(Output::Reply { token, answer: Answer::Done });
+            }
+            Input::KeepAlive { token, lease, deadline } => self.keep_alive(token, lease, deadline),
+            Input::Open { token, how, deadline } => self.open_lease(token, how, deadline),
             Input::Unreachable(peer) => self.consensus.unreachable(peer),
             Input::Persisted(ticket) => self.consensus.persisted(ticket),
             Input::DiskOverdue(overdue) => {
@@ -269,6 +291,7 @@ impl Replica {
             self.proposals.earliest(),
             self.reads.earliest(),
             self.transfer.as_ref().map(|moving| moving.deadline),
+            self.next_of_leases(),
         ];
         deadlines.into_iter().flatten().fold(self.time.next(), Instant::min)
     }
@@ -291,6 +314,11 @@ impl Replica {
         &self.address
     }
 
+    /// The node ends, and keeps no lease alive any more: gives those whose holders are to be woken.
+    pub(crate) fn end_leases(&mut self) -> Vec<Arc<Kept>> {
+        self.kept.end()
+    }
+
     /// Carries everything that was handled to its consequences.
     fn settle(&mut self) -> Result<()> {
         self.dirty = false;
@@ -305,6 +333,8 @@ impl Replica {
         loop {
             self.obey_steps();
             self.announce();
+            self.come_to_term();
+            self.renew_leases();
             self.offer_writes();
             self.begin_read();
             self.consensus.drain(&mut self.effects)?;
@@ -361,7 +391,10 @@ impl Replica {
 
     fn expire(&mut self) {
         let led = self.standing.leader.is_some();
-        self.proposals.expire(self.now, led, &mut self.out);
+        for (whose, answer) in self.proposals.expire(self.now, led) {
+            self.tell(whose, answer);
+        }
+        self.expire_renewals();
         self.reads.expire(self.now, led, &mut self.out);
         if let Some(moving) = self.transfer.take_if(|moving| moving.deadline <= self.now) {
             let text = format!("leadership did not reach member {} in time", moving.to);
@@ -463,124 +496,13 @@ impl Replica {
         }
     }
 
-    /// Another member's writes. What it stamped is checked here, before it can reach any log.
-    fn take_forwarded(&mut self, envelope: &Envelope, writes: Vec<Bytes>) {
-        if self.standing.role != Role::Leader {
-            return;
-        }
-        for payload in writes {
-            let genuine = decode(payload.clone()).is_ok_and(|(origin, _)| {
-                origin.node == envelope.from && origin.incarnation == envelope.from_incarnation
-            });
-            if !genuine || payload.len() > self.settings.max_entry_bytes() {
-                self.dropped.malformed += 1;
-            } else {
-                self.forwarded.push(payload);
-            }
-        }
-    }
-
     fn say(&mut self, to: NodeId, body: &Body) {
         let bound = self.bound(to);
         let incarnation = bound.or_else(|| self.heard.get(&to).copied()).unwrap_or_default();
         let envelope = body.seal(&self.address, to, incarnation);
         self.out.push_back(Output::Send { to, lane: body.lane(), envelope });
     }
-
-    // ---- writes and reads
-
-    /// Tells the cluster this node's incarnation, once it has a leader to hear it.
-    fn announce(&mut self) {
-        let bound = self.bound(self.me.node);
-        if self.announced || bound.is_some() || self.standing.leader.is_none() {
-            return;
-        }
-        let Me { node, incarnation, .. } = self.me;
-        let payload = Command::Announce { node, incarnation }.encode();
-        let deadline = Instant::from_nanos(u64::MAX);
-        self.announced = self.proposals.push(None, payload, deadline).is_ok();
-    }
-
-    /// Offers what waits to the leader: this node's own log, or another member.
-    fn offer_writes(&mut self) {
-        let Standing { role, term, leader } = self.standing;
-        let Some(leader) = leader else { return };
-        if role != Role::Leader {
-            self.forwarded.clear();
-            let room = self.settings.forward_bytes();
-            loop {
-                let batch = self.proposals.offer(leader, term, self.now, room);
-                if batch.is_empty() {
-                    return;
-                }
-                self.say(leader, &Body::Forward(batch));
-            }
-        }
-        loop {
-            let own = self.proposals.offer(leader, term, self.now, PROPOSAL_BYTES);
-            let count = own.len();
-            let mut batch = std::mem::take(&mut self.forwarded);
-            batch.extend(own);
-            if batch.is_empty() {
-                return;
-            }
-            if self.consensus.propose(batch).is_err() {
-                // A forwarded write is its sender's to offer again.
-                self.proposals.refused(count);
-                return;
-            }
-        }
-    }
-
-    fn begin_read(&mut self) {
-        if self.reads.want() == Want::Nothing {
-            return;
-        }
-        if self.standing.role == Role::Leader {
-            if planted(Bug::ReadWithoutRound) {
-                self.reads.begun(0, self.now);
-                let (index, _) = self.machine.applied();
-                for (peer, request) in self.reads.confirmed(0, index) {
-                    self.say(peer, &Body::ReadAnswer { request, index });
-                }
-            } else if let Some(round) = self.consensus.start_read() {
-                self.reads.begun(round, self.now);
-            }
-        } else if let Some(leader) = self.standing.leader {
-            let request = self.reads.next_question();
-            self.reads.begun(request, self.now);
-            self.say(leader, &Body::Read { request });
-        }
-    }
-
-    fn move_leader(&mut self, token: Token, to: NodeId, deadline: Instant) {
-        let answer = if self.standing.role != Role::Leader {
-            let leader = self.standing.leader.map_or("nobody".to_owned(), |id| id.to_string());
-            let text = format!("only the leader hands leadership over, and that is {leader}");
-            Answer::Failed(Error::new(Kind::Unavailable, text))
-        } else if !self.machine.conf().voters.contains(&to) {
-            let text = format!("member {to} cannot lead: it is not a voter (MEM-25)");
-            Answer::Failed(Error::invalid(text))
-        } else if to == self.me.node {
-            Answer::Done
-        } else if self.transfer.is_some() {
-            let text = "another transfer of leadership is under way";
-            Answer::Failed(Error::new(Kind::Unavailable, text))
-        } else {
-            match self.consensus.transfer(to) {
-                Ok(()) => {
-                    self.transfer = Some(Moving { token, to, deadline });
-                    return;
-                }
-                Err(error) => Answer::Failed(error),
-            }
-        };
-        self.out.push_back(Output::Reply { token, answer });
-    }
 }
 
 /// Strangers whose incarnation is remembered: more members than a cluster ever has.
 const MAX_HEARD: usize = 1024;
-
-/// Bytes of writes that one proposal carries.
-const PROPOSAL_BYTES: usize = 4 << 20;

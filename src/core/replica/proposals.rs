@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::io::{Answer, Output, Token};
+use super::io::{Answer, Token};
 #[cfg(feature = "sim")]
 use super::sizes::Size;
 #[cfg(feature = "sim")]
@@ -41,6 +41,21 @@ pub(crate) struct Me {
     pub(crate) boot: u64,
 }
 
+/// Whom the fate of a write concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The node itself, which does not wait for it.
+    Nobody,
+    Caller(Token),
+    /// A batch of keep-alives.
+    Renewals(u64),
+    /// A caller that asked, at a moment, for a lease that is to be kept.
+    Opener(Token, Instant),
+}
+
+/// A write whose fate is known, or waited for no longer.
+type Told = (Whose, Answer);
+
 /// To whom a write was last offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Offer {
@@ -51,8 +66,7 @@ struct Offer {
 
 #[derive(Debug)]
 struct Pending {
-    /// `None` for a write of the node's own.
-    token: Option<Token>,
+    whose: Whose,
     payload: Bytes,
     deadline: Instant,
     /// Where it was offered last, unless that was refused at once.
@@ -111,7 +125,7 @@ impl Proposals {
     /// write whose fate is open is so old that the machine would not remember both.
     pub(crate) fn push(
         &mut self,
-        token: Option<Token>,
+        whose: Whose,
         mut payload: BytesMut,
         deadline: Instant,
     ) -> Result<(), Error> {
@@ -125,7 +139,7 @@ impl Proposals {
         let Me { node, incarnation, boot } = self.me;
         stamp(&mut payload, &Origin { node, incarnation, boot, sequence, watermark: self.base });
         let payload = payload.freeze();
-        self.window.push_back(Some(Pending { token, payload, deadline, offer: None, sent: 0 }));
+        self.window.push_back(Some(Pending { whose, payload, deadline, offer: None, sent: 0 }));
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         Ok(())
     }
@@ -198,7 +212,7 @@ impl Proposals {
     }
 
     /// The machine applied an entry with this node's stamp.
-    pub(crate) fn applied(&mut self, origin: &Origin, outcome: Outcome) -> Option<Output> {
+    pub(crate) fn applied(&mut self, origin: &Origin, outcome: Outcome) -> Option<Told> {
         if origin.node != self.me.node
             || origin.incarnation != self.me.incarnation
             || origin.boot != self.me.boot
@@ -206,21 +220,17 @@ impl Proposals {
             return None;
         }
         let pending = self.take(origin.sequence)?;
-        let answer = Answer::Applied(outcome);
-        Some(Output::Reply { token: pending.token?, answer })
+        Some((pending.whose, Answer::Applied(outcome)))
     }
 
     /// A snapshot was installed: `known` says what became of a sequence, if it is in there.
-    pub(crate) fn installed(
-        &mut self,
-        known: impl Fn(&Me, u64) -> Option<Outcome>,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn installed(&mut self, known: impl Fn(&Me, u64) -> Option<Outcome>) -> Vec<Told> {
+        let mut told = Vec::new();
         for at in 0..self.window.len() as u64 {
             let sequence = self.base.saturating_add(at);
             let Some(outcome) = known(&self.me, sequence) else { continue };
             let Some(slot) = self.slot(sequence) else { continue };
-            let Some(Pending { token: Some(token), payload, .. }) = slot.take() else { continue };
+            let Some(Pending { whose, payload, .. }) = slot.take() else { continue };
             // The sessions remember what happened, not what was there before or was read.
             let answer = if decode(payload).is_ok_and(|(_, command)| command.tells_more()) {
                 let text = "the write was applied while this member was given a snapshot: what it \
@@ -229,15 +239,17 @@ impl Proposals {
             } else {
                 Answer::Applied(outcome)
             };
-            out.push_back(Output::Reply { token, answer });
+            told.push((whose, answer));
         }
         self.trim();
+        told
     }
 
     /// Answers the writes whose deadline has passed.
-    pub(crate) fn expire(&mut self, now: Instant, leader: bool, out: &mut VecDeque<Output>) {
+    pub(crate) fn expire(&mut self, now: Instant, leader: bool) -> Vec<Told> {
+        let mut told = Vec::new();
         if self.earliest.is_none_or(|earliest| now < earliest) {
-            return;
+            return told;
         }
         let mut earliest: Option<Instant> = None;
         for slot in &mut self.window {
@@ -248,12 +260,11 @@ impl Proposals {
                 continue;
             }
             let error = timed_out(pending.sent > 0 && !planted(Bug::CallItNotApplied), leader);
-            if let Some(Pending { token: Some(token), .. }) = slot.take() {
-                out.push_back(Output::Reply { token, answer: Answer::Failed(error) });
-            }
+            told.extend(slot.take().map(|pending| (pending.whose, Answer::Failed(error))));
         }
         self.earliest = earliest;
         self.trim();
+        told
     }
 
     /// When [`expire`](Self::expire) has something to do.
@@ -312,7 +323,7 @@ mod tests {
         let mut proposals = Proposals::new(me);
         for token in 0..writes {
             let payload = Command::Announce { node: A, incarnation: me.incarnation }.encode();
-            proposals.push(Some(Token(token)), payload, at(100 + token)).unwrap();
+            proposals.push(Whose::Caller(Token(token)), payload, at(100 + token)).unwrap();
         }
         proposals
     }
@@ -341,12 +352,11 @@ mod tests {
         assert_eq!(proposals.offer(A, Term::new(4), at(0), 1).len(), 1);
         let batch = proposals.offer(A, Term::new(4), at(0), usize::MAX);
         proposals.refused(batch.len());
-        let mut out = VecDeque::new();
-        proposals.expire(at(1000), true, &mut out);
-        let unknown: Vec<bool> = out
+        let told = proposals.expire(at(1000), true);
+        let unknown: Vec<bool> = told
             .iter()
-            .map(|output| match output {
-                Output::Reply { answer: Answer::Failed(error), .. } => error.is_unknown(),
+            .map(|told| match told {
+                (Whose::Caller(_), Answer::Failed(error)) => error.is_unknown(),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -370,9 +380,9 @@ mod tests {
             proposals.applied(&origin(sequence), Outcome::Announced);
         }
         let write = || Command::Compact { revision: Revision::new(1) }.encode();
-        assert!(proposals.push(None, write(), at(0)).unwrap_err().is_overloaded());
+        assert!(proposals.push(Whose::Nobody, write(), at(0)).unwrap_err().is_overloaded());
         proposals.applied(&origin(1), Outcome::Announced);
-        assert!(proposals.push(None, write(), at(0)).is_ok());
+        assert!(proposals.push(Whose::Nobody, write(), at(0)).is_ok());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::Replica;
 use super::consensus::Role;
+use super::proposals::Whose;
 #[cfg(feature = "sim")]
 use super::sizes::Size;
 use crate::core::machine::Command;
@@ -223,7 +224,11 @@ impl Replica {
         let Some(revision) = self.retention.look(look, leads) else { return };
         let deadline = self.now.after(self.settings.patience());
         // If there is no room for it now, there will be at another look.
-        if self.proposals.push(None, Command::Compact { revision }.encode(), deadline).is_ok() {
+        if self
+            .proposals
+            .push(Whose::Nobody, Command::Compact { revision }.encode(), deadline)
+            .is_ok()
+        {
             tracing::debug!(%revision, "compacts by itself");
             self.retention.asked = Some((revision, deadline));
         }

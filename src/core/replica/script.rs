@@ -3,11 +3,13 @@
 //! The runner obeys outputs as the runtime does, one at a time, and prints them. Nothing moves
 //! unless the script says so: envelopes wait in the network, log writes wait at the disk.
 
+mod leases;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error as StdError;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use goldenscript::{ArgumentConsumer, Command as Line, Context};
@@ -16,6 +18,7 @@ use super::consensus::Start;
 use super::envelope::{Address, Body, ChunkStage, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Retain, Settings};
+use crate::core::lease::{Kept, Opened};
 use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Genesis, Machine, Member};
 use crate::core::mvcc::script::number;
@@ -61,6 +64,8 @@ struct Cluster {
     cut: Vec<(NodeId, NodeId)>,
     tokens: u64,
     settings: BTreeMap<String, u64>,
+    /// Kept leases, for as long as they have holders.
+    held: Vec<Arc<Kept>>,
     /// What the command under way has to say.
     out: String,
 }
@@ -200,15 +205,20 @@ impl Cluster {
                 self.hosts[at].writing.push_back(persist);
             }
             Output::Reply { token, answer } => {
+                if let Answer::Opened(Opened::Kept(kept)) = &answer {
+                    self.held.push(Arc::clone(kept));
+                }
                 let text = match answer {
                     Answer::Applied(outcome) => show::outcome(&outcome),
                     Answer::Done => "done".to_owned(),
                     Answer::Failed(error) if error.is_unknown() => format!("unknown: {error}"),
                     Answer::Pinned(_) => "pinned".to_owned(),
+                    Answer::Opened(opened) => show::opened(&opened),
                     Answer::Failed(error) => format!("failed: {error}"),
                 };
                 self.say(at, format!("answers #{}: {text}", token.0));
             }
+            Output::Lost(kept) => self.say(at, format!("has lost lease {}", kept.lease())),
             Output::TakeSnapshot(image) => {
                 let mark = image.mark().clone();
                 let sections: Vec<Section> = image.sections().collect();
@@ -388,6 +398,8 @@ impl Cluster {
     fn command(&mut self, line: &Line) -> Answered<()> {
         match line.name.as_str() {
             "put" | "delete" | "read" | "get" | "transfer" => self.call(line),
+            "grant" | "revoke" | "keep" | "open" | "adopt" | "leases" => self.lease(line),
+            "let-go" | "holder" => self.hold(line),
             "persist" | "crash" | "restart" | "lose-disk" => self.fate(line),
             "tick" | "elect" | "run" => self.time(line),
             _ => self.world(line),
@@ -405,7 +417,7 @@ impl Cluster {
                 let key = args.next_pos().ok_or("key?")?.to_owned().into();
                 let value = args.next_pos().ok_or("value?")?.to_owned().into();
                 let prev = args.take_key("prev") == Some("true");
-                let lease = LeaseId::default();
+                let lease = LeaseId::new(number(&mut args, "lease")?.unwrap_or(0));
                 self.write(
                     at,
                     &Command::Put(Put { lease, prev, ..Put::new(key, value) }),

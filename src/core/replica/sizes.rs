@@ -1,6 +1,7 @@
 //! How much a member holds of everything that must not grow without bound: for the judges of a
 //! simulation.
 
+use super::kept::MAX_KEPT;
 use super::{MAX_HEARD, Replica};
 use crate::core::machine::MAX_WINDOW;
 use crate::ids::Index;
@@ -49,6 +50,8 @@ impl Replica {
         self.snapshots.sizes(members, out);
         self.consensus.sizes(out);
         self.retention.sizes(out);
+        out.push(Size::new("leases kept alive", self.kept.len(), MAX_KEPT));
+        out.push(Size::new("batches of keep-alives", self.renewals.batches(), MAX_WINDOW));
         let (sessions, longest) = self.machine.sessions();
         out.push(Size::new("sessions", sessions, members));
         out.push(Size::new("outcomes kept of one member", longest, MAX_WINDOW));

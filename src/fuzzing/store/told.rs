@@ -19,7 +19,13 @@ pub(super) fn of_outcome(outcome: Outcome) -> Answer {
         Outcome::Txn(outcome) => of_txn(outcome, true),
         Outcome::Compacted { revision } => Answer::Compacted { revision },
         Outcome::Refused(refusal) => (&Error::from(refusal)).into(),
-        Outcome::Nothing | Outcome::Announced | Outcome::Superseded => {
+        Outcome::Nothing
+        | Outcome::Announced
+        | Outcome::Superseded
+        | Outcome::Granted { .. }
+        | Outcome::Revoked { .. }
+        | Outcome::Renewed(_)
+        | Outcome::Ticked { .. } => {
             panic!("a call ended with {outcome:?}")
         }
     }

@@ -8,6 +8,7 @@ use crate::keys::KeyRange;
 
 const FIRST: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v1");
 const SECOND: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v2");
+const THIRD: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v3");
 
 fn origin() -> Origin {
     Origin {
@@ -103,14 +104,29 @@ fn second_samples() -> Vec<Command> {
     ]
 }
 
+/// What the third version added.
+fn third_samples() -> Vec<Command> {
+    let lease = LeaseId::new;
+    vec![
+        Command::Grant { lease: lease(0), ttl: 1 },
+        Command::Grant { lease: lease(u64::MAX), ttl: MAX_TTL_MS },
+        Command::Revoke { lease: lease(0) },
+        Command::Revoke { lease: lease(7) },
+        Command::Renew { leases: Vec::new() },
+        Command::Renew { leases: [1, 0, u64::MAX, 1].map(lease).to_vec() },
+        Command::Tick { advance: 0 },
+        Command::Tick { advance: u64::MAX },
+    ]
+}
+
 fn samples() -> Vec<Command> {
-    [first_samples(), second_samples()].concat()
+    [first_samples(), second_samples(), third_samples()].concat()
 }
 
 /// The samples as they are stored, each behind its length.
 pub(in super::super) fn fixture() -> Bytes {
     let mut out = BytesMut::new();
-    let samples = second_samples();
+    let samples = third_samples();
     samples.iter().for_each(|command| crate::codec::put_bytes(&mut out, &payload(command)));
     out.freeze()
 }
@@ -136,14 +152,47 @@ fn the_first_format_is_still_read() {
 }
 
 #[test]
-fn the_second_format_is_still_read_and_written() {
+fn the_second_format_is_still_read() {
     let mut reader = Reader::new(Bytes::from_static(SECOND));
     for command in second_samples() {
+        let stored = reader.bytes("fixture").unwrap();
+        assert_eq!(decode(stored.clone()), Ok((origin(), command.clone())));
+        assert_eq!(payload(&command)[1..], stored[1..], "{command:?}");
+    }
+    reader.end("fixture").unwrap();
+}
+
+#[test]
+fn the_third_format_is_still_read_and_written() {
+    let mut reader = Reader::new(Bytes::from_static(THIRD));
+    for command in third_samples() {
         let stored = reader.bytes("fixture").unwrap();
         assert_eq!(decode(stored.clone()), Ok((origin(), command.clone())));
         assert_eq!(payload(&command), stored, "{command:?}");
     }
     reader.end("fixture").unwrap();
+}
+
+#[test]
+fn lse_3_a_ttl_that_cannot_be_is_refused() {
+    for ttl in [0, MAX_TTL_MS + 1, u64::MAX] {
+        let grant = Command::Grant { lease: LeaseId::new(1), ttl };
+        assert_eq!(decode(payload(&grant)), Err(Malformed { what: "TTL of a lease" }));
+    }
+    let renew = |count| Command::Renew { leases: vec![LeaseId::new(1); count] };
+    decode(payload(&renew(MAX_RENEWALS))).unwrap();
+    let refused = Malformed { what: "number of leases to renew" };
+    assert_eq!(decode(payload(&renew(MAX_RENEWALS + 1))), Err(refused));
+}
+
+/// The leader looks at bytes, not at commands.
+#[test]
+fn what_begins_the_time_of_a_lease_is_known_by_its_bytes() {
+    for command in samples() {
+        let begins = matches!(command, Command::Grant { .. } | Command::Renew { .. });
+        assert_eq!(Command::begins_leases(&payload(&command)), begins, "{command:?}");
+    }
+    assert!(!Command::begins_leases(&[]));
 }
 
 /// Four bytes in the log, and hundreds in memory: they are counted before they are read.
@@ -209,7 +258,7 @@ fn a_frame_that_cannot_be_is_refused() {
         decode(bytes.into())
     };
     assert_eq!(changed(0, 0), Err(Malformed { what: "version of a command" }), "not stamped");
-    assert_eq!(changed(0, 3), Err(Malformed { what: "version of a command" }), "newer");
+    assert_eq!(changed(0, 4), Err(Malformed { what: "version of a command" }), "newer");
     assert_eq!(changed(2, 1), Err(Malformed { what: "reserved bytes of a command" }));
     assert_eq!(changed(36, 10), Err(Malformed { what: "origin of a command" }), "watermark 10");
     let mut nobody = good.to_vec();
@@ -225,7 +274,7 @@ fn what_this_version_does_not_know_is_never_skipped() {
     let good = payload(&put(b"key", b"value", 0, false));
     let with = |more: &[u8]| decode([&good, more].concat().into());
     let unknown = Malformed { what: "field of a command" };
-    assert_eq!(with(&[0x30, 1]), Err(unknown), "field 6 of the command");
+    assert_eq!(with(&[0x50, 1]), Err(unknown), "field 10 of the command");
     assert_eq!(with(&good[FRAME_BYTES..]), Err(unknown), "the command twice");
     let explicit = [&good[..FRAME_BYTES], &[0x1a, 2, 0x08, 0]].concat();
     assert_eq!(decode(explicit.into()), Err(unknown), "a default that is written out");
@@ -245,7 +294,7 @@ proptest! {
         }
         // And with a field's tag and length in front, to get further.
         bytes.truncate(127);
-        for tag in [0x0a_u8, 0x12, 0x1a, 0x22, 0x2a] {
+        for tag in [0x0a_u8, 0x12, 0x1a, 0x22, 0x2a, 0x32, 0x3a, 0x42, 0x4a] {
             let mut nested = framed[..FRAME_BYTES].to_vec();
             nested.extend_from_slice(&[tag, u8::try_from(bytes.len()).unwrap()]);
             nested.extend_from_slice(&bytes);

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::super::lease::{Lease, MAX_TTL_MS};
 use super::super::member::Member;
 use super::super::outcome::Refusal;
 use super::super::session::{MAX_WINDOW, Session, Stored};
@@ -120,6 +121,64 @@ pub(super) fn read_session(mut item: Reader) -> Result<(NodeId, Session), Malfor
     Ok((node, session))
 }
 
+/// Where the lease clock stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeaseClock {
+    pub(super) clock: u64,
+    pub(super) ticked: Term,
+}
+
+impl LeaseClock {
+    pub(super) fn write(self, out: &mut BytesMut) {
+        out.put_u64_le(self.clock);
+        out.put_u64_le(self.ticked.get());
+    }
+
+    pub(super) fn read(mut item: Reader) -> Result<Self, Malformed> {
+        let clock = item.u64("leases: clock")?;
+        let ticked = Term::new(item.u64("leases: term")?);
+        item.end("leases: clock")?;
+        Ok(Self { clock, ticked })
+    }
+}
+
+/// A lease, without its keys: they name it (`LSE-19`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeaseItem {
+    pub(super) id: LeaseId,
+    pub(super) ttl: u64,
+    pub(super) until: Option<u64>,
+}
+
+impl LeaseItem {
+    pub(super) fn of(id: LeaseId, lease: &Lease) -> Self {
+        Self { id, ttl: lease.ttl, until: lease.until }
+    }
+
+    pub(super) fn write(self, out: &mut BytesMut) {
+        out.put_u64_le(self.id.get());
+        out.put_u64_le(self.ttl);
+        write_option(out, self.until);
+    }
+
+    /// One that is due may be left over from a tick; none has more than its whole time.
+    pub(super) fn read(mut item: Reader, clock: u64) -> Result<Self, Malformed> {
+        let lease = Self {
+            id: LeaseId::new(item.u64("lease: id")?),
+            ttl: item.u64("lease: TTL")?,
+            until: read_option(&mut item, "lease: until")?,
+        };
+        item.end("lease")?;
+        let Self { id, ttl, until } = lease;
+        let last = clock.saturating_add(ttl);
+        let fits = until.is_none_or(|until| until <= last);
+        if id == LeaseId::new(0) || !(1..=MAX_TTL_MS).contains(&ttl) || !fits {
+            return Err(Malformed { what: "lease" });
+        }
+        Ok(lease)
+    }
+}
+
 /// A place of a window: what it holds, then up to two numbers.
 fn write_slot(out: &mut BytesMut, slot: Option<Stored>) {
     let (tag, first, second) = match slot {
@@ -140,9 +199,12 @@ fn write_slot(out: &mut BytesMut, slot: Option<Stored>) {
             Refusal::OtherIncarnation { node, bound } => (9, Some(node.get()), Some(bound.get())),
             Refusal::WindowFull(node) => (10, Some(node.get()), None),
             Refusal::KeyNotFound => (11, None, None),
+            Refusal::LeaseExists(lease) => (14, Some(lease.get()), None),
         },
         Some(Stored::Txn { revision, succeeded: true }) => (12, Some(revision.get()), None),
         Some(Stored::Txn { revision, succeeded: false }) => (13, Some(revision.get()), None),
+        Some(Stored::Granted { lease, ttl }) => (15, Some(lease.get()), Some(ttl)),
+        Some(Stored::Revoked { lease, revision }) => (16, Some(lease.get()), Some(revision.get())),
     };
     out.put_u8(tag);
     first.into_iter().chain(second).for_each(|number| out.put_u64_le(number));
@@ -175,6 +237,11 @@ fn read_slot(item: &mut Reader) -> Result<Option<Stored>, Malformed> {
         10 => Stored::Refused(Refusal::WindowFull(NodeId::new(number()?))),
         11 => Stored::Refused(Refusal::KeyNotFound),
         12 | 13 => Stored::Txn { revision: Revision::new(number()?), succeeded: tag == 12 },
+        14 => Stored::Refused(Refusal::LeaseExists(LeaseId::new(number()?))),
+        15 => Stored::Granted { lease: LeaseId::new(number()?), ttl: number()? },
+        16 => {
+            Stored::Revoked { lease: LeaseId::new(number()?), revision: Revision::new(number()?) }
+        }
         _ => return Err(Malformed { what: WHAT }),
     };
     Ok(Some(stored))

@@ -1,10 +1,10 @@
 //! Deciding, validating and running a transaction.
 
 use super::{Compare, Delete, Op, OpOutcome, Operator, Put, Target, Txn, TxnOutcome};
+use crate::core::machine::lease::Leases;
 use crate::core::machine::{Outcome, Refusal};
 use crate::core::mvcc::{Blind, KeyValue, Mvcc, Query, Reader, Record, View, Write};
 use crate::error::{Error, Kind, Result};
-use crate::ids::LeaseId;
 use crate::planted::{Bug, planted};
 
 /// Which branches are taken, in the order in which they are come to.
@@ -66,10 +66,8 @@ impl Compare {
 
 impl Put {
     /// Looks at what could fail, in the state before (`KV-31`, `KV-34`, `KV-35`).
-    fn validate(&self, view: &View<'_>) -> Result<(), Refusal> {
-        if self.lease != LeaseId::new(0) {
-            return Err(Refusal::LeaseNotFound(self.lease));
-        }
+    fn validate(&self, view: &View<'_>, leases: &Leases) -> Result<(), Refusal> {
+        leases.check(self.lease)?;
         // A deleted key is missing too (`KV-38`).
         if (self.ignore_value || self.ignore_lease) && view.get(&self.key).is_none() {
             return Err(Refusal::KeyNotFound);
@@ -78,45 +76,48 @@ impl Put {
     }
 
     /// Gives back what was there before, if it is wanted.
-    fn run(&self, write: &mut Write<'_>) -> Option<KeyValue> {
+    fn run(&self, write: &mut Write<'_>, leases: &mut Leases) -> Option<KeyValue> {
         let keeps = self.ignore_value || self.ignore_lease;
         let kept = if keeps { write.view().get(&self.key) } else { None };
         let kept = kept.as_ref();
         let value = kept.filter(|_| self.ignore_value).map_or(self.value.as_ref(), KeyValue::value);
         let lease = kept.filter(|_| self.ignore_lease).map_or(self.lease, KeyValue::lease);
-        write.put(&self.key, value, lease).filter(|_| self.prev)
+        let before = write.put(&self.key, value, lease);
+        leases.put(&self.key, lease, before.as_ref());
+        before.filter(|_| self.prev)
     }
 
-    pub(in super::super) fn apply(&self, mvcc: &mut Mvcc) -> Outcome {
-        if let Err(refusal) = self.validate(&mvcc.view()) {
+    pub(in super::super) fn apply(&self, mvcc: &mut Mvcc, leases: &mut Leases) -> Outcome {
+        if let Err(refusal) = self.validate(&mvcc.view(), leases) {
             return Outcome::Refused(refusal);
         }
         let mut write = mvcc.begin();
-        let prev = self.run(&mut write);
+        let prev = self.run(&mut write, leases);
         Outcome::Put { revision: write.finish(), prev }
     }
 }
 
 impl Delete {
     /// Gives back how many there were, and if they are wanted, which.
-    fn run(&self, write: &mut Write<'_>) -> (u64, Vec<KeyValue>) {
+    fn run(&self, write: &mut Write<'_>, leases: &mut Leases) -> (u64, Vec<KeyValue>) {
         let before = write.delete(&self.range);
+        before.iter().for_each(|before| leases.delete(Some(before)));
         let count = u64::try_from(before.len()).unwrap_or(u64::MAX);
         (count, if self.prev { before } else { Vec::new() })
     }
 
-    pub(in super::super) fn apply(&self, mvcc: &mut Mvcc) -> Outcome {
+    pub(in super::super) fn apply(&self, mvcc: &mut Mvcc, leases: &mut Leases) -> Outcome {
         let mut write = mvcc.begin();
-        let (count, prev) = self.run(&mut write);
+        let (count, prev) = self.run(&mut write, leases);
         Outcome::Deleted { revision: write.finish(), count, prev }
     }
 }
 
 impl Txn {
     /// Steps 1 and 2 of the chapter, in the state before.
-    fn plan(&self, view: &View<'_>) -> Result<Path, Fault> {
+    fn plan(&self, view: &View<'_>, leases: &Leases) -> Result<Path, Fault> {
         let mut path = Path(Vec::new());
-        self.decide(view, &mut path)?;
+        self.decide(view, leases, &mut path)?;
         Ok(path)
     }
 
@@ -130,15 +131,15 @@ impl Txn {
         Ok(true)
     }
 
-    fn decide(&self, view: &View<'_>, path: &mut Path) -> Result<(), Fault> {
+    fn decide(&self, view: &View<'_>, leases: &Leases, path: &mut Path) -> Result<(), Fault> {
         let succeeded = self.succeeds(view)?;
         path.0.push(succeeded);
         for op in self.branch(succeeded) {
             match op {
                 Op::Range(query) => validate_read(query, view)?,
-                Op::Put(put) => put.validate(view)?,
+                Op::Put(put) => put.validate(view, leases)?,
                 Op::Delete(_) => {}
-                Op::Txn(txn) => txn.decide(view, path)?,
+                Op::Txn(txn) => txn.decide(view, leases, path)?,
             }
         }
         Ok(())
@@ -149,27 +150,33 @@ impl Txn {
     /// # Errors
     ///
     /// This member cannot go on (`TXN-15`).
-    pub(in super::super) fn apply(&self, mvcc: &mut Mvcc, answers: bool) -> Result<Outcome> {
-        let path = match self.plan(&mvcc.view()) {
+    pub(in super::super) fn apply(
+        &self,
+        mvcc: &mut Mvcc,
+        leases: &mut Leases,
+        answers: bool,
+    ) -> Result<Outcome> {
+        let path = match self.plan(&mvcc.view(), leases) {
             Ok(path) => path,
             Err(Fault::Refused(refusal)) => {
                 if planted(Bug::LeaveHalf)
                     && let Some(Op::Put(put)) = self.success.first()
                 {
-                    drop(put.apply(mvcc));
+                    drop(put.apply(mvcc, leases));
                 }
                 return Ok(Outcome::Refused(refusal));
             }
             Err(Fault::Blind(blind)) => return Err(blind.into()),
         };
         let mut write = mvcc.begin();
-        let outcome = self.run(&mut write, &mut path.0.into_iter(), answers)?;
+        let mut path = path.0.into_iter();
+        let outcome = self.run((&mut write, leases), &mut path, answers)?;
         Ok(Outcome::Txn(outcome))
     }
 
     fn run(
         &self,
-        write: &mut Write<'_>,
+        (write, leases): (&mut Write<'_>, &mut Leases),
         path: &mut impl Iterator<Item = bool>,
         answers: bool,
     ) -> Result<TxnOutcome> {
@@ -184,14 +191,14 @@ impl Txn {
                 Op::Range(_) if !answers => continue,
                 Op::Range(query) => read(query, &write.view())?,
                 Op::Put(put) => {
-                    let prev = put.run(write);
+                    let prev = put.run(write, leases);
                     OpOutcome::Put { revision: write.revision(), prev }
                 }
                 Op::Delete(delete) => {
-                    let (count, prev) = delete.run(write);
+                    let (count, prev) = delete.run(write, leases);
                     OpOutcome::Deleted { revision: write.revision(), count, prev }
                 }
-                Op::Txn(txn) => OpOutcome::Txn(txn.run(write, path, answers)?),
+                Op::Txn(txn) => OpOutcome::Txn(txn.run((write, leases), path, answers)?),
             };
             if answers {
                 responses.push(response);
@@ -203,7 +210,8 @@ impl Txn {
     /// Answers a transaction that only reads, from a state that is recent enough (`TXN-16`).
     pub(crate) fn read(&self, reader: &Reader) -> Result<TxnOutcome> {
         reader.view(|view| {
-            let path = match self.plan(view) {
+            // It puts nothing, so it names no lease.
+            let path = match self.plan(view, &Leases::default()) {
                 Ok(path) => path,
                 Err(Fault::Blind(blind)) => return Err(blind),
                 Err(Fault::Refused(refusal)) => return Err(Blind::Unreadable(refusal.into())),

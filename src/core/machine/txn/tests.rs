@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::machine::Outcome;
+use crate::core::machine::lease::Leases;
 use crate::core::mvcc::Mvcc;
 
 /// Few keys, so that operations meet.
@@ -113,7 +114,7 @@ fn kept(ignore_value: bool, ignore_lease: bool) -> KeyValue {
     let mut mvcc = Mvcc::new();
     mvcc.begin().put(b"k", b"v", LeaseId::new(9));
     let put = Put { ignore_value, ignore_lease, ..Put::new("k".into(), Bytes::new()) };
-    assert!(matches!(put.apply(&mut mvcc), Outcome::Put { .. }));
+    assert!(matches!(put.apply(&mut mvcc, &mut Leases::default()), Outcome::Put { .. }));
     mvcc.view().get(b"k").unwrap()
 }
 
@@ -135,12 +136,14 @@ fn txn_18_where_nobody_waits_nothing_is_read_and_all_else_is_the_same() {
     let refused = Txn { success: vec![put.clone(), Op::Range(future)], ..Txn::default() };
     let txn = Txn { success: vec![read.clone(), put, read], ..Txn::default() };
     let (mut here, mut there) = (Mvcc::new(), Mvcc::new());
-    let told = [txn.apply(&mut here, true), txn.apply(&mut there, false)].map(Result::unwrap);
+    let run =
+        |txn: &Txn, mvcc: &mut Mvcc, answers| txn.apply(mvcc, &mut Leases::default(), answers);
+    let told = [run(&txn, &mut here, true), run(&txn, &mut there, false)].map(Result::unwrap);
     let [Outcome::Txn(told), Outcome::Txn(bare)] = told else { panic!("{told:?}") };
     assert_eq!((told.responses.len(), bare.responses.len()), (3, 0));
     assert_eq!((told.revision, told.succeeded), (bare.revision, bare.succeeded));
     assert_eq!(here.pin().hash(None).unwrap(), there.pin().hash(None).unwrap());
-    let refusal = [refused.apply(&mut here, true), refused.apply(&mut there, false)];
+    let refusal = [run(&refused, &mut here, true), run(&refused, &mut there, false)];
     let [here, there] = refusal.map(Result::unwrap);
     assert!(matches!(here, Outcome::Refused(_)));
     assert_eq!(here, there);

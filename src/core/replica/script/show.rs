@@ -1,5 +1,6 @@
 //! What the runner prints of what a node asks for.
 
+use crate::core::lease::Opened;
 use crate::core::machine::Outcome;
 use crate::core::mvcc::KeyValue;
 use crate::core::replica::envelope::{Address, Envelope};
@@ -34,6 +35,16 @@ pub(super) fn kv(kv: &KeyValue) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (create, modified) = (kv.create_revision(), kv.mod_revision());
     format!("{}={}@{create}/{modified}/{}", text(kv.key()), text(kv.value()), kv.version())
+}
+
+pub(super) fn opened(opened: &Opened) -> String {
+    match opened {
+        Opened::Kept(kept) => {
+            let until = kept.deadline().nanos() / 1_000_000;
+            format!("keeps lease {} of {:?} until {until} ms", kept.lease(), kept.ttl())
+        }
+        Opened::Not(reason) => format!("keeps nothing: {}", outcome(reason)),
+    }
 }
 
 pub(super) fn outcome(outcome: &Outcome) -> String {

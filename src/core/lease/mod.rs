@@ -1,0 +1,186 @@
+//! A lease as its holder sees it: until when may be relied on it?
+//!
+//! The machine decides when a lease ends, by a clock that is replicated. Its holder cannot ask that
+//! for every step that it takes, so it has a deadline by its own clock, which is over before the
+//! cluster ends the lease, whatever is slow or lost in between:
+//!
+//! ```text
+//!   holder's clock    asked                                          deadline
+//!   ──────────────────┼──────────────────────────────────────────────┤╌╌╌╌╌╌╌┤
+//!                     └─ renewal ─►  tick, renew  ◄─ here the TTL begins     │ TTL + asked
+//!   lease clock       ───────────────┼───────────────────────────────────────────────┤ expires
+//! ```
+//!
+//! It counts from *before* the question left, where the lease counts from when a leader took it.
+//! And it ends a little before the TTL has passed ([`margin`]), since two clocks do not run alike.
+//!
+//! Invariants of a [`Kept`]:
+//! - its deadline never falls, and once it is over it stays over: whoever has seen that it is lost
+//!   never sees that it is held;
+//! - whoever ends it wakes all who wait for that, with nothing locked.
+//!
+//! Not here: when to renew, which the replica does by its own timers (`replica/kept.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::core::machine::Outcome;
+use crate::ids::LeaseId;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::Instant;
+
+#[cfg(test)]
+mod tests;
+
+/// What a deadline leaves for clocks that do not run alike: a thousandth, which is more than what
+/// the clocks of two machines differ by, and a millisecond for the grain of the lease clock.
+pub(crate) fn margin(ttl: Duration) -> Duration {
+    ttl / 1000 + Duration::from_millis(1)
+}
+
+/// Until when a lease may be relied on that was asked for, or renewed, at a moment.
+pub(crate) fn deadline(asked: Instant, ttl: Duration) -> Instant {
+    asked.after(ttl.saturating_sub(margin(ttl)))
+}
+
+/// How a lease comes to be kept.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// An encoded grant.
+    Grant(BytesMut),
+    /// It is there, and is renewed first to learn its TTL.
+    Adopt(LeaseId),
+}
+
+impl Opening {
+    /// Of the command.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Grant(payload) => payload.len(),
+            Self::Adopt(_) => 0,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    Kept(Arc<Kept>),
+    /// The grant or the renewal ended so.
+    Not(Outcome),
+}
+
+/// What is known of a lease (`LSE-20`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) granted: Duration,
+    /// 0 for one that is due.
+    pub(crate) remaining: Duration,
+    /// Those attached, in order; none if they were not asked for.
+    pub(crate) keys: Vec<Bytes>,
+}
+
+/// A lease that is kept alive. Shared by its holders and whoever renews it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    lease: LeaseId,
+    ttl: Duration,
+    /// In nanoseconds, with [`OVER`] once it is. Never falls.
+    deadline: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    wakers: BTreeMap<u64, Waker>,
+    /// Numbers given so far.
+    last: u64,
+}
+
+/// The highest bit: no clock comes that far.
+const OVER: u64 = 1 << 63;
+
+impl Kept {
+    pub(crate) fn new(lease: LeaseId, ttl: Duration, deadline: Instant) -> Self {
+        let deadline = AtomicU64::new(deadline.nanos() & !OVER);
+        Self { lease, ttl, deadline, waiters: Mutex::default() }
+    }
+
+    pub(crate) fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// By the clock of the node. Says nothing of whether it is over already.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::from_nanos(self.deadline.load(Ordering::SeqCst) & !OVER)
+    }
+
+    /// It has been renewed. False if it was over before that.
+    pub(crate) fn renewed(&self, now: Instant, deadline: Instant) -> bool {
+        if self.is_over(now) {
+            return false;
+        }
+        let later = |old: u64| (old & OVER == 0).then(|| old.max(nanos_of(deadline)));
+        self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later).is_ok()
+    }
+
+    /// May it be relied on no longer? Whoever sees that its time has passed makes it so for all.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let mut seen = self.deadline.load(Ordering::SeqCst);
+        while seen & OVER == 0 {
+            if now.nanos() < seen {
+                return false;
+            }
+            let over = seen | OVER;
+            let swapped =
+                self.deadline.compare_exchange(seen, over, Ordering::SeqCst, Ordering::SeqCst);
+            match swapped {
+                Ok(_) => return true,
+                Err(other) => seen = other,
+            }
+        }
+        true
+    }
+
+    /// It may be relied on no longer, whatever time it is. To be followed by [`Kept::wake`].
+    pub(crate) fn end(&self) {
+        self.deadline.fetch_or(OVER, Ordering::SeqCst);
+    }
+
+    /// Wakes this one too when it is over; under the number that it has, or a new one.
+    pub(crate) fn enter(&self, number: Option<u64>, waker: &Waker) -> u64 {
+        let mut waiters = self.waiters.lock();
+        let number = number.unwrap_or_else(|| {
+            waiters.last = waiters.last.saturating_add(1);
+            waiters.last
+        });
+        let before = waiters.wakers.insert(number, waker.clone());
+        drop((waiters, before));
+        number
+    }
+
+    pub(crate) fn leave(&self, number: u64) {
+        let mut waiters = self.waiters.lock();
+        let waker = waiters.wakers.remove(&number);
+        drop((waiters, waker));
+    }
+
+    /// Wakes all who wait. Nothing may be locked: who is woken may run at once, on this thread.
+    pub(crate) fn wake(&self) {
+        let wakers = std::mem::take(&mut self.waiters.lock().wakers);
+        wakers.into_values().for_each(Waker::wake);
+    }
+}
+
+fn nanos_of(at: Instant) -> u64 {
+    at.nanos() & !OVER
+}

@@ -1,0 +1,55 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn lse_11_a_holder_stops_before_the_cluster_does() {
+    let second = Duration::from_secs(1);
+    assert_eq!(margin(second * 10), Duration::from_millis(11));
+    assert_eq!(deadline(at(500), second), at(1498));
+    assert_eq!(deadline(at(500), Duration::from_micros(10)), at(500), "never before the question");
+}
+
+#[test]
+fn what_is_over_stays_over() {
+    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
+    assert!(!kept.is_over(at(999)));
+    assert!(kept.renewed(at(999), at(1500)) && kept.renewed(at(999), at(1400)));
+    assert_eq!(kept.deadline(), at(1500), "it never falls");
+    assert!(kept.is_over(at(1500)) && kept.is_over(at(0)), "whoever saw it decided it for all");
+    assert!(!kept.renewed(at(0), at(9000)), "and no renewal brings it back");
+    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
+    kept.end();
+    assert!(kept.is_over(at(0)) && !kept.renewed(at(0), at(2000)));
+    assert_eq!(kept.deadline(), at(1000));
+}
+
+#[test]
+fn all_who_wait_are_woken_once_and_who_left_is_not() {
+    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
+    let bells: [Arc<Bell>; 3] = Default::default();
+    let [one, two, gone] = [0, 1, 2].map(|place| Waker::from(Arc::clone(&bells[place])));
+    let number = kept.enter(None, &one);
+    assert_eq!(kept.enter(Some(number), &one), number, "again, as a future does");
+    kept.enter(None, &two);
+    let leaves = kept.enter(None, &gone);
+    kept.leave(leaves);
+    kept.end();
+    kept.wake();
+    kept.wake();
+    assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 1, 0]);
+}

@@ -1,0 +1,301 @@
+//! Leases against a naive twin, and what no script can show.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::machine::tests::genesis;
+use crate::core::machine::txn::{Delete, Put};
+use crate::core::machine::{Command, Machine, Origin, Outcome, stamp};
+use crate::entry::{Entry, EntryKind};
+use crate::ids::{Incarnation, NodeId, Revision};
+use crate::keys::KeyRange;
+
+/// A machine that is given commands, each as a proposal of its own.
+struct Fed {
+    machine: Machine,
+    term: u64,
+}
+
+impl Fed {
+    fn new() -> Self {
+        Self { machine: Machine::new(genesis()), term: 1 }
+    }
+
+    fn apply(&mut self, command: &Command) -> Outcome {
+        let index = self.machine.applied().0.next();
+        let (node, incarnation, sequence) = (NodeId::new(1), Incarnation::new(11), index.get());
+        let origin = Origin { node, incarnation, boot: 1, sequence, watermark: sequence };
+        let mut data = command.encode();
+        stamp(&mut data, &origin);
+        let term = Term::new(self.term);
+        let entry = Entry { index, term, kind: EntryKind::Normal, data: data.freeze() };
+        self.machine.apply(&entry).unwrap().outcome
+    }
+
+    fn restore(&mut self) {
+        let image = self.machine.pin();
+        let restored = Machine::restore(image.sections().map(Ok), image.mark()).unwrap();
+        assert_eq!(restored.leases(), self.machine.leases(), "LSE-24: attachments are found again");
+        self.machine = restored;
+    }
+
+    fn keys(&mut self) -> BTreeMap<Vec<u8>, u64> {
+        self.machine.publish();
+        let query = crate::core::mvcc::Query::new(KeyRange::all());
+        let page = self.machine.reader().query(&query).unwrap();
+        page.kvs.iter().map(|kv| (kv.key().to_vec(), kv.lease().get())).collect()
+    }
+}
+
+/// Leases said naively: no order, no sets, and what is attached is found by looking at every key.
+#[derive(Default)]
+struct Twin {
+    clock: u64,
+    /// What has passed in this term is known.
+    ticked: bool,
+    /// Id, TTL, and until when.
+    leases: Vec<(u64, u64, Option<u64>)>,
+    keys: BTreeMap<Vec<u8>, u64>,
+    revision: u64,
+}
+
+impl Twin {
+    fn until(&self, ttl: u64) -> Option<u64> {
+        self.ticked.then_some(self.clock + ttl)
+    }
+
+    fn place(&self, id: u64) -> Option<usize> {
+        self.leases.iter().position(|lease| lease.0 == id)
+    }
+
+    fn alive(&self, id: u64) -> bool {
+        let clock = self.clock;
+        self.place(id).is_some_and(|at| self.leases[at].2.is_none_or(|until| until >= clock))
+    }
+
+    fn end(&mut self, id: u64) -> bool {
+        let Some(at) = self.place(id) else { return false };
+        self.leases.remove(at);
+        let before = self.keys.len();
+        self.keys.retain(|_, lease| *lease != id);
+        self.revision += u64::from(self.keys.len() < before);
+        true
+    }
+
+    fn step(&mut self, step: &Step) -> Option<Outcome> {
+        let revision = |twin: &Self| Revision::new(twin.revision + 1);
+        let not_found = |id: u64| Outcome::Refused(Refusal::LeaseNotFound(LeaseId::new(id)));
+        Some(match step {
+            Step::Grant(id, ttl) if self.place(*id).is_some() => {
+                let _ = ttl;
+                Outcome::Refused(Refusal::LeaseExists(LeaseId::new(*id)))
+            }
+            Step::Grant(id, ttl) => {
+                self.leases.push((*id, *ttl, self.until(*ttl)));
+                Outcome::Granted { lease: LeaseId::new(*id), ttl: *ttl }
+            }
+            Step::Revoke(id) if self.end(*id) => {
+                Outcome::Revoked { lease: LeaseId::new(*id), revision: revision(self) }
+            }
+            Step::Revoke(id) => not_found(*id),
+            Step::Renew(ids) => Outcome::Renewed(
+                ids.iter()
+                    .map(|id| {
+                        let at = self.place(*id).filter(|_| self.alive(*id))?;
+                        let ttl = self.leases[at].1;
+                        self.leases[at].2 = self.until(ttl);
+                        Some(ttl)
+                    })
+                    .collect(),
+            ),
+            Step::Tick(advance) => {
+                self.clock += advance;
+                self.ticked = true;
+                let clock = self.clock;
+                for lease in &mut self.leases {
+                    lease.2 = lease.2.or(Some(clock + lease.1));
+                }
+                let mut due: Vec<_> =
+                    self.leases.iter().filter_map(|lease| Some((lease.2?, lease.0))).collect();
+                due.retain(|(until, _)| *until < clock);
+                due.sort_unstable();
+                due.iter().for_each(|(_, id)| assert!(self.end(*id)));
+                Outcome::Ticked { expired: due.iter().map(|(_, id)| LeaseId::new(*id)).collect() }
+            }
+            Step::Put(_, id, false) if *id != 0 && !self.alive(*id) => not_found(*id),
+            Step::Put(key, _, true) if !self.keys.contains_key(&[*key][..]) => {
+                Outcome::Refused(Refusal::KeyNotFound)
+            }
+            Step::Put(key, id, keep) => {
+                self.revision += 1;
+                let lease = self.keys.entry(vec![*key]).or_default();
+                *lease = if *keep { *lease } else { *id };
+                Outcome::Put { revision: revision(self), prev: None }
+            }
+            Step::Delete(start, end) => {
+                let before = self.keys.len();
+                self.keys.retain(|key, _| !(start..end).contains(&&key[0]));
+                let count = before - self.keys.len();
+                self.revision += u64::from(count > 0);
+                Outcome::Deleted { revision: revision(self), count: count as u64, prev: vec![] }
+            }
+            Step::Elect => {
+                self.ticked = false;
+                return None;
+            }
+            Step::Restore => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Grant(u64, u64),
+    Revoke(u64),
+    Renew(Vec<u64>),
+    Tick(u64),
+    /// With a lease, or keeping that of the key.
+    Put(u8, u64, bool),
+    Delete(u8, u8),
+    Elect,
+    Restore,
+}
+
+impl Step {
+    fn command(&self) -> Option<Command> {
+        let key = |key: &u8| Bytes::copy_from_slice(&[*key]);
+        Some(match self {
+            Self::Grant(id, ttl) => Command::Grant { lease: LeaseId::new(*id), ttl: *ttl },
+            Self::Revoke(id) => Command::Revoke { lease: LeaseId::new(*id) },
+            Self::Renew(ids) => {
+                Command::Renew { leases: ids.iter().copied().map(LeaseId::new).collect() }
+            }
+            Self::Tick(advance) => Command::Tick { advance: *advance },
+            Self::Put(at, id, keep) => {
+                let lease = LeaseId::new(if *keep { 0 } else { *id });
+                let put = Put::new(key(at), Bytes::new());
+                Command::Put(Put { lease, ignore_lease: *keep, ..put })
+            }
+            Self::Delete(start, end) => {
+                Command::Delete(Delete { range: KeyRange::from(key(start)..key(end)), prev: false })
+            }
+            Self::Elect | Self::Restore => return None,
+        })
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let id = || 1_u64..6;
+    let key = || b'a'..b'i';
+    prop_oneof![
+        3 => (id(), 1_u64..20).prop_map(|(id, ttl)| Step::Grant(id, ttl)),
+        1 => id().prop_map(Step::Revoke),
+        2 => proptest::collection::vec(id(), 0..4).prop_map(Step::Renew),
+        3 => (0_u64..9).prop_map(Step::Tick),
+        8 => (key(), 0_u64..6, prop::bool::weighted(0.2))
+            .prop_map(|(key, id, keep)| Step::Put(key, id, keep)),
+        2 => (key(), 1_u8..3).prop_map(|(key, more)| Step::Delete(key, key + more)),
+        1 => Just(Step::Elect),
+        1 => Just(Step::Restore),
+    ]
+}
+
+proptest! {
+    /// LSE-1, LSE-5, LSE-6, LSE-7, LSE-12 to LSE-14, LSE-22 to LSE-24.
+    #[test]
+    fn leases_are_those_of_the_naive_twin(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let (mut fed, mut twin) = (Fed::new(), Twin::default());
+        for step in &steps {
+            let expected = twin.step(step);
+            match (step, step.command()) {
+                (_, Some(command)) => prop_assert_eq!(Some(fed.apply(&command)), expected),
+                (Step::Elect, None) => fed.term += 1,
+                (_, None) => fed.restore(),
+            }
+            let leases: BTreeMap<_, _> =
+                twin.leases.iter().map(|(id, ttl, until)| (*id, (*ttl, *until))).collect();
+            let told = fed.machine.leases().iter();
+            let told: BTreeMap<_, _> =
+                told.map(|(id, lease)| (id.get(), (lease.ttl, lease.until))).collect();
+            prop_assert_eq!(told, leases);
+            prop_assert_eq!(fed.machine.leases().clock(), twin.clock);
+            prop_assert_eq!(fed.machine.mvcc().revision().get(), twin.revision + 1);
+            prop_assert_eq!(&fed.keys(), &twin.keys);
+            for (id, lease) in fed.machine.leases().iter() {
+                let attached = twin.keys.iter().filter(|(_, lease)| **lease == id.get());
+                let attached: Vec<_> = attached.map(|(key, _)| &**key).collect();
+                prop_assert_eq!(lease.keys().collect::<Vec<_>>(), attached);
+            }
+        }
+    }
+}
+
+fn grant(id: u64, ttl: u64) -> Command {
+    Command::Grant { lease: LeaseId::new(id), ttl }
+}
+
+/// LSE-14: a key cannot be given to what is left over from a tick either.
+#[test]
+fn lse_9_a_tick_ends_so_many_leases_and_the_others_are_as_good_as_gone() {
+    let mut fed = Fed::new();
+    fed.apply(&Command::Tick { advance: 0 });
+    let count = MAX_EXPIRED as u64 * 2 + 10;
+    for id in 1..=count {
+        fed.apply(&grant(id, 100));
+    }
+    fed.apply(&grant(count + 1, 200));
+    let last = LeaseId::new(count);
+    let put = Put { lease: last, ..Put::new("k".into(), Bytes::new()) };
+    fed.apply(&Command::Put(put.clone()));
+    let expired = |outcome| match outcome {
+        Outcome::Ticked { expired } => expired.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expired(fed.apply(&Command::Tick { advance: 101 })), MAX_EXPIRED);
+    assert!(fed.machine.leases().next_due().unwrap() <= fed.machine.leases().clock());
+
+    let renewed = fed.apply(&Command::Renew { leases: vec![last, LeaseId::new(count + 1)] });
+    assert_eq!(renewed, Outcome::Renewed(vec![None, Some(200)]));
+    let gone = Outcome::Refused(Refusal::LeaseNotFound(last));
+    assert_eq!(fed.apply(&Command::Put(put)), gone);
+    fed.restore();
+
+    assert_eq!(expired(fed.apply(&Command::Tick { advance: 0 })), MAX_EXPIRED);
+    assert_eq!(fed.keys().len(), 1);
+    assert_eq!(expired(fed.apply(&Command::Tick { advance: 0 })), 10);
+    assert_eq!(fed.keys().len(), 0);
+    assert_eq!(fed.machine.leases().ids().collect::<Vec<_>>(), [LeaseId::new(count + 1)]);
+}
+
+#[test]
+fn lse_20_what_is_left_is_told_by_the_clock() {
+    let mut fed = Fed::new();
+    fed.apply(&grant(1, 100));
+    let left = |fed: &Fed| {
+        let leases = fed.machine.leases();
+        leases.remaining(leases.get(LeaseId::new(1)).unwrap())
+    };
+    assert_eq!(left(&fed), 100, "a fresh one has all of it");
+    fed.apply(&Command::Tick { advance: 50 });
+    assert_eq!(left(&fed), 100, "its time begins with the tick");
+    fed.apply(&Command::Tick { advance: 30 });
+    assert_eq!(left(&fed), 70);
+}
+
+#[test]
+fn lse_21_leases_are_listed_by_when_they_are_due() {
+    let mut fed = Fed::new();
+    fed.apply(&Command::Tick { advance: 0 });
+    for (id, ttl) in [(3, 300), (1, 200), (2, 300), (9, 100)] {
+        fed.apply(&grant(id, ttl));
+    }
+    fed.term += 1;
+    fed.apply(&grant(4, 1));
+    let ids: Vec<_> = fed.machine.leases().ids().map(LeaseId::get).collect();
+    assert_eq!(ids, [9, 1, 2, 3, 4], "the fresh one at the end");
+}

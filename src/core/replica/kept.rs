@@ -1,0 +1,178 @@
+//! Leases that this node keeps alive for their holders, by its own timers: no thread for each.
+//!
+//! Every kept lease has one next moment: the next renewal, a third of the TTL after the last one
+//! was asked for (`LSE-26`), or its deadline while a renewal is under way. Renewals fall on the
+//! beats of a common measure, so that those of many leases that are due at about the same time are
+//! one entry.
+//!
+//! ```text
+//!   beats      |   |   |   |   |   |   |   |   |   |   |
+//!   lease 4    asked ──────────► renew 4, 9
+//!   lease 9          asked ────► ┘
+//! ```
+//!
+//! A lease is kept until it is lost: its deadline passes, the log says that it is gone, its holder
+//! lets go of it, or the node ends. Then it is over for good, and who waits for that is woken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::lease::{Kept, deadline};
+use crate::ids::LeaseId;
+use crate::time::{Instant, nanos};
+
+/// Leases that one node keeps at most.
+pub(super) const MAX_KEPT: usize = 1 << 17;
+
+/// Renewals within a TTL.
+const RENEWALS: u32 = 3;
+
+#[derive(Debug)]
+struct Entry {
+    kept: Arc<Kept>,
+    /// The key in `due`.
+    next: Instant,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct KeptLeases {
+    /// Between two beats.
+    beat: Duration,
+    /// By numbers that are never used again: one lease may be kept for several holders.
+    by_number: BTreeMap<u64, Entry>,
+    by_lease: BTreeSet<(LeaseId, u64)>,
+    /// When each has to be looked at.
+    due: BTreeSet<(Instant, u64)>,
+    last: u64,
+}
+
+/// What is to be done about a lease that is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    Renew {
+        number: u64,
+        lease: LeaseId,
+        deadline: Instant,
+    },
+    /// It is kept no more, and all who wait for that are to be woken.
+    Lost(Arc<Kept>),
+    /// Nobody holds it: it was opened for somebody who has gone away.
+    Unheld(LeaseId),
+}
+
+impl KeptLeases {
+    pub(super) fn new(beat: Duration) -> Self {
+        let (by_number, by_lease, due) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { beat, by_number, by_lease, due, last: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    /// Keeps a lease that was granted or renewed when it was asked for.
+    pub(super) fn add(&mut self, lease: LeaseId, ttl: Duration, asked: Instant) -> Arc<Kept> {
+        let kept = Arc::new(Kept::new(lease, ttl, deadline(asked, ttl)));
+        self.last = self.last.saturating_add(1);
+        let next = self.renewal(ttl, asked).min(kept.deadline());
+        let entry = Entry { kept: Arc::clone(&kept), next };
+        self.by_number.insert(self.last, entry);
+        self.by_lease.insert((lease, self.last));
+        self.due.insert((next, self.last));
+        kept
+    }
+
+    /// The last beat before a third of the TTL has passed since it was asked for.
+    fn renewal(&self, ttl: Duration, asked: Instant) -> Instant {
+        let at = asked.after(ttl / RENEWALS);
+        let beat = nanos(self.beat).max(1);
+        let on_beat = Instant::from_nanos(at.nanos() / beat * beat);
+        if on_beat > asked { on_beat } else { at }
+    }
+
+    /// The next lease that has to be looked at by now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Due> {
+        let (_, number) = self.due.first().copied().filter(|(at, _)| *at <= now)?;
+        let entry = self.by_number.get(&number)?;
+        if entry.kept.is_over(now) {
+            return self.remove(number).map(Due::Lost);
+        }
+        let (lease, deadline) = (entry.kept.lease(), entry.kept.deadline());
+        if Arc::strong_count(&entry.kept) == 1 {
+            self.remove(number);
+            return Some(Due::Unheld(lease));
+        }
+        self.look_at(number, deadline);
+        Some(Due::Renew { number, lease, deadline })
+    }
+
+    /// A renewal came to its end, that was asked for at a moment. Gives the lease if it is lost.
+    pub(super) fn renewed(
+        &mut self,
+        number: u64,
+        asked: Instant,
+        now: Instant,
+    ) -> Option<Arc<Kept>> {
+        let entry = self.by_number.get(&number)?;
+        let ttl = entry.kept.ttl();
+        if !entry.kept.renewed(now, deadline(asked, ttl)) {
+            return self.remove(number);
+        }
+        let until = entry.kept.deadline();
+        let next = self.renewal(ttl, asked).min(until);
+        self.look_at(number, next);
+        None
+    }
+
+    /// Nothing is known of a renewal: it is asked for again.
+    pub(super) fn not_renewed(&mut self, number: u64, again: Instant) {
+        let Some(entry) = self.by_number.get(&number) else { return };
+        let next = again.min(entry.kept.deadline());
+        self.look_at(number, next);
+    }
+
+    /// The log says that there is no such lease for this holder.
+    pub(super) fn gone(&mut self, number: u64) -> Option<Arc<Kept>> {
+        self.remove(number).inspect(|kept| kept.end())
+    }
+
+    /// A lease has ended: for whoever it was kept.
+    pub(super) fn ended(&mut self, lease: LeaseId) -> Vec<Arc<Kept>> {
+        let numbers = self.by_lease.range((lease, 0)..=(lease, u64::MAX));
+        let numbers: Vec<u64> = numbers.map(|(_, number)| *number).collect();
+        numbers.into_iter().filter_map(|number| self.gone(number)).collect()
+    }
+
+    /// The state was replaced: those that are not there have ended.
+    pub(super) fn replaced(&mut self, is_there: impl Fn(LeaseId) -> bool) -> Vec<Arc<Kept>> {
+        let gone = self.by_lease.iter().filter(|(lease, _)| !is_there(*lease));
+        let numbers: Vec<u64> = gone.map(|(_, number)| *number).collect();
+        numbers.into_iter().filter_map(|number| self.gone(number)).collect()
+    }
+
+    /// The node ends: nothing is kept any more.
+    pub(super) fn end(&mut self) -> Vec<Arc<Kept>> {
+        self.replaced(|_| false)
+    }
+
+    /// When [`take_due`](Self::take_due) has something.
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn look_at(&mut self, number: u64, next: Instant) {
+        let Some(entry) = self.by_number.get_mut(&number) else { return };
+        self.due.remove(&(entry.next, number));
+        entry.next = next;
+        self.due.insert((next, number));
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Kept>> {
+        let Entry { kept, next } = self.by_number.remove(&number)?;
+        self.due.remove(&(next, number));
+        self.by_lease.remove(&(kept.lease(), number));
+        Some(kept)
+    }
+}

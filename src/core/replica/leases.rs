@@ -1,0 +1,257 @@
+//! Leases, between the log, callers and the clock: what of it is not the machine's.
+//!
+//! `ticks.rs` moves the lease clock, `renewals.rs` gathers keep-alives, `kept.rs` has the timers of
+//! leases that are kept for their holders. Here they meet the replica.
+
+use bytes::Bytes;
+
+use super::consensus::Role;
+use super::io::{Answer, Output, Token};
+use super::kept::{Due, MAX_KEPT};
+use super::proposals::Whose;
+use super::renewals::{Asker, Batch, Renewal};
+use super::{Me, Replica};
+use crate::core::lease::{Look, Opened, Opening};
+use crate::core::machine::{Command, MAX_RENEWALS, Origin, Outcome, Refusal, stamp};
+use crate::error::{Error, Kind};
+use crate::ids::{LeaseId, Term};
+use crate::time::Instant;
+use std::time::Duration;
+
+impl Replica {
+    // ---- the lease clock
+
+    /// This member leads: has it come to its term?
+    pub(super) fn come_to_term(&mut self) {
+        let leads = self.standing.role == Role::Leader;
+        if leads && self.machine.applied().1 == self.standing.term {
+            self.ticks.lead(self.standing.term, self.machine.leases());
+        }
+    }
+
+    /// A tick to be put in front of a batch, and what it says: when one is due, or the batch begins
+    /// the time of a lease.
+    pub(super) fn tick_before(&self, batch: &[Bytes]) -> Option<(Bytes, u64)> {
+        let begins = batch.iter().any(|payload| Command::begins_leases(payload));
+        if !begins && !self.ticks.is_due(self.now, self.machine.leases()) {
+            return None;
+        }
+        let advance = self.ticks.advance(self.now)?;
+        let Me { node, incarnation, boot } = self.me;
+        let mut payload = Command::Tick { advance }.encode();
+        // In no window: it is proposed once, and whether it is applied the log shows.
+        stamp(&mut payload, &Origin { node, incarnation, boot, sequence: 0, watermark: 0 });
+        Some((payload.freeze(), advance))
+    }
+
+    /// When a tick is due, or a kept lease, or a keep-alive has waited long enough.
+    pub(super) fn next_of_leases(&self) -> Option<Instant> {
+        let times = [
+            self.ticks.next(self.machine.leases()),
+            self.renewals.earliest(),
+            self.kept.earliest(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// An entry was applied: what does it mean for leases?
+    pub(super) fn note_leases(&mut self, term: Term, outcome: &Outcome) {
+        match outcome {
+            Outcome::Ticked { expired } => {
+                self.ticks.applied(self.now, term);
+                expired.iter().for_each(|lease| self.lease_ended(*lease));
+            }
+            Outcome::Revoked { lease, .. } => self.lease_ended(*lease),
+            _ => {}
+        }
+    }
+
+    fn lease_ended(&mut self, lease: LeaseId) {
+        // What a repeat is told was true before.
+        if self.machine.leases().get(lease).is_none() {
+            self.out.extend(self.kept.ended(lease).into_iter().map(Output::Lost));
+        }
+    }
+
+    /// The state was replaced by an installed one.
+    pub(super) fn leases_replaced(&mut self) {
+        self.ticks.replaced(self.now);
+        let leases = self.machine.leases();
+        let gone = self.kept.replaced(|lease| leases.get(lease).is_some());
+        self.out.extend(gone.into_iter().map(Output::Lost));
+    }
+
+    /// What is known here of a lease, now (`LSE-20`).
+    pub(crate) fn look_at_lease(&self, id: LeaseId, keys: bool) -> Option<Look> {
+        let leases = self.machine.leases();
+        let lease = leases.get(id)?;
+        let passed = if lease.until.is_some() { self.ticks.since_applied(self.now) } else { 0 };
+        let left = leases.remaining(lease).saturating_sub(passed);
+        let attached = lease.keys().filter(|_| keys).map(Bytes::copy_from_slice);
+        Some(Look {
+            granted: Duration::from_millis(lease.ttl),
+            remaining: Duration::from_millis(left),
+            keys: attached.collect(),
+        })
+    }
+
+    // ---- keep-alives
+
+    /// A caller wants a lease to have its whole time again.
+    pub(super) fn keep_alive(&mut self, token: Token, lease: LeaseId, deadline: Instant) {
+        let asker = Asker::Caller(token);
+        self.renewals.push(Renewal { lease, asker, asked: self.now, deadline });
+    }
+
+    /// A caller wants a lease to be kept from now on.
+    pub(super) fn open_lease(&mut self, token: Token, how: Opening, deadline: Instant) {
+        let now = self.now;
+        if self.kept.len() >= MAX_KEPT {
+            let text = format!("this node keeps {MAX_KEPT} leases alive, and no more");
+            return self.reply(token, Answer::Failed(Error::new(Kind::Overloaded, text)));
+        }
+        match how {
+            Opening::Adopt(lease) => {
+                let asker = Asker::Adopter(token);
+                self.renewals.push(Renewal { lease, asker, asked: now, deadline });
+            }
+            Opening::Grant(payload) => {
+                let whose = Whose::Opener(token, now);
+                if let Err(error) = self.proposals.push(whose, payload, deadline) {
+                    self.reply(token, Answer::Failed(error));
+                }
+            }
+        }
+    }
+
+    /// Looks after what is kept, and makes writes of what is to be renewed.
+    pub(super) fn renew_leases(&mut self) {
+        while let Some(due) = self.kept.take_due(self.now) {
+            match due {
+                Due::Renew { number, lease, deadline } => {
+                    let asker = Asker::Kept(number);
+                    self.renewals.push(Renewal { lease, asker, asked: self.now, deadline });
+                }
+                Due::Lost(kept) => self.out.push_back(Output::Lost(kept)),
+                Due::Unheld(lease) => {
+                    let deadline = self.now.after(self.settings.patience());
+                    let payload = Command::Revoke { lease }.encode();
+                    // If there is no room for it, the lease expires.
+                    drop(self.proposals.push(Whose::Nobody, payload, deadline));
+                }
+            }
+        }
+        // Without a leader they would only gather elsewhere, as more writes than one.
+        if self.standing.leader.is_none() {
+            return;
+        }
+        // Eight bytes each, and each as short as the shortest request may be.
+        let most = (self.settings.max_request_bytes / 16).min(MAX_RENEWALS);
+        while let Some(Batch { number, leases, deadline }) = self.renewals.take(most) {
+            let payload = Command::Renew { leases }.encode();
+            if let Err(error) = self.proposals.push(Whose::Renewals(number), payload, deadline) {
+                self.renewals_ended(number, Answer::Failed(error));
+            }
+        }
+    }
+
+    /// Answers keep-alives that have waited long enough.
+    pub(super) fn expire_renewals(&mut self) {
+        for (renewal, sent) in self.renewals.expired(self.now) {
+            let error =
+                Error::new(Kind::Timeout, "the deadline passed before the lease was renewed");
+            let error = if sent { error.with_unknown_outcome() } else { error };
+            self.renewal_ended(renewal, Answer::Failed(error));
+        }
+    }
+
+    // ---- answers
+
+    /// A write of this node has come to its end.
+    pub(super) fn tell(&mut self, whose: Whose, answer: Answer) {
+        match whose {
+            Whose::Nobody => {}
+            Whose::Caller(token) => self.reply(token, answer),
+            Whose::Renewals(number) => self.renewals_ended(number, answer),
+            Whose::Opener(token, asked) => {
+                let answer = match answer {
+                    Answer::Applied(Outcome::Granted { lease, ttl }) => {
+                        self.opened(lease, ttl, asked)
+                    }
+                    Answer::Applied(outcome) => Answer::Opened(Opened::Not(outcome)),
+                    other => other,
+                };
+                self.reply(token, answer);
+            }
+        }
+    }
+
+    fn opened(&mut self, lease: LeaseId, ttl: u64, asked: Instant) -> Answer {
+        let kept = self.kept.add(lease, Duration::from_millis(ttl), asked);
+        Answer::Opened(Opened::Kept(kept))
+    }
+
+    fn reply(&mut self, token: Token, answer: Answer) {
+        self.out.push_back(Output::Reply { token, answer });
+    }
+
+    fn renewals_ended(&mut self, number: u64, answer: Answer) {
+        let renewals = self.renewals.ended(number);
+        let told: Vec<Answer> = match answer {
+            Answer::Applied(Outcome::Renewed(ttls)) => {
+                let leases = renewals.iter().map(|it| it.map_or(LeaseId::default(), |it| it.lease));
+                let told = leases.zip(ttls).map(|(lease, ttl)| match ttl {
+                    Some(ttl) => Outcome::Renewed(vec![Some(ttl)]),
+                    None => Outcome::Refused(Refusal::LeaseNotFound(lease)),
+                });
+                told.map(Answer::Applied).collect()
+            }
+            Answer::Applied(outcome) => {
+                renewals.iter().map(|_| Answer::Applied(outcome.clone())).collect()
+            }
+            Answer::Failed(error) => {
+                renewals.iter().map(|_| Answer::Failed(error.again())).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (renewal, answer) in renewals.into_iter().zip(told) {
+            if let Some(renewal) = renewal {
+                self.renewal_ended(renewal, answer);
+            }
+        }
+    }
+
+    fn renewal_ended(&mut self, renewal: Renewal, answer: Answer) {
+        let Renewal { lease, asker, asked, .. } = renewal;
+        match asker {
+            Asker::Caller(token) => self.reply(token, answer),
+            Asker::Adopter(token) => {
+                let answer = match answer {
+                    Answer::Applied(Outcome::Renewed(ttls)) => match ttls.first() {
+                        Some(Some(ttl)) => self.opened(lease, *ttl, asked),
+                        _ => Answer::Opened(Opened::Not(Outcome::Renewed(ttls))),
+                    },
+                    Answer::Applied(outcome) => Answer::Opened(Opened::Not(outcome)),
+                    other => other,
+                };
+                self.reply(token, answer);
+            }
+            Asker::Kept(number) => {
+                let lost = match answer {
+                    Answer::Applied(Outcome::Renewed(_)) => {
+                        self.kept.renewed(number, asked, self.now)
+                    }
+                    Answer::Applied(Outcome::Refused(Refusal::LeaseNotFound(_))) => {
+                        self.kept.gone(number)
+                    }
+                    _ => {
+                        let again = self.now.after(self.settings.retry());
+                        self.kept.not_renewed(number, again);
+                        None
+                    }
+                };
+                self.out.extend(lost.map(Output::Lost));
+            }
+        }
+    }
+}

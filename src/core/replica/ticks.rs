@@ -1,0 +1,152 @@
+//! The lease clock, as the one who moves it sees it.
+//!
+//! Only a leader moves it, by ticks that it proposes straight to its own log: a tick says how much
+//! time has passed, by the leader's own clock, since the tick before. Nothing from outside of the
+//! replica goes into one.
+//!
+//! ```text
+//!   leader A    tick +300  grant 7     tick +4000  renew 7       dies
+//!   follower B     applied here           applied here ──────────────── B leads ─ tick +2500
+//!                                                   └ since then ────────────────┘
+//! ```
+//!
+//! A new leader measures from when it applied the last tick itself. That is not before it was
+//! proposed, so it never counts too much. It counts too little by what the tick took to be applied
+//! here; and by how long nobody has ticked, beyond what one tick may make up for ([`Pace::cap`]),
+//! since who was stopped for an hour must not end everything at once when it goes on.
+//!
+//! Invariants:
+//! * a leader ticks only when all there was before its term is applied here: else it would count
+//!   again what a tick has counted that is not applied yet;
+//! * what begins the time of a lease stands behind a tick of its own batch, from then on;
+//! * without leases nothing is proposed;
+//! * one tick of its own accord is under way at a time.
+
+use std::time::Duration;
+
+use crate::core::machine::lease::Leases;
+use crate::ids::Term;
+use crate::time::Instant;
+
+/// How often a leader ticks when nothing is due, in election timeouts: a new one may have to do
+/// without what came after the last tick.
+const CHECKPOINT: u32 = 10;
+
+/// What one tick makes up for at most, in election timeouts: a checkpoint and an election.
+const CAP: u32 = 2 * CHECKPOINT;
+
+/// How a lease clock is moved.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    checkpoint: Duration,
+    cap: Duration,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub(super) struct Ticks {
+    pace: Pace,
+    /// When a tick was applied here last; or the state was opened, or replaced.
+    applied_at: Instant,
+    /// Once this member leads and has come to its term.
+    led: Option<Led>,
+    /// The log took nothing: not before this is it asked again.
+    not_before: Instant,
+}
+
+/// The clock of a leader, as it is when all that it has proposed is applied.
+#[derive(Clone, Copy, Debug)]
+struct Led {
+    term: Term,
+    clock: u64,
+    /// When it showed that.
+    at: Instant,
+    /// Ticks of this term that are not applied yet.
+    under_way: u32,
+}
+
+impl Ticks {
+    pub(super) fn new(now: Instant, election: Duration) -> Self {
+        let pace = Pace { checkpoint: election * CHECKPOINT, cap: election * CAP };
+        Self { pace, applied_at: now, led: None, not_before: Instant::default() }
+    }
+
+    /// A tick of this term was applied here.
+    pub(super) fn applied(&mut self, now: Instant, term: Term) {
+        self.applied_at = now;
+        if let Some(led) = self.led.as_mut().filter(|led| led.term == term) {
+            led.under_way = led.under_way.saturating_sub(1);
+        }
+    }
+
+    /// The state was replaced by one whose last tick nobody knows the moment of.
+    pub(super) fn replaced(&mut self, now: Instant) {
+        self.applied_at = now;
+    }
+
+    /// This member leads no more, or another term.
+    pub(super) fn stop(&mut self) {
+        self.led = None;
+    }
+
+    /// This member leads, and everything from before its term is applied here.
+    pub(super) fn lead(&mut self, term: Term, leases: &Leases) {
+        if self.led.is_none() {
+            let (clock, at) = (leases.clock(), self.applied_at);
+            self.led = Some(Led { term, clock, at, under_way: 0 });
+        }
+    }
+
+    /// Is a tick to be proposed now, though nothing else is?
+    pub(super) fn is_due(&self, now: Instant, leases: &Leases) -> bool {
+        self.next(leases).is_some_and(|at| at <= now)
+    }
+
+    /// When that will be, if nothing happens before.
+    pub(super) fn next(&self, leases: &Leases) -> Option<Instant> {
+        let led = self.led.filter(|led| led.under_way == 0 && !leases.is_empty())?;
+        let at = if leases.ticked() < led.term {
+            // The first one of a term: what it was given before that is fresh.
+            led.at
+        } else {
+            let checkpoint = led.at.after(self.pace.checkpoint);
+            leases.next_due().map_or(checkpoint, |due| {
+                let left = Duration::from_millis(due.saturating_sub(led.clock));
+                led.at.after(left).min(checkpoint)
+            })
+        };
+        Some(at.max(self.not_before))
+    }
+
+    /// How many milliseconds a tick that is proposed now has to say; nothing if this member may not
+    /// tick.
+    pub(super) fn advance(&self, now: Instant) -> Option<u64> {
+        let passed = now.since(self.led?.at).min(self.pace.cap);
+        Some(millis(passed))
+    }
+
+    /// It was taken.
+    pub(super) fn proposed(&mut self, now: Instant, advance: u64) {
+        let cap = self.pace.cap;
+        let Some(led) = &mut self.led else { return };
+        // What is left of a millisecond counts for the next one; what is beyond the cap does not.
+        let capped = now.since(led.at) > cap;
+        led.at = if capped { now } else { led.at.after(Duration::from_millis(advance)) };
+        led.clock = led.clock.saturating_add(advance);
+        led.under_way = led.under_way.saturating_add(1);
+    }
+
+    /// Nothing was taken.
+    pub(super) fn refused(&mut self, until: Instant) {
+        self.not_before = until;
+    }
+
+    /// Milliseconds that have passed since the clock here showed what it shows.
+    pub(super) fn since_applied(&self, now: Instant) -> u64 {
+        millis(now.since(self.applied_at))
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -260,6 +260,10 @@ impl Cursor {
         }
         match self.topic.rest(&self.slot, self.next.0, self.watches.matched()) {
             Rest::Behind(from) => {
+                if waker.is_none() {
+                    // It slept, perhaps, and will not be rung any more: who waits comes now.
+                    self.slot.wake();
+                }
                 self.read_on(from);
                 None
             }
@@ -319,9 +323,9 @@ impl Cursor {
             let (filter, prev) = options;
             let asked = Changes { range: &range, from, filter, prev, looks, bytes };
             let Changed { events, next } = self.watches.reader.changes(&asked)?;
-            if (1..=SHARED_EVENTS).contains(&events.len()) {
-                let events = || events.iter().cloned().collect();
-                self.topic.share(|| Read { filter, prev, from, next, events: events() });
+            if (1..=SHARED_EVENTS).contains(&events.len()) && self.topic.has_several() {
+                let events = events.iter().cloned().collect();
+                self.topic.share(Read { filter, prev, from, next, events });
             }
             self.buffer.extend(events);
             self.next = next;
@@ -353,8 +357,10 @@ impl Cursor {
             return None;
         }
         self.slot.give();
-        let rest = self.buffer.split_off(len);
-        let events = std::mem::replace(&mut self.buffer, rest);
+        // Not a part of what was read: it would keep the memory of all of it.
+        let all = len == self.buffer.len();
+        let events =
+            if all { std::mem::take(&mut self.buffer) } else { self.buffer.drain(..len).collect() };
         Some(Told::Events { events, upto, fragment })
     }
 

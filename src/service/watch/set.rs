@@ -296,8 +296,8 @@ impl Pull for WatchSet {
             if let Some(progress) = self.settle() {
                 return Look::Item(progress);
             }
-            // An end that has come meanwhile, or who had to be looked at, has rung since.
-            if self.bells.is_silent() {
+            // Who had to be looked at has rung since; and so has an end, if it came since.
+            if self.bells.is_silent() && !self.gate.watches().has_ended() {
                 return Look::Nothing;
             }
         }

@@ -26,9 +26,9 @@ use crate::service::Scope;
 /// - *Resumable*: one that begins at revision R is given exactly what happened from R on.
 /// - *Bookmarkable*: everything up to [`WatchBatch::revision`] has been given.
 ///
-/// One that is slow costs nothing but its place: batches grow instead. While it is behind, a
-/// compaction waits for it, up to `max_pinned_revisions`; beyond that it ends with
-/// [`WatchEnd::Compacted`]. Dropping it ends it.
+/// One that is slow costs its place, and at most a megabyte of what others of its range have read
+/// last: batches grow instead. While it is behind, a compaction waits for it, up to
+/// `max_pinned_revisions`; beyond that it ends with [`WatchEnd::Compacted`]. Dropping it ends it.
 ///
 /// ```no_run
 /// # fn example(store: quorate::Store) -> quorate::Result<()> {

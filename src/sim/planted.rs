@@ -105,6 +105,8 @@ cases! {
     forgetting_who_sleeps: ForgetSleeper, Calm, 300, 50, ["complete"];
     passing_over_what_is_removed: PassOverRemoved, Calm, 1_000, 200, ["reliable", "bookmarkable"];
     firing_early: FireEarly, Calm, 300, 50, ["resumable"];
+    forgetting_who_was_served: ForgetServed, Calm, 300, 20, ["complete"];
+    watching_on_too_late: ListAhead, Calm, 300, 50, ["reliable", "bookmarkable", "atomic", "complete"];
     ending_in_silence: EndInSilence, Crash, 300, 20, ["complete"];
     reading_at_once_in_a_transaction: ReadTxnAtOnce, Network, 300, 50, ["INV-1"];
 }

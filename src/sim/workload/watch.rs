@@ -173,11 +173,11 @@ impl Consumer {
         let mut seat = Seat::set(place.store.watch_set(), &self.notes);
         let (others, at) = (self.dice.below(4), self.dice.below(4));
         for number in 0..=others {
-            if number == at.min(others) {
-                self.add(&mut seat, place, asked)?;
-            } else {
-                let other = self.draw();
-                self.add(&mut seat, place, &other);
+            let is_it = number == at.min(others);
+            let other = if is_it { asked.clone() } else { self.draw() };
+            if self.add(&mut seat, place, &other).is_none() && is_it {
+                seat.forget(&self.notes);
+                return None;
             }
         }
         Some(seat)

@@ -267,7 +267,7 @@ impl WatchSet {
         for (id, member) in &mut self.members {
             match member.cursor.has(matched) {
                 Has::All => {}
-                Has::NotAll => all = false,
+                Has::NotAll => all = planted(Bug::SetTooSoon),
                 Has::NotBegun => {
                     self.progress = Progress::HeldBackBy(*id);
                     return None;

@@ -357,10 +357,11 @@ impl Consumer {
         if self.dice.chance(500_000) {
             return false;
         }
-        if matches!(left.end, Some(WatchEnd::Compacted(_))) && self.dice.chance(700_000) {
-            if let Some(asked) = self.list(place, &left.asked).await {
-                self.add(seat, place, &asked);
-            }
+        if matches!(left.end, Some(WatchEnd::Compacted(_)))
+            && self.dice.chance(700_000)
+            && let Some(asked) = self.list(place, &left.asked).await
+        {
+            self.add(seat, place, &asked);
         }
         true
     }

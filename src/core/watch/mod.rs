@@ -46,8 +46,8 @@
 //!
 //! Those who are rung for one change want to read the same, one after the other. So what was read
 //! last stays with the topic while anybody is awake there, up to some events: who comes to a place
-//! in it is given the rest of it (`Topic::shared`), and reads on from its end. It makes a difference
-//! to where batches end, and to time; never to what is given, nor to who is too late.
+//! in it is given the rest of it (`Topic::shared`), and reads on from its end. It makes a
+//! difference to where batches end, and to time; never to what is given, nor to who is too late.
 //!
 //! # Many watchers, one consumer
 //!

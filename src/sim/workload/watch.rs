@@ -18,7 +18,7 @@ use self::draw::{handle, list_and_watch};
 use self::seat::{Member, Seat, Told, Woken};
 use crate::core::watch::Step;
 use crate::ids::{NodeId, Revision, WatchId};
-use crate::service::{ListAndWatch, WatchBatch, WatchCompacted, WatchEnd, WatchUpdate};
+use crate::service::{ListAndWatch, Watch, WatchBatch, WatchCompacted, WatchEnd, WatchUpdate};
 use crate::sim::check::watch::Asked;
 use crate::sim::cluster::Cluster;
 use crate::sim::dice::{Dice, Seed};
@@ -152,15 +152,19 @@ impl Consumer {
         } else if self.dice.chance(400_000) {
             self.gather(&place, asked)?
         } else {
-            let watch = watch(&place.store, asked);
-            let watch = if asked.progress { watch.progress_every(self.every()) } else { watch };
-            let watcher = watch.start().ok()?;
+            let watcher = self.ask(&place.store, asked).start().ok()?;
             let created = watcher.created();
             let id = self.notes.begin(&self.cluster, (node, created), asked);
             self.note(|| format!("watcher {} at {node}: {asked:?}, made at {created}", id.0));
             Seat::one(watcher, id, asked.clone())
         };
         Some((place, seat))
+    }
+
+    /// What was asked for, in a user's words.
+    fn ask(&mut self, store: &Store, asked: &Asked) -> Watch {
+        let watch = watch(store, asked);
+        if asked.progress { watch.progress_every(self.every()) } else { watch }
     }
 
     /// How often one is told of its progress.
@@ -185,8 +189,7 @@ impl Consumer {
 
     /// Another watcher for a set, if it can be there.
     fn add(&mut self, seat: &mut Seat, place: &Place, asked: &Asked) -> Option<()> {
-        let watch = watch(&place.store, asked);
-        let watch = if asked.progress { watch.progress_every(self.every()) } else { watch };
+        let watch = self.ask(&place.store, asked);
         let is_named = self.dice.chance(200_000);
         let watch = if is_named { watch.id(WatchId::new(self.dice.below(6))) } else { watch };
         let id = seat.add(&self.cluster, &self.notes, (place.node, watch, asked))?;

@@ -72,6 +72,8 @@ def read(files):
                     peer += " " + record["callers"]
                 if record.get("streams"):
                     peer += f" on {record['streams']} streams"
+                if record.get("writers"):
+                    peer += f", writers are {record['writers']}"
                 place = tuple(record.get(field) for field in PLACE)
                 table.setdefault(place, {}).setdefault(peer, []).append(record)
                 if peer not in peers:

@@ -19,8 +19,9 @@
 //! `watch-same` and `watch-distinct` put while watchers of one key, or of a key each, are given
 //! what is put; `-paced` is one put after the other at a rate. Operations are events, and a latency
 //! is from just before the put to the event; `ack_p50_us` and its like are from the put's answer,
-//! of events that came after it. Each watcher has a task of its own, or a thread. `watch-idle` puts
-//! beside no watchers and beside many that sleep, in turn, and says how the rates compare.
+//! of events that came after it. Each watcher has a task of its own, or a thread; with `--streams`
+//! they are spread over sets that have one. `watch-idle` puts beside no watchers and beside many
+//! that sleep, in turn, and says how the rates compare.
 //!
 //! Rows that the Go program does not have: `transact-contended` is `txn-cas-contended` by
 //! `Store::transact`, and `put-during-compaction-N` follows a second round of puts over all keys,

@@ -86,6 +86,12 @@ pub(crate) enum Bug {
     PassOverRemoved,
     /// A watcher of a future revision begins now (WAT-2).
     FireEarly,
+    /// A watcher of a set that was given a batch is neither rung nor put to sleep (WAT-15).
+    ForgetServed,
+    /// A set says that all have come so far, and somebody still has something to give (WAT-25).
+    SetTooSoon,
+    /// A watcher begins one revision behind what it has to after its range was listed (WAT-35).
+    ListAhead,
     /// Watchers are not told that their node has ended (WAT-35).
     EndInSilence,
     /// A member without a leader tells nobody (WAT-33).

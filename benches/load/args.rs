@@ -25,6 +25,8 @@ options (defaults in parentheses):
   --watchers N[,N]      watchers (watch-same, watch-distinct: 1,100,1000; watch-idle: 10000)
   --streams N[,N]       sets that the watchers of watch-same, watch-distinct are spread over, each
                         read by one task; 0: each watcher is read by its own (0)
+  --writers KIND        threads: who puts beside watchers is a thread, whatever the callers are;
+                        callers: is what they are (callers)
   --rate R              puts a second of the paced watch workloads (100)
   --load N              keys that `load` writes, and then puts over, compacts and counts
                         (1000000)
@@ -62,6 +64,7 @@ pub(crate) struct Options {
     concurrency: Option<Vec<usize>>,
     watchers: Option<Vec<usize>>,
     pub(crate) streams: Vec<usize>,
+    pub(crate) writer_threads: bool,
     pub(crate) rate: f64,
     pub(crate) value_bytes: usize,
     pub(crate) keys: u64,
@@ -150,6 +153,13 @@ impl Options {
                     _ => return Err(unknown(name, value)),
                 }
             }
+            "writers" => {
+                self.writer_threads = match value {
+                    "threads" => true,
+                    "callers" => false,
+                    _ => return Err(unknown(name, value)),
+                }
+            }
             "compact" => {
                 self.compact = match value {
                     "before" => true,
@@ -171,6 +181,7 @@ impl Default for Options {
             concurrency: None,
             watchers: None,
             streams: vec![0],
+            writer_threads: false,
             rate: 100.0,
             value_bytes: 256,
             keys: 100_000,

@@ -315,8 +315,10 @@ impl Bench {
     }
 
     fn watches(&self, workload: &'static str, same: bool, rate: Option<f64>) -> Outcome<()> {
-        let one = vec![1];
-        let writing = if rate.is_some() { one } else { self.options.concurrency(&WRITING) };
+        let writing = match rate {
+            Some(_) => vec![1],
+            None => self.options.concurrency(&WRITING),
+        };
         for watchers in self.options.watchers(&WATCHERS) {
             for writers in writing.iter().copied() {
                 for _ in 0..self.options.repeat {

@@ -266,15 +266,17 @@ fn follow(callers: &Callers, sources: Vec<Source>, course: &Arc<Course>) -> Rece
     seen
 }
 
-/// Lets the writers run; they report when it is over.
-fn write(callers: &Callers, writers: Vec<Writer>, rate: Option<f64>) -> Receiver<Written> {
+/// Lets the writers run, as callers do or each as a thread; they report when it is over.
+fn write(callers: &Callers, writers: Vec<Writer>, threads: bool) -> Receiver<Written> {
     let (done, written) = channel();
     for writer in writers {
         let done = done.clone();
-        match rate {
-            Some(rate) => drop(thread::spawn(move || drop(done.send(writer.keep_pace(rate))))),
-            None if callers.block() => drop(thread::spawn(move || drop(done.send(writer.block())))),
-            None => callers.spawn(async move { drop(done.send(writer.run().await)) }),
+        if let Some(rate) = writer.course.plan.rate {
+            thread::spawn(move || drop(done.send(writer.keep_pace(rate))));
+        } else if threads {
+            thread::spawn(move || drop(done.send(writer.block())));
+        } else {
+            callers.spawn(async move { drop(done.send(writer.run().await)) });
         }
     }
     written
@@ -337,7 +339,8 @@ impl Bench {
             Ok(Writer::new(store(at)?.clone(), &course, size))
         };
         let writers = (0..plan.writers).map(writer).collect::<Outcome<Vec<_>>>()?;
-        let written = write(&self.callers, writers, plan.rate);
+        let threads = self.callers.block() || self.options.writer_threads;
+        let written = write(&self.callers, writers, threads);
 
         thread::sleep((zero + lead).saturating_duration_since(Instant::now()));
         let meter = Meter::start(&self.cluster);
@@ -362,6 +365,7 @@ impl Bench {
         let mut more = Record::new();
         more.set("watchers", plan.watchers);
         more.set("streams", plan.streams);
+        more.set("writers", self.options.writer_threads.then_some("threads"));
         more.set("puts_per_s", written.latencies.total() as f64 / elapsed.as_secs_f64());
         more.set("put_p50_us", written.latencies.quantile_us(0.5));
         more.set("put_p99_us", written.latencies.quantile_us(0.99));

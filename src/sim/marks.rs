@@ -134,6 +134,12 @@ marks! {
     WatcherMoved = "a watcher goes on at another member";
     /// It was asked for before it was there.
     FutureArrives = "a watcher is given the revision that it waited for";
+    /// What holds is listed by the same call that watches on.
+    WatcherRelisted = "a watcher that fell behind is listed again";
+    /// All of them had been given everything.
+    SetProgress = "a set of watchers says how far it has come";
+    /// One of them waits for a revision to come.
+    SetHeldBack = "a set of watchers is asked, and cannot say yet";
     /// It was larger than its consumer wants to see at once.
     RevisionInPieces = "a revision comes in pieces";
     /// The core is told.

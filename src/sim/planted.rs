@@ -75,7 +75,7 @@ cases! {
     skipping_the_sync: SkipSync, Crash, 200, 20, ["durability", "refuses"];
     skipping_the_directory_sync: SkipDirSync, Crash, 200, 20, ["durability", "refuses"];
     forgetting_the_vote: ForgetVote, Crash, 200, 50, ["logs", "durability"];
-    reusing_a_read_context: ReuseReadContext, Network, 300, 600, ["INV-1"];
+    reusing_a_read_context: ReuseReadContext, Network, 300, 1_000, ["INV-1"];
     reading_without_a_round: ReadWithoutRound, Network, 300, 100, ["INV-1"];
     reading_before_it_is_applied: ReadBeforeApplied, Network, 300, 50, ["INV-1"];
     joining_a_late_round: JoinLateRound, Network, 500, 50, ["INV-1", "bounds"];
@@ -90,7 +90,7 @@ cases! {
     dropping_a_kept_version: DropKeptVersion, Calm, 500, 50,
         ["INV-3", "INV-4", "INV-1", "LIN-15", "state"];
     counting_an_empty_delete: CountEmptyDelete, Calm, 300, 20, ["INV-1", "DM-4", "INV-2"];
-    applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1", "WAT-13"];
+    applying_by_mood: ApplyByMood, Calm, 300, 20, ["state", "INV-1", "WAT-13", "WAT-19"];
     comparing_late: CompareLate, Calm, 500, 50, ["INV-1"];
     failing_compares_of_nothing: EmptyCompare, Calm, 500, 50, ["INV-1", "INV-3"];
     splitting_a_transaction: SplitTxn, Calm, 300, 20, ["INV-1", "INV-2", "TXN-14"];
@@ -105,6 +105,10 @@ cases! {
     forgetting_who_sleeps: ForgetSleeper, Calm, 300, 50, ["complete"];
     passing_over_what_is_removed: PassOverRemoved, Calm, 1_000, 200, ["reliable", "bookmarkable"];
     firing_early: FireEarly, Calm, 300, 50, ["resumable"];
+    forgetting_who_was_served: ForgetServed, Calm, 300, 20, ["complete"];
+    saying_too_soon_how_far_all_are: SetTooSoon, Calm, 300, 50, ["bookmarkable", "atomic"];
+    watching_on_too_late: ListAhead, Calm, 300, 50,
+        ["reliable", "bookmarkable", "atomic", "complete"];
     ending_in_silence: EndInSilence, Crash, 300, 20, ["complete"];
     reading_at_once_in_a_transaction: ReadTxnAtOnce, Network, 300, 50, ["INV-1"];
 }

@@ -1,5 +1,6 @@
 //! What watchers are given, noted and judged as they are given it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -7,13 +8,11 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::check::watch::truth::{Chronicler, Truth};
-use super::check::watch::{Asked, Ended, Given, Watched};
+use super::check::watch::{Asked, Ended, Given, SetId, Watched, named_in};
 use super::cluster::Cluster;
-use super::history::Kv;
 use super::marks::Mark;
 use crate::core::mvcc::KeyValue;
 use crate::ids::{NodeId, Revision};
-use crate::keys::KeyRange;
 use crate::service::{WatchBatch, WatchEnd};
 
 /// What all watchers of a cluster are given. Cheap to clone.
@@ -51,6 +50,16 @@ struct State {
     /// Those that run are `Some`.
     watched: Vec<Option<Watched>>,
     began: u64,
+    /// The sets that were made.
+    sets: u64,
+}
+
+impl State {
+    /// Sets in which somebody waits for a revision to come.
+    fn waiting_sets(&self, truth: &Truth) -> BTreeSet<SetId> {
+        let waiting = self.watched.iter().flatten().filter(|watched| watched.waits(truth));
+        waiting.filter_map(|watched| watched.set).collect()
+    }
 }
 
 impl Notes {
@@ -151,10 +160,12 @@ impl Notes {
                 return Some(ended);
             }
         };
-        let given: Vec<Given> = batch.events().iter().map(Given::from).collect();
         let (upto, is_fragment) = (batch.revision(), batch.is_fragment());
-        self.events.fetch_add(given.len() as u64, Ordering::Relaxed);
+        self.events.fetch_add(batch.events().len() as u64, Ordering::Relaxed);
         let marks = self.with(cluster, id, |watched, truth| {
+            let scope = &watched.asked().scope;
+            let given = batch.events().iter().map(|event| Given::within(scope, event));
+            let given: Vec<Given> = given.collect();
             let marks = watched.rarity(truth, &given, is_fragment);
             watched.batch(truth, &given, (upto, is_fragment)).map(|()| marks)
         });
@@ -183,19 +194,68 @@ impl Notes {
         Some(watched.next())
     }
 
-    /// Somebody has read what a range holds at a revision.
+    /// Somebody has read what the range of a watcher holds at a revision.
     pub(super) fn listed(
         &self,
-        range: &KeyRange,
-        at: Revision,
-        kvs: &[KeyValue],
-    ) -> Result<(), String> {
+        cluster: &Cluster,
+        asked: &Asked,
+        (at, kvs): (Revision, &[KeyValue]),
+    ) {
         let truth = self.truth.lock();
-        let (kvs, state) = (kvs.iter().map(Kv::from), truth.state(range, at));
-        if kvs.eq(state.into_iter().cloned()) {
-            return Ok(());
+        let kvs = kvs.iter().map(|kv| named_in(&asked.scope, kv));
+        let state = truth.state(|key| asked.covers(key), at);
+        let is_so = kvs.eq(state.into_iter().cloned());
+        drop(truth);
+        if !is_so {
+            cluster.fail(format!("INV-3: {asked:?} is listed at {at} as it was not"));
         }
-        Err(format!("INV-3: {range:?} is listed at {at} as it was not"))
+    }
+
+    // ---- a set of them
+
+    pub(super) fn new_set(&self) -> SetId {
+        let mut state = self.state.lock();
+        state.sets += 1;
+        SetId(state.sets)
+    }
+
+    /// One begins in a set, which does not say where its member was.
+    pub(super) fn begin_in(
+        &self,
+        cluster: &Cluster,
+        (node, set): (NodeId, SetId),
+        asked: &Asked,
+    ) -> WatchedId {
+        let created = self.truth.lock().member(node).revision;
+        let id = self.begin(cluster, (node, created), asked);
+        self.with(cluster, id, |watched, _| {
+            watched.set = Some(set);
+            Ok(())
+        });
+        id
+    }
+
+    /// The consumer of these asks how far all of them have come.
+    pub(super) fn requested_of(&self, cluster: &Cluster, set: SetId) {
+        let (state, truth) = (self.state.lock(), self.truth.lock());
+        let waits = state.waiting_sets(&truth).contains(&set);
+        drop((state, truth));
+        if waits {
+            cluster.mark(Mark::SetHeldBack);
+        }
+    }
+
+    /// A set says how far these have come, who are all that are in it.
+    pub(super) fn progress(
+        &self,
+        cluster: &Cluster,
+        members: impl Iterator<Item = WatchedId>,
+        upto: Revision,
+    ) {
+        for id in members {
+            self.with(cluster, id, |watched, truth| watched.progress(truth, upto));
+        }
+        cluster.mark(Mark::SetProgress);
     }
 
     // ---- all of them
@@ -211,7 +271,11 @@ impl Notes {
     /// The first that runs and has not come to the newest revision.
     pub(super) fn behind(&self) -> Option<String> {
         let (state, truth) = (self.state.lock(), self.truth.lock());
-        let behind = state.watched.iter().flatten().find(|watched| watched.is_behind(&truth))?;
+        // A set does not say how far it is as long as one of it waits (`WAT-26`).
+        let waiting = state.waiting_sets(&truth);
+        let is_asked = |it: &&Watched| it.set.is_none_or(|set| !waiting.contains(&set));
+        let mut asked = state.watched.iter().flatten().filter(is_asked);
+        let behind = asked.find(|watched| watched.is_behind(&truth))?;
         Some(format!("{behind}: complete (WAT-25): it was asked how far it is, and did not say"))
     }
 }

@@ -28,6 +28,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/scheduler.rs", "a program under test waits in simulated time, which takes none"),
     ("src/sim/workload.rs", "clients of a simulation wait in its own time"),
     ("src/sim/workload/watch.rs", "so do its watchers"),
+    ("src/sim/workload/watch/seat.rs", "so does what they watch with"),
     ("checks/shuttle/src/sync/mod.rs", "shuttle's, where no time passes: a place to switch"),
 ];
 

@@ -97,6 +97,7 @@ room!(watch, 2_000:
     who_comes_meanwhile_misses_nothing,
     who_sleeps_is_cancelled,
     who_sleeps_is_told_of_the_end,
+    a_set_is_told_of_the_end,
     a_timeout_or_a_change,
 );
 

@@ -193,7 +193,7 @@ impl Cursor {
     /// Has everything up to `matched` been given, up to where all is [marked](Watches::catch_up)?
     /// If so, and also if it waits for a revision to come, it sleeps.
     pub(crate) fn has(&mut self, matched: Revision) -> Has {
-        let is_read = self.buffer.is_empty() && self.next.1 == 0 && self.next.0 > self.created;
+        let is_read = self.buffer.is_empty() && self.may_rest();
         let rest = (is_read && self.ending().is_none())
             .then(|| self.topic.rest(&self.slot, self.next.0, matched));
         let Some(Rest::Asleep(from)) = rest else {
@@ -232,9 +232,9 @@ impl Cursor {
             if let Some(told) = self.give() {
                 return told;
             }
-            // What was there before it came has rung nobody.
-            let is_read = self.next.1 == 0 && self.next.0 > self.created;
-            if is_read && let Some(told) = self.rest(waker) {
+            if self.may_rest()
+                && let Some(told) = self.rest(waker)
+            {
                 return told;
             }
             if looked {
@@ -245,6 +245,12 @@ impl Cursor {
                 return Told::Compacted(compacted);
             }
         }
+    }
+
+    /// It has looked at whole revisions, and at all that was there before it came: that has rung
+    /// nobody.
+    fn may_rest(&self) -> bool {
+        self.next.1 == 0 && self.next.0 > self.created
     }
 
     /// Falls asleep, if it has been given all there is, and says what is to be told of that; or
@@ -260,6 +266,10 @@ impl Cursor {
         }
         match self.topic.rest(&self.slot, self.next.0, self.watches.matched()) {
             Rest::Behind(from) => {
+                if waker.is_none() {
+                    // It slept, perhaps, and will not be rung any more: who waits comes now.
+                    self.slot.wake();
+                }
                 self.read_on(from);
                 None
             }
@@ -319,9 +329,9 @@ impl Cursor {
             let (filter, prev) = options;
             let asked = Changes { range: &range, from, filter, prev, looks, bytes };
             let Changed { events, next } = self.watches.reader.changes(&asked)?;
-            if (1..=SHARED_EVENTS).contains(&events.len()) {
-                let events = || events.iter().cloned().collect();
-                self.topic.share(|| Read { filter, prev, from, next, events: events() });
+            if (1..=SHARED_EVENTS).contains(&events.len()) && self.topic.has_several() {
+                let events = events.iter().cloned().collect();
+                self.topic.share(Read { filter, prev, from, next, events });
             }
             self.buffer.extend(events);
             self.next = next;
@@ -353,8 +363,10 @@ impl Cursor {
             return None;
         }
         self.slot.give();
-        let rest = self.buffer.split_off(len);
-        let events = std::mem::replace(&mut self.buffer, rest);
+        // Not a part of what was read: it would keep the memory of all of it.
+        let all = len == self.buffer.len();
+        let events =
+            if all { std::mem::take(&mut self.buffer) } else { self.buffer.drain(..len).collect() };
         Some(Told::Events { events, upto, fragment })
     }
 

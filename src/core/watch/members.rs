@@ -83,11 +83,11 @@ impl Members {
         }
     }
 
-    /// Keeps this as what was read last, if there are several. Gives back what that was before.
+    /// Keeps this as what was read last, if there are several. Gives back what is not kept.
     pub(super) fn set_read(&mut self, read: Option<Arc<Read>>) -> Option<Arc<Read>> {
         match self {
             Self::Several(several) => mem::replace(&mut several.read, read),
-            Self::None | Self::One(_) => None,
+            Self::None | Self::One(_) => read,
         }
     }
 }

@@ -45,9 +45,9 @@
 //! # Who reads the same
 //!
 //! Those who are rung for one change want to read the same, one after the other. So what was read
-//! last stays with the topic, some events of it, while anybody is awake there: who comes to where
-//! that began takes them from it (`Topic::shared`). It is what a read gives and nothing else:
-//! whether it is there or not makes no difference but in time.
+//! last stays with the topic while anybody is awake there, up to some events: who comes to a place
+//! in it is given the rest of it (`Topic::shared`), and reads on from its end. It makes a
+//! difference to where batches end, and to time; never to what is given, nor to who is too late.
 //!
 //! # Many watchers, one consumer
 //!
@@ -112,7 +112,7 @@ const RING_STEP: usize = 64;
 pub(crate) struct Budget {
     /// Published records that are looked at; that is cheap if nobody watches their keys.
     pub(crate) looks: usize,
-    /// Watchers that are rung, or found not to have to be.
+    /// Watchers that are rung. Those that are passed over cost a look at their cursors.
     pub(crate) rings: usize,
 }
 

@@ -368,11 +368,14 @@ impl Topic {
         helps.then(|| Arc::clone(read))
     }
 
+    pub(super) fn has_several(&self) -> bool {
+        self.state.lock().members.as_slice().len() > 1
+    }
+
     /// Keeps what was read for the others, if there are any.
-    pub(super) fn share(&self, read: impl FnOnce() -> Read) {
+    pub(super) fn share(&self, read: Read) {
         let mut state = self.state.lock();
-        let others = state.members.as_slice().len() > 1;
-        let before = if others { state.members.set_read(Some(Arc::new(read()))) } else { None };
+        let before = state.members.set_read(Some(Arc::new(read)));
         drop((state, before));
     }
 
@@ -409,7 +412,11 @@ impl Topic {
     /// The oldest revision, not before `waited_for`, that one of them has yet to look at and that
     /// may concern it.
     pub(super) fn oldest(&self, waited_for: Revision) -> Option<Revision> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        // It is kept for those who come, and must not outlive what a removal takes for long.
+        if state.members.read().is_some_and(|read| read.from.0 < waited_for) {
+            state.members.set_read(None);
+        }
         let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep())?;
         let marked = state.marked().map(|marked| {
             let behind = asleep.iter().map(|slot| slot.cursor());

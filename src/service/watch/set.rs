@@ -11,6 +11,7 @@ use crate::core::watch::{Bell, Bells, Cursor, Has};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::{Revision, WatchId};
+use crate::planted::{Bug, planted};
 use crate::service::Scope;
 
 /// Watchers that are looked at and have nothing, before others run.
@@ -228,7 +229,9 @@ impl WatchSet {
         match watcher::show(&self.gate, &member.scope, told, &member.cursor) {
             Look::Item(batch) => {
                 // There may be more. The others come first.
-                member.cursor.settle();
+                if !planted(Bug::ForgetServed) {
+                    member.cursor.settle();
+                }
                 Look::Item(WatchUpdate::Batch(id, batch))
             }
             Look::Nothing => Look::Nothing,
@@ -264,7 +267,7 @@ impl WatchSet {
         for (id, member) in &mut self.members {
             match member.cursor.has(matched) {
                 Has::All => {}
-                Has::NotAll => all = false,
+                Has::NotAll => all = planted(Bug::SetTooSoon),
                 Has::NotBegun => {
                     self.progress = Progress::HeldBackBy(*id);
                     return None;
@@ -296,8 +299,8 @@ impl Pull for WatchSet {
             if let Some(progress) = self.settle() {
                 return Look::Item(progress);
             }
-            // An end that has come meanwhile, or who had to be looked at, has rung since.
-            if self.bells.is_silent() {
+            // Who had to be looked at has rung since; and so has an end, if it came since.
+            if self.bells.is_silent() && !self.gate.watches().has_ended() {
                 return Look::Nothing;
             }
         }

@@ -369,6 +369,22 @@ fn who_only_looks_takes_no_wakers_place() {
     assert_eq!(woken.take(), 1);
 }
 
+/// With so many that whoever marks a change does not ring all of them.
+#[test]
+fn who_only_looks_takes_no_turn_of_a_task_that_waits() {
+    let (_, store) = fake(Manner::AnswerAtOnce);
+    let start = |_| (store.watch("a").start().unwrap(), Woken::default());
+    let mut all: Vec<_> = (0..300).map(start).collect();
+    for (watcher, woken) in &mut all {
+        assert_eq!(woken.poll(watcher), None);
+    }
+    put(&store, "a", "x");
+    for (watcher, woken) in &mut all {
+        assert!(watcher.try_next().unwrap().is_some());
+        assert_eq!(woken.take(), 1);
+    }
+}
+
 /// A write is answered before those who watch are rung.
 #[test]
 fn what_was_acknowledged_is_there_at_once() {

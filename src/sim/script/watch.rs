@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_core::stream::Stream;
 use parking_lot::Mutex;
 
@@ -142,6 +143,7 @@ impl Play {
         };
         let Command::Watch { fragment, leader, .. } = command else { return Ok(()) };
         let asked = Asked {
+            scope: Bytes::new(),
             range: show::range(key, to.as_deref()),
             from: from.map(Revision::new),
             no_puts: puts.as_deref() == Some("no"),

@@ -1,28 +1,34 @@
-//! Random watchers: what they watch, where, and how well they keep up.
+//! Random watchers: what they watch, where, with what, and how well they keep up.
+//!
+//! A consumer has one [`Seat`] after the other: a watcher, or a set of up to four. It takes what
+//! comes, and shows it to the judges; asks how far it has come; cancels and adds; and goes on
+//! elsewhere from where it was, or behind a compaction from a list.
+
+mod draw;
+mod seat;
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_core::stream::Stream;
-use parking_lot::Mutex;
-
-use super::draw;
+pub(in crate::sim) use self::draw::watch;
+use self::draw::{handle, list_and_watch};
+use self::seat::{Member, Seat, Told, Woken};
 use crate::core::watch::Step;
-use crate::ids::{NodeId, Revision};
-use crate::keys::KeyRange;
-use crate::service::{Watch, WatchBatch, WatchEnd, Watcher};
-use crate::sim::check::watch::{Asked, Ended};
-use crate::sim::clock::Sleep;
+use crate::ids::{NodeId, Revision, WatchId};
+use crate::service::{ListAndWatch, Watch, WatchBatch, WatchCompacted, WatchEnd, WatchUpdate};
+use crate::sim::check::watch::Asked;
 use crate::sim::cluster::Cluster;
 use crate::sim::dice::{Dice, Seed};
 use crate::sim::marks::Mark;
-use crate::sim::watched::{Notes, Phase, WatchedId};
+use crate::sim::watched::{Notes, Phase};
 use crate::sim::world::Pace;
 use crate::store::Store;
+
+/// How long it may take to list.
+const LISTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What those who watch in one run are like: drawn from its seed, with dice of their own.
 #[derive(Clone, Debug)]
@@ -99,11 +105,16 @@ struct Style {
     asks: bool,
 }
 
-/// What happens next to a consumer.
-enum Woken {
-    Phase,
-    Time,
-    Told(Option<Result<WatchBatch, WatchEnd>>),
+/// Where it is watched.
+struct Place {
+    node: NodeId,
+    store: Store,
+}
+
+/// A watcher that ran: what it would have been given next, and why it ended, if it has.
+struct Left {
+    asked: Asked,
+    end: Option<WatchEnd>,
 }
 
 impl Consumer {
@@ -112,83 +123,179 @@ impl Consumer {
         while self.notes.phase() != Phase::Over {
             let again = asked.take();
             let wanted = again.clone().unwrap_or_else(|| self.draw());
-            let Some((node, store, watcher)) = self.begin(&wanted) else {
+            let Some((place, seat)) = self.begin(&wanted).await else {
                 asked = again;
                 self.pause(Duration::from_millis(100)).await;
                 continue;
             };
-            if again.is_some() && self.last.replace(node).is_some_and(|last| last != node) {
+            let moved = self.last.replace(place.node).is_some_and(|last| last != place.node);
+            if again.is_some() && moved {
                 self.cluster.mark(Mark::WatcherMoved);
             }
-            asked = self.watch(node, store, wanted, watcher).await;
+            asked = self.watch(&place, seat).await;
         }
     }
 
-    /// Begins a watcher at some member that is up.
-    fn begin(&mut self, asked: &Asked) -> Option<(NodeId, Store, Watcher)> {
+    // ---- beginning
+
+    /// Begins at some member that is up: a watcher by itself, behind a list, or one of a set.
+    async fn begin(&mut self, asked: &Asked) -> Option<(Place, Seat)> {
         let mut names = self.cluster.names();
         names.retain(|name| self.cluster.is_up(name).unwrap_or_default());
         let name = self.dice.pick(&names)?;
-        let store = self.cluster.store(name).ok()?;
-        let every = self.dice.span(Duration::from_millis(50), Duration::from_secs(1));
-        let watch = watch(&store, asked);
-        let watch = if asked.progress { watch.progress_every(every) } else { watch };
-        Some((self.cluster.id(name).ok()?, store, watch.start().ok()?))
-    }
-
-    /// Watches until it is enough or ends. Gives what to watch then, if it goes on there.
-    async fn watch(
-        &mut self,
-        node: NodeId,
-        store: Store,
-        mut asked: Asked,
-        watcher: Watcher,
-    ) -> Option<Asked> {
-        let begun = (node, watcher.created());
-        let id = self.notes.begin(&self.cluster, begun, &asked);
-        let mut seat = Seat::new(watcher, id);
-        self.note(|| format!("{seat} at {node}: {asked:?}, made at {}", begun.1));
-        let ended = self.consume(&mut seat).await;
-        let next = self.notes.dropped(id);
-        drop(seat);
-        let goes_on = self.notes.phase() != Phase::Free || self.dice.chance(700_000);
-        asked.from = match ended {
-            Some(Ended::Compacted(_)) => Some(self.list(&store, &asked.range).await?.next()),
-            _ if goes_on => next,
-            _ => return None,
+        let (node, store) = (self.cluster.id(name).ok()?, self.cluster.store(name).ok()?);
+        let place = Place { node, store };
+        let seat = if asked.from.is_none() && self.dice.chance(250_000) {
+            let list = list_and_watch(&place.store, asked);
+            let list = if asked.progress { list.progress_every(self.every()) } else { list };
+            self.list_on(&place, list, asked).await?
+        } else if self.dice.chance(400_000) {
+            self.gather(&place, asked)?
+        } else {
+            let watcher = self.ask(&place.store, asked).start().ok()?;
+            let created = watcher.created();
+            let id = self.notes.begin(&self.cluster, (node, created), asked);
+            self.note(|| format!("watcher {} at {node}: {asked:?}, made at {created}", id.0));
+            Seat::one(watcher, id, asked.clone())
         };
-        asked.from.map(|_| asked)
+        Some((place, seat))
     }
 
-    /// Takes what a watcher gives. Says how it has ended, if not its consumer has.
-    async fn consume(&mut self, seat: &mut Seat) -> Option<Ended> {
-        let style = self.style();
+    /// What was asked for, in a user's words.
+    fn ask(&mut self, store: &Store, asked: &Asked) -> Watch {
+        let watch = watch(store, asked);
+        if asked.progress { watch.progress_every(self.every()) } else { watch }
+    }
+
+    /// How often one is told of its progress.
+    fn every(&mut self) -> Duration {
+        self.dice.span(Duration::from_millis(50), Duration::from_secs(1))
+    }
+
+    /// A set with this watcher and a few others.
+    fn gather(&mut self, place: &Place, asked: &Asked) -> Option<Seat> {
+        let mut seat = Seat::set(place.store.watch_set(), &self.notes);
+        let (others, at) = (self.dice.below(4), self.dice.below(4));
+        for number in 0..=others {
+            let is_it = number == at.min(others);
+            let other = if is_it { asked.clone() } else { self.draw() };
+            if self.add(&mut seat, place, &other).is_none() && is_it {
+                seat.forget(&self.notes);
+                return None;
+            }
+        }
+        Some(seat)
+    }
+
+    /// Another watcher for a set, if it can be there.
+    fn add(&mut self, seat: &mut Seat, place: &Place, asked: &Asked) -> Option<()> {
+        let watch = self.ask(&place.store, asked);
+        let is_named = self.dice.chance(200_000);
+        let watch = if is_named { watch.id(WatchId::new(self.dice.below(6))) } else { watch };
+        let id = seat.add(&self.cluster, &self.notes, (place.node, watch, asked))?;
+        self.note(|| format!("watcher {} of {seat} at {}: {asked:?}", id.0, place.node));
+        Some(())
+    }
+
+    /// What the range holds at this member, and a watcher that begins exactly behind that.
+    async fn list_on(&mut self, place: &Place, list: ListAndWatch, asked: &Asked) -> Option<Seat> {
+        let list = if self.dice.chance(500_000) { list.serializable() } else { list };
+        let listing = list.timeout(LISTED_WITHIN).await.ok()?;
+        let at = listing.header.revision;
+        self.heard_of(asked, at)?;
+        self.notes.listed(&self.cluster, asked, (at, &listing.kvs));
+        let asked = Asked { from: None, ..asked.clone() };
+        let id = self.notes.begin(&self.cluster, (place.node, at), &asked);
+        self.note(|| format!("watcher {} at {}: {asked:?}, listed at {at}", id.0, place.node));
+        Some(Seat::one(listing.watcher, id, asked))
+    }
+
+    /// What a range holds at this member, to watch on from there.
+    async fn list(&mut self, place: &Place, asked: &Asked) -> Option<Asked> {
+        let read = handle(&place.store, asked).range(asked.range.clone()).serializable();
+        let listed = read.timeout(LISTED_WITHIN).await.ok()?;
+        let at = listed.header.revision;
+        self.heard_of(asked, at)?;
+        self.notes.listed(&self.cluster, asked, (at, &listed.kvs));
+        Some(Asked { from: Some(at.next()), ..asked.clone() })
+    }
+
+    /// A list is at this revision, behind what was given before, if anything was.
+    fn heard_of(&mut self, asked: &Asked, at: Revision) -> Option<()> {
+        self.newest = self.newest.max(at);
+        match asked.from {
+            Some(from) if at.next() < from => {
+                self.cluster.fail(format!("WAT-11: {asked:?} is listed again at {at}"));
+                None
+            }
+            _ => Some(()),
+        }
+    }
+
+    // ---- watching
+
+    /// Watches until it is enough or ends, and again if it was too far behind. Gives what to watch
+    /// then, if it goes on elsewhere.
+    async fn watch(&mut self, place: &Place, mut seat: Seat) -> Option<Asked> {
+        loop {
+            let left = self.consume(place, &mut seat).await;
+            seat.forget(&self.notes);
+            drop(seat);
+            let Left { asked, end } = left?;
+            let Some(WatchEnd::Compacted(compacted)) = end else {
+                let goes_on = self.notes.phase() != Phase::Free || self.dice.chance(700_000);
+                return goes_on.then_some(asked);
+            };
+            if self.dice.chance(500_000) {
+                return self.list(place, &asked).await;
+            }
+            seat = self.relist(place, &compacted, &asked).await?;
+        }
+    }
+
+    async fn relist(
+        &mut self,
+        place: &Place,
+        compacted: &WatchCompacted,
+        asked: &Asked,
+    ) -> Option<Seat> {
+        let seat = self.list_on(place, compacted.relist(), asked).await?;
+        self.cluster.mark(Mark::WatcherRelisted);
+        Some(seat)
+    }
+
+    /// Takes what comes. Gives the watcher to go on with: one that has ended, or one that was left.
+    async fn consume(&mut self, place: &Place, seat: &mut Seat) -> Option<Left> {
+        let mut style = self.style();
         let mut phase = self.notes.phase();
+        if phase == Phase::Ask {
+            seat.ask(&self.cluster, &self.notes);
+        }
         loop {
             let until = (phase == Phase::Free).then_some(style.until);
             match seat.wait(&self.cluster, &self.notes, (phase, until)).await {
-                Woken::Told(Some(told)) => {
-                    self.note(|| format!("{seat} {}", shown(&told)));
-                    if let Some(ended) = self.notes.told(&self.cluster, seat.id, &told) {
-                        return Some(ended);
+                Woken::Told(told) => {
+                    if let ControlFlow::Break(left) = self.heed(seat, told)
+                        && !self.stays(seat, place, left.as_ref()).await
+                    {
+                        return left;
                     }
-                    self.newest = told.map_or(self.newest, |it| it.revision().max(self.newest));
                     self.rest(style).await;
                     if style.asks && self.dice.chance(100_000) {
                         seat.ask(&self.cluster, &self.notes);
                     }
                 }
-                Woken::Told(None) => self.cluster.fail("a watcher ends without a word"),
-                Woken::Time if self.dice.chance(300_000) => {
-                    self.notes.cancelled(&self.cluster, seat.id);
-                    seat.watcher.canceller().cancel();
+                Woken::Time if self.meddles(seat, place) => {
+                    if seat.is_set() {
+                        style.until = self.moment();
+                    }
                 }
-                Woken::Time => return None,
+                Woken::Time => return self.leave(seat, None),
                 Woken::Phase => {
                     phase = self.notes.phase();
                     match phase {
                         Phase::Ask => seat.ask(&self.cluster, &self.notes),
-                        Phase::Over => return None,
+                        Phase::Over => return self.leave(seat, None),
                         Phase::Free | Phase::Quiet => {}
                     }
                 }
@@ -197,6 +304,86 @@ impl Consumer {
                 return None;
             }
         }
+    }
+
+    /// Shows the judges what a seat is told. Breaks off with a watcher that has ended, or with none
+    /// if there was none and will be none.
+    fn heed(&mut self, seat: &mut Seat, told: Told) -> ControlFlow<Option<Left>> {
+        self.note(|| format!("{seat} {}", shown(&told)));
+        match told {
+            Some(Ok(WatchUpdate::Batch(name, batch))) => {
+                self.newest = self.newest.max(batch.revision());
+                if let Some(member) = seat.member(&self.cluster, name) {
+                    self.notes.told(&self.cluster, member.id, &Ok(batch));
+                }
+            }
+            Some(Ok(WatchUpdate::Ended(name, end))) => {
+                if let Some(member) = seat.member(&self.cluster, name).cloned() {
+                    self.notes.told(&self.cluster, member.id, &Err(end.clone()));
+                    seat.remove(name);
+                    return ControlFlow::Break(self.ended(&member, Some(end)));
+                }
+            }
+            Some(Ok(WatchUpdate::Progress(upto))) => {
+                seat.progress(&self.cluster, &self.notes, upto);
+            }
+            Some(Err(end)) => {
+                for member in &seat.members {
+                    self.notes.told(&self.cluster, member.id, &Err(end.clone()));
+                }
+                let left = self.leave(seat, Some(end));
+                seat.forget(&self.notes);
+                return ControlFlow::Break(left);
+            }
+            None => self.cluster.fail("a watcher ends without a word"),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Leaves all of them. Gives one to go on with, if there is one.
+    fn leave(&mut self, seat: &mut Seat, end: Option<WatchEnd>) -> Option<Left> {
+        let member = self.dice.pick(&seat.members)?.clone();
+        self.ended(&member, end)
+    }
+
+    fn ended(&self, member: &Member, end: Option<WatchEnd>) -> Option<Left> {
+        let from = self.notes.dropped(member.id)?;
+        Some(Left { asked: Asked { from: Some(from), ..member.asked.clone() }, end })
+    }
+
+    /// One of a set has ended: does its consumer stay with the others? Behind a compaction it then
+    /// mostly begins again in the same set.
+    async fn stays(&mut self, seat: &mut Seat, place: &Place, left: Option<&Left>) -> bool {
+        let Some(left) = left.filter(|_| seat.is_set() && !seat.members.is_empty()) else {
+            return false;
+        };
+        if self.dice.chance(500_000) {
+            return false;
+        }
+        if matches!(left.end, Some(WatchEnd::Compacted(_)))
+            && self.dice.chance(700_000)
+            && let Some(asked) = self.list(place, &left.asked).await
+        {
+            self.add(seat, place, &asked);
+        }
+        true
+    }
+
+    /// It has watched for long enough. Does it something else before it leaves?
+    fn meddles(&mut self, seat: &mut Seat, place: &Place) -> bool {
+        let chance = self.dice.below(10);
+        if chance < 3 {
+            let member = self.dice.pick(&seat.members).cloned();
+            if let Some(member) = &member {
+                seat.cancel(&self.cluster, &self.notes, member);
+            }
+            return member.is_some();
+        }
+        if chance < 6 && seat.is_set() {
+            let other = self.draw();
+            return self.add(seat, place, &other).is_some();
+        }
+        false
     }
 
     /// Between two batches.
@@ -225,171 +412,24 @@ impl Consumer {
         .await;
     }
 
-    /// What a range holds at this member, to watch on from there.
-    async fn list(&mut self, store: &Store, range: &KeyRange) -> Option<Revision> {
-        let read = store.range(range.clone()).serializable().timeout(Duration::from_secs(5));
-        let listed = read.await.ok()?;
-        let at = listed.header.revision;
-        if let Err(what) = self.notes.listed(range, at, &listed.kvs) {
-            self.cluster.fail(what);
-        }
-        Some(at)
-    }
-
     fn note(&self, text: impl FnOnce() -> String) {
         self.cluster.note(text());
     }
-
-    // ---- chance
-
-    fn style(&mut self) -> Style {
-        let now = self.cluster.clock().now();
-        let until = now + self.dice.span(Duration::ZERO, self.watchers.kept);
-        let asks = self.dice.chance(500_000);
-        let (slow, stalls) = match self.dice.below(4) {
-            0 => (self.watchers.slow, 0),
-            1 => (Duration::ZERO, 1 + self.dice.below(20)),
-            _ => (Duration::ZERO, 0),
-        };
-        Style { until, slow, stalls, asks }
-    }
-
-    fn draw(&mut self) -> Asked {
-        let key = draw::name(self.dice.below(self.keys));
-        let range = match self.dice.below(6) {
-            0 | 1 => KeyRange::key(key),
-            2 => KeyRange::prefix(key.slice(..4)),
-            3 => KeyRange::prefix("bank/"),
-            4 => KeyRange::starting_at(key),
-            _ => KeyRange::all(),
-        };
-        let newest = self.newest.get();
-        let (near, back) = (self.dice.below(50), self.dice.below(200));
-        let from = match self.dice.below(8) {
-            0 | 1 => Some(newest.saturating_sub(back).max(1)),
-            2 => Some(newest + 1 + near),
-            3 => Some(1),
-            _ => None,
-        };
-        Asked {
-            range,
-            from: from.map(Revision::new),
-            no_puts: self.dice.chance(100_000),
-            no_deletes: self.dice.chance(100_000),
-            prev: self.dice.chance(500_000),
-            progress: self.dice.chance(300_000),
-            fragment: self.dice.chance(250_000).then(|| self.dice.place(400) + 1),
-            leader: self.dice.chance(150_000),
-        }
-    }
 }
 
-/// A watcher as its consumer holds it.
-struct Seat {
-    watcher: Watcher,
-    id: WatchedId,
-    bell: Arc<Bell>,
-}
-
-/// Whether the watcher itself has called its consumer. It is asked only then, so that somebody
-/// who wakes for another reason does not find what the watcher has forgotten to say.
-struct Bell {
-    rang: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.rang.store(true, Ordering::Relaxed);
-        if let Some(task) = self.task.lock().take() {
-            task.wake();
-        }
-    }
-}
-
-impl Seat {
-    fn new(watcher: Watcher, id: WatchedId) -> Self {
-        let bell = Bell { rang: AtomicBool::new(true), task: Mutex::new(None) };
-        Self { watcher, id, bell: Arc::new(bell) }
-    }
-
-    /// What happens first: another phase begins, the time is over, or the watcher has something.
-    async fn wait(
-        &mut self,
-        cluster: &Cluster,
-        notes: &Notes,
-        (phase, until): (Phase, Option<Duration>),
-    ) -> Woken {
-        let clock = cluster.clock();
-        let mut sleep = until.map(|until| clock.sleep(until.saturating_sub(clock.now())));
-        std::future::poll_fn(|context| self.poll(notes, phase, sleep.as_mut(), context)).await
-    }
-
-    fn poll(
-        &mut self,
-        notes: &Notes,
-        phase: Phase,
-        sleep: Option<&mut Sleep>,
-        context: &mut Context<'_>,
-    ) -> Poll<Woken> {
-        if notes.has_left(phase, context.waker()) {
-            return Poll::Ready(Woken::Phase);
-        }
-        *self.bell.task.lock() = Some(context.waker().clone());
-        if self.bell.rang.swap(false, Ordering::Relaxed) {
-            let waker = Waker::from(Arc::clone(&self.bell));
-            let next = Pin::new(&mut self.watcher).poll_next(&mut Context::from_waker(&waker));
-            if let Poll::Ready(told) = next {
-                // There may be more.
-                self.bell.rang.store(true, Ordering::Relaxed);
-                return Poll::Ready(Woken::Told(told));
-            }
-        }
-        match sleep.map(|sleep| Pin::new(sleep).poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Woken::Time),
-            _ => Poll::Pending,
-        }
-    }
-
-    fn ask(&mut self, cluster: &Cluster, notes: &Notes) {
-        notes.requested(cluster, self.id);
-        self.watcher.request_progress();
-        self.bell.rang.store(true, Ordering::Relaxed);
-    }
-}
-
-impl std::fmt::Display for Seat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "watcher {}", self.id.0)
-    }
-}
-
-/// The same in a user's words, but for how often it is told of progress.
-pub(in crate::sim) fn watch(store: &Store, asked: &Asked) -> Watch {
-    let mut watch = store.watch(asked.range.clone()).from_revision(asked.from.unwrap_or_default());
-    if asked.no_puts {
-        watch = watch.no_puts();
-    }
-    if asked.no_deletes {
-        watch = watch.no_deletes();
-    }
-    if asked.prev {
-        watch = watch.prev_values();
-    }
-    if let Some(bytes) = asked.fragment {
-        watch = watch.fragment_bytes(bytes);
-    }
-    if asked.leader { watch.require_leader() } else { watch }
-}
-
-fn shown(told: &Result<WatchBatch, WatchEnd>) -> String {
+fn shown(told: &Told) -> String {
     match told {
-        Ok(batch) => {
-            let revisions = batch.events().iter().map(|event| event.revision().get());
-            let revisions: Vec<u64> = revisions.collect();
-            let piece = if batch.is_fragment() { ", to be continued" } else { "" };
-            format!("is given {revisions:?} up to {}{piece}", batch.revision())
-        }
-        Err(end) => format!("ends: {end}"),
+        Some(Ok(WatchUpdate::Batch(name, batch))) => format!("{name} {}", shown_batch(batch)),
+        Some(Ok(WatchUpdate::Ended(name, end))) => format!("{name} ends: {end}"),
+        Some(Ok(WatchUpdate::Progress(upto))) => format!("have come to {upto}"),
+        Some(Err(end)) => format!("ends: {end}"),
+        None => "ends".to_owned(),
     }
+}
+
+fn shown_batch(batch: &WatchBatch) -> String {
+    let revisions = batch.events().iter().map(|event| event.revision().get());
+    let revisions: Vec<u64> = revisions.collect();
+    let piece = if batch.is_fragment() { ", to be continued" } else { "" };
+    format!("is given {revisions:?} up to {}{piece}", batch.revision())
 }

@@ -127,6 +127,26 @@ pub fn who_sleeps_is_told_of_the_end() {
     end(comes);
 }
 
+/// The node closes while a set that has a watcher, and one that has none, look for something.
+pub fn a_set_is_told_of_the_end() {
+    let lone = Lone::lead();
+    let store = lone.store();
+    let node = lone.run();
+    let sets = [false, true].map(|watches| {
+        let mut set = store.watch_set();
+        if watches {
+            set.add(store.watch("k")).expect("it is open");
+        }
+        start(move || {
+            // The end of its watcher may come first.
+            let last = set.into_iter().find_map(Result::err);
+            assert!(matches!(last, Some(WatchEnd::Closed)), "{last:?}");
+        })
+    });
+    node.close(PATIENCE).expect("it is well");
+    sets.into_iter().for_each(end);
+}
+
 /// Somebody waits for so long and not longer. What comes too late for that is not lost.
 pub fn a_timeout_or_a_change() {
     let lone = Lone::lead();

@@ -36,7 +36,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use self::truth::{At, Change, Truth};
-use crate::core::mvcc::{Event, EventKind};
+use crate::core::mvcc::{Event, EventKind, KeyValue};
 use crate::ids::{NodeId, Revision};
 use crate::keys::KeyRange;
 use crate::sim::history::Kv;
@@ -45,6 +45,10 @@ use crate::sim::marks::Mark;
 /// What is watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    /// Of the handle that is asked: what is watched has this before its keys, and what is given has
+    /// not.
+    pub(crate) scope: Bytes,
+    /// As it is named in the scope.
     pub(crate) range: KeyRange,
     /// `None`: from now on.
     pub(crate) from: Option<Revision>,
@@ -61,6 +65,7 @@ impl Asked {
     #[cfg(test)]
     pub(crate) fn all() -> Self {
         Self {
+            scope: Bytes::new(),
             range: KeyRange::all(),
             from: None,
             no_puts: false,
@@ -72,8 +77,13 @@ impl Asked {
         }
     }
 
+    /// Is a key of the whole store in the range?
+    pub(crate) fn covers(&self, key: &[u8]) -> bool {
+        key.strip_prefix(self.scope.as_ref()).is_some_and(|inner| self.range.contains(inner))
+    }
+
     fn admits(&self, key: &[u8], is_put: bool) -> bool {
-        self.range.contains(key) && !if is_put { self.no_puts } else { self.no_deletes }
+        self.covers(key) && !if is_put { self.no_puts } else { self.no_deletes }
     }
 
     fn wants(&self, change: &Change) -> bool {
@@ -102,16 +112,23 @@ impl Given {
     }
 }
 
-impl From<&Event> for Given {
-    fn from(event: &Event) -> Self {
+impl Given {
+    /// What was given through a handle with this scope, which is put back before the keys.
+    pub(crate) fn within(scope: &[u8], event: &Event) -> Self {
         Self {
             revision: event.revision(),
             is_put: event.kind() == EventKind::Put,
             is_create: event.is_create(),
-            kv: Kv::from(event.kv()),
-            prev: event.prev().map(Kv::from),
+            kv: named_in(scope, event.kv()),
+            prev: event.prev().map(|prev| named_in(scope, prev)),
         }
     }
+}
+
+/// What is shown in a scope, by its name in the whole store.
+pub(crate) fn named_in(scope: &[u8], kv: &KeyValue) -> Kv {
+    let kv = Kv::from(kv);
+    Kv { key: Bytes::from([scope, kv.key.as_ref()].concat()), ..kv }
 }
 
 /// How a watcher ends.
@@ -124,10 +141,16 @@ pub(crate) enum Ended {
     Node,
 }
 
+/// Names a set of watchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SetId(pub(crate) u64);
+
 /// A watcher, and what it was given so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched {
     asked: Asked,
+    /// The set that it is in: those of one say together how far they have come.
+    pub(crate) set: Option<SetId>,
     node: NodeId,
     boot: u32,
     created: Revision,
@@ -168,6 +191,7 @@ impl Watched {
         let first = asked.from.unwrap_or(created.next());
         Ok(Self {
             asked,
+            set: None,
             node,
             boot: member.boot,
             created,
@@ -197,6 +221,16 @@ impl Watched {
     /// Its consumer cancels it.
     pub(crate) fn cancel(&mut self) {
         self.cancelled = true;
+    }
+
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// The set that it is in was asked, and says how far all of them have come (`WAT-25`).
+    pub(crate) fn progress(&mut self, truth: &Truth, upto: Revision) -> Verdict {
+        self.request();
+        self.batch(truth, &[], (upto, false))
     }
 
     /// It is given a batch.
@@ -424,11 +458,16 @@ impl Watched {
         marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect()
     }
 
+    /// It runs, and waits for a revision to come.
+    pub(crate) fn waits(&self, truth: &Truth) -> bool {
+        let newest = truth.member(self.node).revision;
+        self.ended.is_none() && self.asked.from.is_some_and(|from| from > newest)
+    }
+
     /// It has not said that it has come as far as its member, and waits for nothing.
     pub(crate) fn is_behind(&self, truth: &Truth) -> bool {
         let newest = truth.member(self.node).revision;
-        let waits = self.asked.from.is_some_and(|from| from > newest);
-        self.ended.is_none() && !waits && self.next <= newest
+        self.ended.is_none() && !self.waits(truth) && self.next <= newest
     }
 }
 

@@ -203,6 +203,39 @@ fn wat_23_to_wat_27_bookmarkable() {
 }
 
 #[test]
+fn wat_25_wat_26_bookmarkable_in_a_set() {
+    let truth = truth();
+    let says = |watched: &Watched, upto| watched.clone().progress(&truth, rev(upto));
+    let mut watched = begin(&truth, from(2));
+    complains(says(&watched, 6), "bookmarkable");
+    watched.batch(&truth, &right(&truth, &from(2), 2, 6), (rev(6), false)).unwrap();
+    says(&watched, 6).unwrap();
+    for upto in [5, 7] {
+        complains(says(&watched, upto), "bookmarkable");
+    }
+    assert!(!watched.waits(&truth) && begin(&truth, from(8)).waits(&truth));
+    complains(says(&begin(&truth, from(8)), 6), "bookmarkable (WAT-26)");
+    // The set was asked, and not this one of it.
+    watched.progress(&truth, rev(6)).unwrap();
+    complains(watched.batch(&truth, &[], (rev(6), false)), "filtered");
+}
+
+#[test]
+fn hlp_1_watched_through_a_scope() {
+    let truth = truth();
+    let scoped = |range: KeyRange| Asked { scope: "k".into(), range, ..from(2) };
+    let names = |asked: &Asked| ["k", "ka", "kb", "m"].map(|key| asked.covers(key.as_bytes()));
+    assert_eq!(names(&scoped(KeyRange::key("a"))), [false, true, false, false]);
+    assert_eq!(names(&scoped(KeyRange::all())), [false, true, true, false]);
+    assert_eq!(names(&Asked { scope: Bytes::new(), ..from(2) }), [true; 4]);
+    // "k" itself has no name in there.
+    let given = right(&truth, &from(2), 2, 6);
+    let mut watched = begin(&truth, scoped(KeyRange::all()));
+    complains(watched.clone().batch(&truth, &given, (rev(6), false)), "filtered");
+    watched.progress(&truth, rev(6)).unwrap();
+}
+
+#[test]
 fn wat_11_wat_30_justified() {
     let ends = |asked: Asked, compacted, ended| {
         let mut truth = truth();

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use crate::core::mvcc::{KeyValue, Record};
 use crate::core::replica::Replica;
 use crate::ids::{NodeId, Revision};
-use crate::keys::KeyRange;
 use crate::sim::history::Kv;
 use crate::sim::seen::{Judge, Seen};
 
@@ -85,9 +84,9 @@ impl Truth {
         changes.find(|change| change.at.0 <= revision)
     }
 
-    /// What a range held at a revision.
-    pub(crate) fn state(&self, range: &KeyRange, revision: Revision) -> Vec<&Kv> {
-        let keys = self.keys.keys().filter(|key| range.contains(key));
+    /// What the keys that `covers` names held at a revision.
+    pub(crate) fn state(&self, covers: impl Fn(&[u8]) -> bool, revision: Revision) -> Vec<&Kv> {
+        let keys = self.keys.keys().filter(|key| covers(key));
         keys.filter_map(|key| self.last(key, revision)?.kv.as_ref()).collect()
     }
 

@@ -45,9 +45,11 @@ pub(crate) struct Replay {
     pub(crate) history: Option<String>,
 }
 
-/// How large a run is. What is not said is as the library has it.
+/// How large a run is, and of what kind. What is not said is as the library has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
+    /// Clients hold leases, instead of reading and writing.
+    pub(crate) holders: bool,
     pub(crate) calls: Option<u64>,
     pub(crate) ticks: Option<u64>,
 }
@@ -74,7 +76,8 @@ One seed:
   --trace          and print everything that happens, a line each
   --history FILE   and write what clients called and were told, for other checkers (EDN)
 
-How large a run is:
+What a run is:
+  --holders        clients hold leases, instead of reading and writing
   --calls N        what the clients call, all together (2000)
   --ticks N        ticks of a member that faults and calls last (drawn from the seed)
 
@@ -135,7 +138,7 @@ fn unknown(name: &str) -> String {
     for name in names {
         let _ = write!(text, "{name}, ");
     }
-    text.push_str("--trace, --keep-going, --strict, --json, --help");
+    text.push_str("--trace, --holders, --keep-going, --strict, --json, --help");
     text
 }
 
@@ -165,6 +168,7 @@ impl Found {
             "--strict" => &mut self.strict,
             "--json" => &mut self.json,
             "--trace" => &mut self.trace,
+            "--holders" => &mut self.size.holders,
             _ => return false,
         };
         *flag = true;
@@ -257,9 +261,10 @@ mod tests {
     fn options_are_read() {
         let default = band("");
         assert_eq!((default.seeds, default.profiles), (SEEDS, vec![Profile::Swarm]));
-        let all = band("--seeds 5..9 --profile all --calls=7 --ticks 8 --jobs 3 --keep-going");
+        let line = "--seeds 5..9 --profile all --calls=7 --ticks 8 --jobs 3 --keep-going --holders";
+        let all = band(line);
         assert_eq!((all.seeds, all.profiles.len()), (5..9, Profile::ALL.len()));
-        assert_eq!(all.size, Size { calls: Some(7), ticks: Some(8) });
+        assert_eq!(all.size, Size { holders: true, calls: Some(7), ticks: Some(8) });
         assert_eq!((all.jobs, all.keep_going, all.json), (Some(3), true, false));
         let replay = parsed("--replay 7 --profile disk --trace --history calls.edn").unwrap();
         let size = Size::default();

@@ -138,6 +138,9 @@ impl Work<'_> {
 pub(crate) fn made(job: Job, size: Size) -> Run {
     let Job { seed, profile } = job;
     let mut run = Run::new(Seed::new(seed)).profile(profile);
+    if size.holders {
+        run = run.holders();
+    }
     if let Some(calls) = size.calls {
         run = run.calls(calls);
     }

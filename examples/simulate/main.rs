@@ -129,6 +129,9 @@ fn told(report: &Report, profile: Profile) -> String {
          {span:.3} s of its own time, {events} events, live again after {live_after} ticks\n\
          trace {hash:016x}\n"
     );
+    if report.leases > 0 {
+        text += &format!("{} leases were held\n", report.leases);
+    }
     if report.undecided {
         text += "whether the history is linearizable could not be told in time\n";
     }
@@ -156,7 +159,7 @@ mod tests {
     /// The command that is printed is one that is understood, and means that run.
     #[test]
     fn a_failure_names_the_command_that_shows_it_again() {
-        let size = Size { calls: Some(50), ticks: None };
+        let size = Size { holders: true, calls: Some(50), ticks: None };
         let job = Job { seed: 7, profile: Profile::Disk };
         let command = band::made(job, size).command();
         let (_, arguments) = command.split_once(" -- ").unwrap();

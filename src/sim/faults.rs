@@ -181,6 +181,11 @@ impl Faults {
         self
     }
 
+    pub(crate) fn without(mut self, fault: Fault) -> Self {
+        self.bouts.remove(&fault);
+        self
+    }
+
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.bouts.contains_key(&fault)
     }

@@ -73,7 +73,7 @@
 //!     life.rs     a member opens, turns, writes, ends                    node.rs, port.rs
 //!     nemesis.rs  what goes wrong, from faults.rs                        network.rs, disk.rs
 //!     trace.rs    everything that happened, in words and as a number     marks.rs   rare paths
-//!   history.rs    what clients called and were told                     watched.rs   and watchers
+//!   history.rs    what clients called and were told     watched.rs, held.rs   watchers, holders
 //!   check/        the judges
 //!   script.rs     clusters driven by hand, from text
 //! ```
@@ -95,6 +95,7 @@ mod failure;
 mod faults;
 #[cfg(test)]
 mod hand;
+mod held;
 pub(crate) mod history;
 mod life;
 mod marks;

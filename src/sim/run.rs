@@ -1,5 +1,7 @@
 //! One whole run: a cluster, clients and faults from one seed, then peace, then the judges.
 
+mod holders;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +16,11 @@ use super::cluster::Cluster;
 use super::dice::{Dice, Seed};
 use super::failure::Failure;
 use super::faults::{Fault, Faults, Profile};
+use super::held::Holdings;
 use super::history::{Answer, History, Op};
 use super::marks::Mark;
 use super::watched::{Notes, Phase};
-use super::workload::{Recorder, Watchers, Workload, everything, perform, untold};
+use super::workload::{Holders, Recorder, Watchers, Workload, everything, perform, untold};
 use crate::config::Config;
 use crate::error::WriteOutcome;
 use crate::store::Store;
@@ -57,6 +60,8 @@ pub struct Run {
     faults: Option<Faults>,
     members: Option<usize>,
     calls: u64,
+    /// Its clients hold leases.
+    holders: bool,
     ticks: Option<u64>,
     trace: bool,
     history: bool,
@@ -80,6 +85,8 @@ pub struct Report {
     pub watchers: u64,
     /// Events that they were given, all together.
     pub watched: u64,
+    /// Leases that somebody held, in a run of [`holders`](Run::holders).
+    pub leases: u64,
     /// How long it took, in the cluster's own time.
     pub span: Duration,
     /// Ticks of that time, of all members.
@@ -111,6 +118,7 @@ impl Run {
             faults: None,
             members: None,
             calls: CALLS,
+            holders: false,
             ticks: None,
             trace: false,
             history: false,
@@ -138,6 +146,24 @@ impl Run {
     /// How many calls the clients make, 2,000 by default.
     pub fn calls(mut self, calls: u64) -> Self {
         self.calls = calls;
+        self
+    }
+
+    /// Its clients hold leases, instead of reading and writing. Clocks then run as alike as a holder
+    /// relies on, but in some of the runs where they are at fault, in which deadlines are not
+    /// judged.
+    ///
+    /// ```
+    /// use quorate::sim::{Profile, Run, Seed};
+    ///
+    /// # fn main() -> Result<(), quorate::sim::Failure> {
+    /// let report = Run::new(Seed::new(7)).profile(Profile::Network).holders().run()?;
+    /// assert!(report.leases > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn holders(mut self) -> Self {
+        self.holders = true;
         self
     }
 
@@ -171,9 +197,10 @@ impl Run {
         let option =
             |name, value: Option<u64>| value.map_or(String::new(), |it| format!(" {name} {it}"));
         let (calls, ticks) = (option("--calls", calls), option("--ticks", self.ticks));
+        let holders = if self.holders { " --holders" } else { "" };
         format!(
             "cargo run --release --features sim --example simulate -- \
-             --replay {seed} --profile {profile}{calls}{ticks} --trace"
+             --replay {seed} --profile {profile}{holders}{calls}{ticks} --trace"
         )
     }
 
@@ -219,10 +246,15 @@ impl Run {
         };
         let mut watchers = Watchers::drawn(self.seed, span);
         let (own, max_pinned) = (setting.clone(), watchers.max_pinned);
+        let faults = self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed));
+        let (faults, loose) = match self.holders {
+            true => holders::with_clocks(faults, self.seed),
+            false => (faults, true),
+        };
         let cluster = Builder::new(self.seed)
             .members(setting.members)
             .config(move |config| own.apply(config).max_pinned_revisions(max_pinned))
-            .faults(self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed)))
+            .faults(faults)
             .replay(self.command())
             .build()
             .map_err(|error| Failure::before(self.seed, &error))?;
@@ -233,17 +265,30 @@ impl Run {
         cluster.set_pace(watchers.pace);
         let notes = Notes::new(&cluster, max_pinned);
         let workload = Workload::drawn(&mut dice, self.calls, span);
-        workload.start(&cluster, &mut dice, recorder);
+        let holdings = self.holders.then(|| Holdings::new(&cluster, loose));
+        match &holdings {
+            Some(holdings) => {
+                let floor = setting.election * 3 / 2;
+                Holders::drawn(self.seed, floor, span).start(&cluster, holdings);
+            }
+            None => workload.start(&cluster, &mut dice, recorder),
+        }
         let watching = watchers.start(&cluster, workload.keys, &notes);
         unrest(&cluster, tick, span)?;
         let live_after = phase_of_peace(&cluster, &setting, recorder, watching)?;
-        ask_about_gaps(&cluster, recorder)?;
+        match &holdings {
+            Some(holdings) => holders::peace(&cluster, &setting, holdings)?,
+            None => ask_about_gaps(&cluster, recorder)?,
+        }
         hear_out(&cluster, &setting, &notes)?;
         cluster.settle()?;
-        judge(&cluster, recorder)?;
+        if holdings.is_none() {
+            judge(&cluster, recorder)?;
+        }
         let report = self.report(&cluster, &setting, recorder, live_after);
         let (watchers, watched) = notes.counts();
-        Ok(Report { watchers, watched, ..report })
+        let leases = holdings.map_or(0, |holdings| holdings.count());
+        Ok(Report { watchers, watched, leases, ..report })
     }
 
     fn report(
@@ -272,6 +317,7 @@ impl Run {
             unknown,
             watchers: 0,
             watched: 0,
+            leases: 0,
             span,
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,

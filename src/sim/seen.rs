@@ -1,9 +1,11 @@
 //! What the judges are shown.
 
+use super::node::Node;
 use crate::core::replica::Replica;
 use crate::core::replica::io::Persist;
 use crate::driver::{Driver, Mailbox};
 use crate::ids::NodeId;
+use crate::time::Instant;
 
 /// Something that happened to a member, shown in the order in which it happened.
 pub(crate) enum Seen<'a> {
@@ -17,6 +19,25 @@ pub(crate) enum Seen<'a> {
     Ended { node: NodeId },
 }
 
+/// What all clocks say at the moment at which something is seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Clocks<'a> {
+    /// True time, in nanoseconds.
+    pub(super) truth: u64,
+    pub(super) nodes: &'a [Node],
+}
+
+impl Clocks<'_> {
+    pub(crate) fn truth(&self) -> Instant {
+        Instant::from_nanos(self.truth)
+    }
+
+    /// Those of all members.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (NodeId, Instant)> {
+        self.nodes.iter().map(|node| (node.id, node.clock.at(self.truth)))
+    }
+}
+
 /// Knows one promise, and nothing of how it is kept.
 pub(crate) trait Judge: Send {
     /// What it judges, in a word or two: part of a failure's text.
@@ -24,6 +45,11 @@ pub(crate) trait Judge: Send {
 
     /// Looks at what happened. An error says what was promised and what was seen instead.
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String>;
+
+    /// The same, for those who know a promise about time.
+    fn see_at(&mut self, seen: &Seen<'_>, _clocks: Clocks<'_>) -> Result<(), String> {
+        self.see(seen)
+    }
 
     /// The disk of this member was damaged on purpose: what was on it may be gone.
     fn damaged(&mut self, _node: NodeId) {}

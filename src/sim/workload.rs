@@ -1,7 +1,9 @@
 //! Random clients: what they call, how often, on what.
 
 mod bank;
+mod bell;
 mod draw;
+mod hold;
 mod perform;
 mod watch;
 
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(super) use self::bank::{ACCOUNTS, TOTAL, balance};
+pub(super) use self::hold::Holders;
 pub(super) use self::perform::perform;
 pub(super) use self::watch::Watchers;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::nemesis::Undo;
 use super::network::{Fate, Network};
 use super::node::{Life, Node};
 use super::port::Port;
-use super::seen::{Judge, Seen};
+use super::seen::{Clocks, Judge, Seen};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
 use super::workload::Recorder;
@@ -200,7 +200,9 @@ impl World {
     pub(super) fn meet_members(&mut self) {
         let Some(judge) = self.judges.last_mut() else { return };
         let up = self.nodes.iter().filter_map(|node| Some((node.id, node.replica()?)));
-        let mut met = up.map(|(node, replica)| judge.see(&Seen::Opened { node, replica }));
+        let clocks = Clocks { truth: self.now, nodes: &self.nodes };
+        let mut met =
+            up.map(|(node, replica)| judge.see_at(&Seen::Opened { node, replica }, clocks));
         let judged = met.find_map(Result::err);
         self.judged(0, judged);
     }
@@ -238,7 +240,8 @@ impl World {
         let Some(node) = self.nodes.get(place) else { return };
         let Some(seen) = see(node.id, node) else { return };
         self.marks.see(self.now, &seen);
-        let judged = look(&mut self.judges, &seen);
+        let clocks = Clocks { truth: self.now, nodes: &self.nodes };
+        let judged = look(&mut self.judges, &seen, clocks);
         self.judged(place, judged);
     }
 
@@ -260,7 +263,8 @@ impl World {
         let Some(node) = self.nodes.get(place).map(|node| node.id) else { return };
         let seen = Seen::Durable { node, batch };
         self.marks.see(self.now, &seen);
-        let judged = look(&mut self.judges, &seen);
+        let clocks = Clocks { truth: self.now, nodes: &self.nodes };
+        let judged = look(&mut self.judges, &seen, clocks);
         self.judged(place, judged);
     }
 
@@ -485,8 +489,9 @@ fn deliver(port: &Port, from: NodeId, envelope: Bytes) {
     }
 }
 
-fn look(judges: &mut [Box<dyn Judge>], seen: &Seen<'_>) -> Option<String> {
+fn look(judges: &mut [Box<dyn Judge>], seen: &Seen<'_>, clocks: Clocks<'_>) -> Option<String> {
+    let named = |judge: &dyn Judge, what: String| format!("{}: {what}", judge.name());
     judges
         .iter_mut()
-        .find_map(|judge| judge.see(seen).err().map(|what| format!("{}: {what}", judge.name())))
+        .find_map(|judge| judge.see_at(seen, clocks).err().map(|what| named(&**judge, what)))
 }

@@ -250,6 +250,12 @@ impl Session {
         CloseSession { call: Call::new(&gate, CloseAsk { session: Some(self) }) }
     }
 
+    /// What its node knows of it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
+    }
+
     /// Says whether it was held until now.
     fn end(&self) -> bool {
         let held = !self.is_lost();

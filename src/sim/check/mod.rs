@@ -23,7 +23,8 @@
 //! ```
 //!
 //! Those who watch are judged as they are given something, against the one history of events that
-//! is put together from what members apply ([`watch`]).
+//! is put together from what members apply ([`watch`]). Those who hold leases are judged in true
+//! time, by what their clocks said when the first member ended one ([`lease`]).
 //!
 //! # By example
 //!
@@ -75,6 +76,7 @@ mod ballot;
 mod bounds;
 mod durable;
 mod guard;
+pub(crate) mod lease;
 pub(crate) mod linear;
 mod log;
 pub(crate) mod model;

@@ -4,12 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
-
-use futures_core::stream::Stream;
-use parking_lot::Mutex;
 
 use crate::ids::{NodeId, Revision, WatchId};
 use crate::service::{Watch, WatchEnd, WatchSet, WatchUpdate, Watcher};
@@ -17,6 +13,8 @@ use crate::sim::check::watch::{Asked, SetId};
 use crate::sim::clock::Sleep;
 use crate::sim::cluster::Cluster;
 use crate::sim::watched::{Notes, Phase, WatchedId};
+use crate::sim::workload::bell::Bell;
+use futures_core::stream::Stream;
 
 /// A watcher, or several and one consumer of them.
 pub(super) struct Seat {
@@ -55,29 +53,6 @@ pub(super) enum Woken {
     Told(Told),
 }
 
-/// Whether the watcher itself has called its consumer. It is asked only then, or when something was
-/// done to it, so that somebody who wakes for another reason does not find what the watcher has
-/// forgotten to say.
-struct Bell {
-    rang: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.ring();
-        if let Some(task) = self.task.lock().take() {
-            task.wake();
-        }
-    }
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.rang.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Seat {
     pub(super) fn one(watcher: Watcher, id: WatchedId, asked: Asked) -> Self {
         let member = Member { name: watcher.id(), id, asked };
@@ -90,8 +65,7 @@ impl Seat {
     }
 
     fn new(source: Source, members: Vec<Member>) -> Self {
-        let bell = Bell { rang: AtomicBool::new(true), task: Mutex::new(None) };
-        Self { source, members, bell: Arc::new(bell) }
+        Self { source, members, bell: Bell::new() }
     }
 
     pub(super) fn is_set(&self) -> bool {
@@ -201,14 +175,12 @@ impl Seat {
         if notes.has_left(phase, context.waker()) {
             return Poll::Ready(Woken::Phase);
         }
-        *self.bell.task.lock() = Some(context.waker().clone());
-        if self.bell.rang.swap(false, Ordering::Relaxed) {
-            let waker = Waker::from(Arc::clone(&self.bell));
-            if let Poll::Ready(told) = self.source.poll(&mut Context::from_waker(&waker)) {
-                // There may be more.
-                self.bell.ring();
-                return Poll::Ready(Woken::Told(told));
-            }
+        // Or when something was done to it: then the bell is rung, too.
+        let source = &mut self.source;
+        if let Poll::Ready(told) = self.bell.ask(context, |context| source.poll(context)) {
+            // There may be more.
+            self.bell.ring();
+            return Poll::Ready(Woken::Told(told));
         }
         match sleep.map(|sleep| Pin::new(sleep).poll(context)) {
             Some(Poll::Ready(())) => Poll::Ready(Woken::Time),

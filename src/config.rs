@@ -538,8 +538,10 @@ impl Config {
         self.heartbeat_interval / HEARTBEAT_TICKS
     }
 
-    /// The shortest TTL of a lease (`LSE-4`): who leads may change within it, and its holder still
-    /// renews it in time.
+    /// The shortest TTL of a lease (`LSE-4`): a holder renews it three times in it, and a leader
+    /// that is busy for a moment ends nothing. A session so short may be lost when its leader dies:
+    /// two thirds of its TTL are left at least, and the next leader stands after one to two
+    /// election timeouts. One of four or more outlives that.
     pub(crate) fn min_ttl(&self) -> Duration {
         self.election_timeout * 3 / 2
     }

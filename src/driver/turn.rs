@@ -176,11 +176,13 @@ impl Driver {
     /// One turn. An error halts the node.
     pub(crate) fn turn(
         &mut self,
-        now: Instant,
+        clock: impl FnOnce() -> Instant,
         mailbox: &Mailbox,
         host: &mut impl Host,
     ) -> Result<Answers> {
         mailbox.take(&mut self.batch);
+        // Behind the mailbox: a turn must not be earlier than what it is told (`Replica::handle`).
+        let now = clock();
         // What is durable first (R3), then what the others say, then new work.
         while let Some(report) = self.batch.reports.pop_front() {
             self.replica.handle(now, report)?;
@@ -407,3 +409,6 @@ impl Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,7 +211,7 @@ impl Shared {
             }
             // What failed half-way must not be driven again, by nobody.
             let turn = catch_unwind(AssertUnwindSafe(|| {
-                driver.turn(self.clock.now(), &self.mailbox, &mut Hands(self))
+                driver.turn(|| self.clock.now(), &self.mailbox, &mut Hands(self))
             }))
             .unwrap_or_else(|panic| Err(panicked("driving the replica", &*panic)))
             .map_err(|error| self.condemn(error));

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::lease::{Kept, Look, Opened, Opening, deadline};
+use crate::core::lease::{Ends, Kept, Look, Offered, Opened, Opening, Which, deadline};
 use crate::core::machine::{Command, Genesis, Machine, Member, Origin, Outcome, Refusal, stamp};
 use crate::core::mvcc::{Pace, Reader};
 use crate::core::watch::{Budget, Watches};
@@ -67,6 +67,8 @@ struct State {
     now: Instant,
     /// Leases that it keeps: it never renews them.
     kept_leases: Vec<Arc<Kept>>,
+    /// What their holders let go of.
+    ends: Arc<Ends>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -99,6 +101,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         age: None,
         now: Instant::default(),
         kept_leases: Vec::new(),
+        ends: Arc::default(),
         written: 0,
         log: Vec::new(),
     };
@@ -145,6 +148,12 @@ impl Fake {
     /// Leases that are kept for holders, in the order in which they came.
     pub(super) fn kept_leases(&self) -> Vec<Arc<Kept>> {
         self.state.lock().kept_leases.clone()
+    }
+
+    /// Leases that it is to end, though nobody asked for that.
+    pub(super) fn left_to_revoke(&self) -> Vec<LeaseId> {
+        let ends = self.state.lock().ends.take();
+        ends.iter().filter(|end| end.revoke).map(|end| end.which.lease).collect()
     }
 
     /// A write of somebody else.
@@ -266,9 +275,11 @@ impl State {
             _ => return Opened::Not(outcome),
         };
         let ttl = Duration::from_millis(ttl);
-        let kept = Arc::new(Kept::new(lease, ttl, deadline(self.now, ttl)));
+        let grant = self.machine.leases().get(lease).unwrap().grant;
+        let which = Which { lease, grant, number: self.kept_leases.len() as u64 };
+        let kept = Arc::new(Kept::new(which, ttl, deadline(self.now, ttl), &self.ends));
         self.kept_leases.push(Arc::clone(&kept));
-        Opened::Kept(kept)
+        Opened::Kept(Offered::new(kept))
     }
 
     fn look_at(&self, id: LeaseId, keys: bool) -> Option<Look> {

@@ -183,7 +183,7 @@ impl World {
         let Some(running) = node.running_mut() else { return };
         let Running { driver, port, queues, .. } = running;
         let port = Arc::clone(port);
-        let decided = driver.turn(now, &port.mailbox, &mut Hands { port: &port, queues });
+        let decided = driver.turn(|| now, &port.mailbox, &mut Hands { port: &port, queues });
         let answers = match decided {
             Ok(answers) => answers,
             Err(error) => return self.halt(place, error),

@@ -17,6 +17,7 @@
 
 mod call;
 mod command;
+mod lease;
 mod play;
 mod show;
 mod watch;
@@ -44,6 +45,13 @@ impl Play {
             | Command::Read { .. }
             | Command::Get { .. }
             | Command::Transfer { .. } => self.call(command),
+            Command::Grant { .. }
+            | Command::Revoke { .. }
+            | Command::Keep { .. }
+            | Command::Left { .. }
+            | Command::Open { .. }
+            | Command::Close(_)
+            | Command::Sessions => self.lease(command),
             Command::Watch { .. }
             | Command::Next(_)
             | Command::Follow(_)

@@ -15,8 +15,10 @@
 //! And it ends a little before the TTL has passed ([`margin`]), since two clocks do not run alike.
 //!
 //! Invariants of a [`Kept`]:
-//! - its deadline never falls, and once it is over it stays over: whoever has seen that it is lost
-//!   never sees that it is held;
+//! - its deadline never falls while it is held, and once it is over it stays over: whoever has seen
+//!   that it is lost never sees that it is held. What ended before its time has the moment of its
+//!   end for a deadline: nobody is told to rely on what is over;
+//! - its node hears of a holder that lets go of it, and keeps it no more ([`Ends`]);
 //! - whoever ends it wakes all who wait for that, with nothing locked.
 //!
 //! Not here: when to renew, which the replica does by its own timers (`replica/kept.rs`).
@@ -29,9 +31,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::core::machine::Outcome;
-use crate::ids::LeaseId;
+use crate::ids::{Index, LeaseId};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::time::Instant;
 
 #[cfg(test)]
@@ -70,7 +72,7 @@ impl Opening {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    Kept(Arc<Kept>),
+    Kept(Offered),
     /// The grant or the renewal ended so.
     Not(Outcome),
 }
@@ -85,14 +87,91 @@ pub(crate) struct Look {
     pub(crate) keys: Vec<Bytes>,
 }
 
+/// Which lease is kept, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Which {
+    pub(crate) lease: LeaseId,
+    /// Where in the log it was granted: an id may be granted again when its lease is gone, and that
+    /// is another lease.
+    pub(crate) grant: Index,
+    /// Its name among those that its node keeps, which may be several of one lease.
+    pub(crate) number: u64,
+}
+
 /// A lease that is kept alive. Shared by its holders and whoever renews it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    lease: LeaseId,
+    which: Which,
     ttl: Duration,
-    /// In nanoseconds, with [`OVER`] once it is. Never falls.
+    /// In nanoseconds. Does not fall but with [`OVER`], which it has once it is.
     deadline: AtomicU64,
     waiters: Mutex<Waiters>,
+    ends: Arc<Ends>,
+}
+
+/// Kept leases that their holders have let go of, for the node that keeps them to hear of. Every
+/// one is in here once or twice at most.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// Whether there are any: read without the lock.
+    filled: AtomicBool,
+    list: Mutex<Vec<End>>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) which: Which,
+    /// Nobody has asked for the end of the lease, and it is to end.
+    pub(crate) revoke: bool,
+}
+
+impl Ends {
+    fn push(&self, end: End) {
+        self.list.lock().push(end);
+        self.filled.store(true, Ordering::SeqCst);
+    }
+
+    /// Those that came since the last time.
+    pub(crate) fn take(&self) -> Vec<End> {
+        if !self.filled.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut list = self.list.lock();
+        self.filled.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *list)
+    }
+}
+
+/// A kept lease on its way to whoever asked for it. If it does not get there, because nobody waits
+/// any more, it is let go of and its lease is revoked.
+#[derive(Debug)]
+pub(crate) struct Offered(Option<Arc<Kept>>);
+
+impl Offered {
+    pub(crate) fn new(kept: Arc<Kept>) -> Self {
+        Self(Some(kept))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> Option<&Arc<Kept>> {
+        self.0.as_ref()
+    }
+
+    /// It got there. From now on its holder sees to its end.
+    pub(crate) fn take(mut self) -> Option<Arc<Kept>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take() {
+            // Nobody is there to be told when it ended.
+            kept.end(Instant::default());
+            kept.revoke_later();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -106,20 +185,24 @@ struct Waiters {
 const OVER: u64 = 1 << 63;
 
 impl Kept {
-    pub(crate) fn new(lease: LeaseId, ttl: Duration, deadline: Instant) -> Self {
+    pub(crate) fn new(which: Which, ttl: Duration, deadline: Instant, ends: &Arc<Ends>) -> Self {
         let deadline = AtomicU64::new(deadline.nanos() & !OVER);
-        Self { lease, ttl, deadline, waiters: Mutex::default() }
+        Self { which, ttl, deadline, waiters: Mutex::default(), ends: Arc::clone(ends) }
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
-        self.lease
+        self.which.lease
+    }
+
+    pub(crate) fn which(&self) -> Which {
+        self.which
     }
 
     pub(crate) fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// By the clock of the node. Says nothing of whether it is over already.
+    /// By the clock of the node. Of one that is over, the moment at which it was, at the latest.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline.load(Ordering::SeqCst) & !OVER)
     }
@@ -151,9 +234,22 @@ impl Kept {
         true
     }
 
-    /// It may be relied on no longer, whatever time it is. To be followed by [`Kept::wake`].
-    pub(crate) fn end(&self) {
-        self.deadline.fetch_or(OVER, Ordering::SeqCst);
+    /// It may be relied on no longer, from now on. To be followed by [`Kept::wake`].
+    pub(crate) fn end(&self, now: Instant) {
+        let ended = |old: u64| (old & OVER == 0).then(|| old.min(nanos_of(now)) | OVER);
+        // What is over already has ended when it did.
+        let _ = self.deadline.fetch_update(Ordering::SeqCst, Ordering::SeqCst, ended);
+    }
+
+    /// Its holder ends it: its node is to keep it no more.
+    pub(crate) fn let_go(&self, now: Instant) {
+        self.end(now);
+        self.ends.push(End { which: self.which, revoke: false });
+    }
+
+    /// What [ended](Kept::end) is to be revoked by its node, which does so at its next tick.
+    pub(crate) fn revoke_later(&self) {
+        self.ends.push(End { which: self.which, revoke: true });
     }
 
     /// Wakes this one too when it is over; under the number that it has, or a new one.

@@ -3,6 +3,12 @@ use std::task::Wake;
 
 use super::*;
 
+fn kept() -> (Kept, Arc<Ends>) {
+    let ends = Arc::default();
+    let which = Which { lease: LeaseId::new(1), grant: Index::new(4), number: 9 };
+    (Kept::new(which, Duration::from_secs(1), at(1000), &ends), ends)
+}
+
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
 }
@@ -26,21 +32,42 @@ fn lse_11_a_holder_stops_before_the_cluster_does() {
 
 #[test]
 fn what_is_over_stays_over() {
-    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
+    let (kept, _) = kept();
     assert!(!kept.is_over(at(999)));
     assert!(kept.renewed(at(999), at(1500)) && kept.renewed(at(999), at(1400)));
     assert_eq!(kept.deadline(), at(1500), "it never falls");
     assert!(kept.is_over(at(1500)) && kept.is_over(at(0)), "whoever saw it decided it for all");
     assert!(!kept.renewed(at(0), at(9000)), "and no renewal brings it back");
-    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
-    kept.end();
+}
+
+#[test]
+fn lse_11_what_ended_before_its_time_has_no_deadline_in_the_future() {
+    let (kept, _) = kept();
+    kept.end(at(300));
     assert!(kept.is_over(at(0)) && !kept.renewed(at(0), at(2000)));
-    assert_eq!(kept.deadline(), at(1000));
+    assert_eq!(kept.deadline(), at(300));
+    kept.end(at(100));
+    assert_eq!(kept.deadline(), at(300), "it ended when it did");
+}
+
+#[test]
+fn rec_3_the_node_hears_of_what_is_let_go_and_of_what_nobody_takes() {
+    let (kept, ends) = kept();
+    let which = kept.which();
+    kept.let_go(at(300));
+    assert_eq!(ends.take(), [End { which, revoke: false }]);
+    assert!(ends.take().is_empty());
+    let (kept, ends) = self::kept();
+    let taken = Offered::new(Arc::new(kept)).take().unwrap();
+    assert!(ends.take().is_empty() && !taken.is_over(at(300)), "its holder has it");
+    drop(Offered::new(Arc::clone(&taken)));
+    assert!(taken.is_over(at(300)));
+    assert_eq!(ends.take(), [End { which, revoke: true }]);
 }
 
 #[test]
 fn all_who_wait_are_woken_once_and_who_left_is_not() {
-    let kept = Kept::new(LeaseId::new(1), Duration::from_secs(1), at(1000));
+    let (kept, _) = kept();
     let bells: [Arc<Bell>; 3] = Default::default();
     let [one, two, gone] = [0, 1, 2].map(|place| Waker::from(Arc::clone(&bells[place])));
     let number = kept.enter(None, &one);
@@ -48,7 +75,7 @@ fn all_who_wait_are_woken_once_and_who_left_is_not() {
     kept.enter(None, &two);
     let leaves = kept.enter(None, &gone);
     kept.leave(leaves);
-    kept.end();
+    kept.end(at(0));
     kept.wake();
     kept.wake();
     assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 1, 0]);

@@ -171,8 +171,14 @@ impl Command {
         }
     }
 
-    /// Does an encoded command begin the time of a lease? Then its leader puts a tick in front.
-    pub(crate) fn begins_leases(payload: &[u8]) -> bool {
+    /// Does it begin the time of a lease? Then its leader puts a tick in front.
+    pub(crate) fn begins_leases(&self) -> bool {
+        matches!(self, Self::Grant { .. } | Self::Renew { .. })
+    }
+
+    /// As [`begins_leases`](Self::begins_leases), of what this member has [encoded](Self::encode)
+    /// itself: without decoding it.
+    pub(crate) fn begins_leases_encoded(payload: &[u8]) -> bool {
         let kind = payload.get(FRAME_BYTES..).unwrap_or_default();
         [GRANT_TAG, RENEW_TAG].iter().any(|tag| kind.first() == Some(&(tag << 3 | 2)))
     }

@@ -32,7 +32,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Machine;
-use super::lease::Leases;
+use super::lease::{Lease, Leases};
 use super::member::{Member, Members};
 use super::session::{Session, Sessions};
 use crate::codec::{self, Malformed, Reader};
@@ -270,7 +270,7 @@ pub(super) fn restore(
     }
     let members = stream.members(&head)?;
     let sessions = stream.sessions(&head, &members)?;
-    let mut leases = stream.leases()?;
+    let mut leases = stream.leases(&head)?;
     let records = Records { stream: &mut stream, left: records };
     let mvcc = Mvcc::restore(head.compacted, head.revision, records)?;
     attach(&mut leases, &mvcc)?;
@@ -392,21 +392,27 @@ impl<I: Iterator<Item = Result<Section>>> Stream<I> {
     }
 
     /// The clock and the leases. An image from before there were any has none.
-    fn leases(&mut self) -> Result<Leases> {
+    fn leases(&mut self, head: &Head) -> Result<Leases> {
         if self.version.is_none_or(|version| version < LEASES_VERSION) {
             return Ok(Leases::default());
         }
         let clock = self.next(LEASES)?.ok_or_else(|| broken("the lease clock is missing"))?;
         let clock = LeaseClock::read(Reader::new(clock)).map_err(malformed)?;
+        if clock.ticked > head.mark.term {
+            return Err(broken("the lease clock was moved in a later term"));
+        }
         let mut list: Vec<LeaseItem> = Vec::new();
         while let Some(item) = self.next(LEASES)? {
             let lease = LeaseItem::read(Reader::new(item), clock.clock).map_err(malformed)?;
             if list.last().is_some_and(|last| last.id >= lease.id) {
                 return Err(broken("leases are out of order"));
             }
+            if lease.grant > head.mark.index {
+                return Err(broken("a lease was granted by a later entry"));
+            }
             list.push(lease);
         }
-        let leases = list.into_iter().map(|lease| (lease.id, lease.ttl, lease.until));
+        let leases = list.into_iter().map(|it| (it.id, Lease::new(it.ttl, it.grant, it.until)));
         Ok(Leases::restore(clock.clock, clock.ticked, leases))
     }
 

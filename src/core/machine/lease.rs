@@ -32,9 +32,19 @@
 //!
 //! # Many at once
 //!
-//! One tick ends no more than [`MAX_EXPIRED`] leases, those first that were due first: an entry
-//! must not keep all others waiting. Those left over are as good as gone (`LSE-14`), neither to be
-//! renewed nor to be given a key, until the next tick ends them. The leader proposes it at once.
+//! One tick ends no more than [`MAX_EXPIRED`] leases with [`MAX_EXPIRED_KEYS`] keys in all, those
+//! first that were due first: an entry must not keep all others waiting. Only a lease that has more
+//! keys than that itself is ended by a tick of its own, since they go at one revision. Those left
+//! over are as good as gone (`LSE-14`), neither to be renewed nor to be given or to keep a key that
+//! is put, until the next tick ends them. The leader proposes it at once.
+//!
+//! # Ids
+//!
+//! An id that nobody has given is chosen (`LSE-2`), out of the quarter of all ids in which the
+//! highest bit is not set and the next one is: far from the small numbers that programs give, and
+//! positive for those to whom ids are signed. It follows from the index of the grant by a mapping
+//! that is one to one, so two grants never choose the same; if somebody has given it away, that
+//! of the next index is tried.
 //!
 //! # Keys
 //!
@@ -46,7 +56,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::Refusal;
 use crate::core::mvcc::KeyValue;
-use crate::ids::{LeaseId, Term};
+use crate::ids::{Index, LeaseId, Term};
 
 /// The longest that a lease may be asked for (`LSE-3`): nine thousand million seconds.
 pub(crate) const MAX_TTL_MS: u64 = 9_000_000_000_000;
@@ -54,10 +64,17 @@ pub(crate) const MAX_TTL_MS: u64 = 9_000_000_000_000;
 /// Leases that one tick ends at most.
 pub(crate) const MAX_EXPIRED: usize = 1000;
 
+/// Keys that one tick deletes at most, unless the first lease alone has more: some ten
+/// milliseconds.
+pub(crate) const MAX_EXPIRED_KEYS: usize = 5000;
+
+/// Where the lease clock stops: some hundred million years. A TTL more still fits.
+pub(super) const MAX_CLOCK_MS: u64 = 1 << 62;
+
 /// All leases, and the clock that they go by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leases {
-    /// In milliseconds. Never falls.
+    /// In milliseconds, at most [`MAX_CLOCK_MS`]. Never falls.
     clock: u64,
     /// The term of the last tick. Never falls.
     ticked: Term,
@@ -73,6 +90,9 @@ pub(crate) struct Leases {
 pub(crate) struct Lease {
     /// In milliseconds, at most [`MAX_TTL_MS`], never 0.
     pub(crate) ttl: u64,
+    /// Where in the log it was granted. When it is gone its id may be granted again, at another
+    /// place.
+    pub(crate) grant: Index,
     /// On the lease clock: the last millisecond in which it is there. `None`: it is fresh.
     pub(crate) until: Option<u64>,
     /// Those whose live version names it.
@@ -81,14 +101,15 @@ pub(crate) struct Lease {
 
 impl Leases {
     /// As of an image: without any keys yet.
-    pub(super) fn restore(
+    pub(crate) fn restore(
         clock: u64,
         ticked: Term,
-        leases: impl IntoIterator<Item = (LeaseId, u64, Option<u64>)>,
+        leases: impl IntoIterator<Item = (LeaseId, Lease)>,
     ) -> Self {
         let mut all = Self { clock, ticked, ..Self::default() };
-        for (id, ttl, until) in leases {
-            all.by_id.insert(id, Lease { ttl, until, keys: BTreeSet::new() });
+        for (id, lease) in leases {
+            let until = lease.until;
+            all.by_id.insert(id, lease);
             match until {
                 Some(until) => drop(all.due.insert((until, id))),
                 None => drop(all.fresh.insert(id)),
@@ -138,32 +159,46 @@ impl Leases {
     /// The lease clock goes on. Returns those that are to end, in the order in which they were due
     /// (`LSE-8`).
     pub(super) fn tick(&mut self, term: Term, advance: u64) -> Vec<LeaseId> {
-        self.clock = self.clock.saturating_add(advance);
+        self.clock = self.clock.saturating_add(advance).min(MAX_CLOCK_MS);
         self.ticked = self.ticked.max(term);
         for id in std::mem::take(&mut self.fresh) {
             self.begin(id, term);
         }
         let due = self.due.iter().take_while(|(until, _)| *until < self.clock);
-        due.take(MAX_EXPIRED).map(|(_, id)| *id).collect()
+        let (mut ended, mut keys) = (Vec::new(), 0_usize);
+        for (_, id) in due.take(MAX_EXPIRED) {
+            keys = keys.saturating_add(self.by_id.get(id).map_or(0, |lease| lease.keys.len()));
+            if keys > MAX_EXPIRED_KEYS && !ended.is_empty() {
+                break;
+            }
+            ended.push(*id);
+        }
+        ended
     }
 
-    /// Adds a lease (`LSE-2`). For 0 an id is chosen: the first free one from `hint` on.
+    /// Adds a lease (`LSE-2`), by the entry at an index. For 0 an id is chosen.
     pub(super) fn grant(
         &mut self,
-        (id, hint): (LeaseId, u64),
+        (id, index): (LeaseId, Index),
         ttl: u64,
         term: Term,
     ) -> Result<LeaseId, Refusal> {
-        let mut id = id;
-        if id == LeaseId::new(0) {
-            let free = |id: &u64| *id != 0 && !self.by_id.contains_key(&LeaseId::new(*id));
-            id = (hint..).find(free).map_or(id, LeaseId::new);
-        } else if self.by_id.contains_key(&id) {
+        let id = if id == LeaseId::new(0) { self.choose(index) } else { id };
+        if self.by_id.contains_key(&id) {
             return Err(Refusal::LeaseExists(id));
         }
-        self.by_id.insert(id, Lease { ttl, until: None, keys: BTreeSet::new() });
+        self.by_id.insert(id, Lease::new(ttl, index, None));
         self.begin(id, term);
         Ok(id)
+    }
+
+    /// An id that is free, for the grant at an index: the first try but for those that somebody has
+    /// given away, so there are no more tries than leases, and one.
+    fn choose(&self, index: Index) -> LeaseId {
+        let last = u64::try_from(self.by_id.len()).unwrap_or(u64::MAX);
+        let mut ids = (0..=last).map(|more| LeaseId::new(chosen(index.get().wrapping_add(more))));
+        // Different numbers have different ids, so one of so many is free.
+        ids.find(|id| !self.by_id.contains_key(id)).unwrap_or_default()
     }
 
     /// Gives a lease its whole time again. Returns that, if there is such a lease and it is not due
@@ -243,7 +278,23 @@ impl Leases {
     }
 }
 
+/// The id of a number: one to one for numbers below [`CHOSEN`].
+fn chosen(number: u64) -> u64 {
+    // Multiplying by an odd number can be undone within so many bits, and so can the shift.
+    let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) & (CHOSEN - 1);
+    let first = mixed(number);
+    CHOSEN | mixed(first ^ (first >> 31))
+}
+
+/// The lowest id that may be chosen; the highest has all the bits below it set too.
+const CHOSEN: u64 = 1 << 62;
+
 impl Lease {
+    /// One without keys.
+    pub(crate) fn new(ttl: u64, grant: Index, until: Option<u64>) -> Self {
+        Self { ttl, grant, until, keys: BTreeSet::new() }
+    }
+
     /// The keys attached, in order.
     pub(crate) fn keys(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.keys.iter().map(AsRef::as_ref)

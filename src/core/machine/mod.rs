@@ -323,8 +323,7 @@ impl Machine {
             Command::Delete(delete) => Ok(delete.apply(mvcc, leases)),
             Command::Txn(txn) => txn.apply(mvcc, leases, answers),
             Command::Grant { lease, ttl } => {
-                // Of two entries none have the same index, so the first free id is soon found.
-                let granted = leases.grant((lease, entry.index.get()), ttl, entry.term);
+                let granted = leases.grant((lease, entry.index), ttl, entry.term);
                 Ok(granted.map_or_else(Outcome::Refused, |lease| Outcome::Granted { lease, ttl }))
             }
             Command::Revoke { lease } => Ok(match self.end_lease(lease) {

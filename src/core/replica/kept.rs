@@ -13,13 +13,16 @@
 //!
 //! A lease is kept until it is lost: its deadline passes, the log says that it is gone, its holder
 //! lets go of it, or the node ends. Then it is over for good, and who waits for that is woken.
+//!
+//! No more than [`MAX_KEPT`] are kept: each takes its place before its lease is asked for, and its
+//! place is free as soon as its holder has let go of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::lease::{Kept, deadline};
-use crate::ids::LeaseId;
+use crate::core::lease::{End, Ends, Kept, Which, deadline};
+use crate::ids::{Index, LeaseId};
 use crate::time::{Instant, nanos};
 
 /// Leases that one node keeps at most.
@@ -46,6 +49,10 @@ pub(super) struct KeptLeases {
     /// When each has to be looked at.
     due: BTreeSet<(Instant, u64)>,
     last: u64,
+    /// Places taken by those that are asked for.
+    asked_for: usize,
+    /// What holders have let go of, and is still in here.
+    ends: Arc<Ends>,
 }
 
 /// What is to be done about a lease that is due.
@@ -58,24 +65,42 @@ pub(super) enum Due {
     },
     /// It is kept no more, and all who wait for that are to be woken.
     Lost(Arc<Kept>),
-    /// Nobody holds it: it was opened for somebody who has gone away.
-    Unheld(LeaseId),
 }
 
 impl KeptLeases {
     pub(super) fn new(beat: Duration) -> Self {
         let (by_number, by_lease, due) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { beat, by_number, by_lease, due, last: 0 }
+        let ends = Arc::default();
+        Self { beat, by_number, by_lease, due, last: 0, asked_for: 0, ends }
     }
 
+    /// Places taken.
     pub(super) fn len(&self) -> usize {
-        self.by_number.len()
+        self.by_number.len().saturating_add(self.asked_for)
+    }
+
+    /// Takes a place for a lease that is to be asked for, if there is one left.
+    pub(super) fn ask(&mut self) -> bool {
+        let room = self.len() < MAX_KEPT;
+        self.asked_for = self.asked_for.saturating_add(usize::from(room));
+        room
+    }
+
+    /// What was [asked](Self::ask) for has come to be or not, and its place is free again.
+    pub(super) fn asked(&mut self) {
+        self.asked_for = self.asked_for.saturating_sub(1);
     }
 
     /// Keeps a lease that was granted or renewed when it was asked for.
-    pub(super) fn add(&mut self, lease: LeaseId, ttl: Duration, asked: Instant) -> Arc<Kept> {
-        let kept = Arc::new(Kept::new(lease, ttl, deadline(asked, ttl)));
+    pub(super) fn add(
+        &mut self,
+        (lease, grant): (LeaseId, Index),
+        ttl: Duration,
+        asked: Instant,
+    ) -> Arc<Kept> {
         self.last = self.last.saturating_add(1);
+        let which = Which { lease, grant, number: self.last };
+        let kept = Arc::new(Kept::new(which, ttl, deadline(asked, ttl), &self.ends));
         let next = self.renewal(ttl, asked).min(kept.deadline());
         let entry = Entry { kept: Arc::clone(&kept), next };
         self.by_number.insert(self.last, entry);
@@ -100,10 +125,6 @@ impl KeptLeases {
             return self.remove(number).map(Due::Lost);
         }
         let (lease, deadline) = (entry.kept.lease(), entry.kept.deadline());
-        if Arc::strong_count(&entry.kept) == 1 {
-            self.remove(number);
-            return Some(Due::Unheld(lease));
-        }
         self.look_at(number, deadline);
         Some(Due::Renew { number, lease, deadline })
     }
@@ -134,27 +155,41 @@ impl KeptLeases {
     }
 
     /// The log says that there is no such lease for this holder.
-    pub(super) fn gone(&mut self, number: u64) -> Option<Arc<Kept>> {
-        self.remove(number).inspect(|kept| kept.end())
+    pub(super) fn gone(&mut self, number: u64, now: Instant) -> Option<Arc<Kept>> {
+        self.remove(number).inspect(|kept| kept.end(now))
     }
 
     /// A lease has ended: for whoever it was kept.
-    pub(super) fn ended(&mut self, lease: LeaseId) -> Vec<Arc<Kept>> {
+    pub(super) fn ended(&mut self, lease: LeaseId, now: Instant) -> Vec<Arc<Kept>> {
         let numbers = self.by_lease.range((lease, 0)..=(lease, u64::MAX));
         let numbers: Vec<u64> = numbers.map(|(_, number)| *number).collect();
-        numbers.into_iter().filter_map(|number| self.gone(number)).collect()
+        numbers.into_iter().filter_map(|number| self.gone(number, now)).collect()
     }
 
     /// The state was replaced: those that are not there have ended.
-    pub(super) fn replaced(&mut self, is_there: impl Fn(LeaseId) -> bool) -> Vec<Arc<Kept>> {
-        let gone = self.by_lease.iter().filter(|(lease, _)| !is_there(*lease));
-        let numbers: Vec<u64> = gone.map(|(_, number)| *number).collect();
-        numbers.into_iter().filter_map(|number| self.gone(number)).collect()
+    pub(super) fn replaced(
+        &mut self,
+        now: Instant,
+        is_there: impl Fn(Which) -> bool,
+    ) -> Vec<Arc<Kept>> {
+        let gone = self.by_number.iter().filter(|(_, entry)| !is_there(entry.kept.which()));
+        let numbers: Vec<u64> = gone.map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| self.gone(number, now)).collect()
     }
 
     /// The node ends: nothing is kept any more.
-    pub(super) fn end(&mut self) -> Vec<Arc<Kept>> {
-        self.replaced(|_| false)
+    pub(super) fn end(&mut self, now: Instant) -> Vec<Arc<Kept>> {
+        self.replaced(now, |_| false)
+    }
+
+    /// Forgets what holders have let go of. Gives the leases of those that are to be revoked.
+    pub(super) fn let_go(&mut self) -> Vec<LeaseId> {
+        let mut revoke = Vec::new();
+        for End { which, revoke: wanted } in self.ends.take() {
+            self.remove(which.number);
+            revoke.extend(wanted.then_some(which.lease));
+        }
+        revoke
     }
 
     /// When [`take_due`](Self::take_due) has something.

@@ -11,10 +11,10 @@ use super::kept::{Due, MAX_KEPT};
 use super::proposals::Whose;
 use super::renewals::{Asker, Batch, Renewal};
 use super::{Me, Replica};
-use crate::core::lease::{Look, Opened, Opening};
+use crate::core::lease::{Look, Offered, Opened, Opening};
 use crate::core::machine::{Command, MAX_RENEWALS, Origin, Outcome, Refusal, stamp};
 use crate::error::{Error, Kind};
-use crate::ids::{LeaseId, Term};
+use crate::ids::{Index, LeaseId, Term};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -31,8 +31,7 @@ impl Replica {
 
     /// A tick to be put in front of a batch, and what it says: when one is due, or the batch begins
     /// the time of a lease.
-    pub(super) fn tick_before(&self, batch: &[Bytes]) -> Option<(Bytes, u64)> {
-        let begins = batch.iter().any(|payload| Command::begins_leases(payload));
+    pub(super) fn tick_before(&self, begins: bool) -> Option<(Bytes, u64)> {
         if !begins && !self.ticks.is_due(self.now, self.machine.leases()) {
             return None;
         }
@@ -69,7 +68,7 @@ impl Replica {
     fn lease_ended(&mut self, lease: LeaseId) {
         // What a repeat is told was true before.
         if self.machine.leases().get(lease).is_none() {
-            self.out.extend(self.kept.ended(lease).into_iter().map(Output::Lost));
+            self.out.extend(self.kept.ended(lease, self.now).into_iter().map(Output::Lost));
         }
     }
 
@@ -77,8 +76,16 @@ impl Replica {
     pub(super) fn leases_replaced(&mut self) {
         self.ticks.replaced(self.now);
         let leases = self.machine.leases();
-        let gone = self.kept.replaced(|lease| leases.get(lease).is_some());
+        // One of the same id may have been granted since: that is another.
+        let granted = |lease| leases.get(lease).map(|it| it.grant);
+        let gone = self.kept.replaced(self.now, |it| granted(it.lease) == Some(it.grant));
         self.out.extend(gone.into_iter().map(Output::Lost));
+    }
+
+    /// Leases that are kept here, or asked for.
+    #[cfg(test)]
+    pub(super) fn kept_leases(&self) -> usize {
+        self.kept.len()
     }
 
     /// What is known here of a lease, now (`LSE-20`).
@@ -106,7 +113,8 @@ impl Replica {
     /// A caller wants a lease to be kept from now on.
     pub(super) fn open_lease(&mut self, token: Token, how: Opening, deadline: Instant) {
         let now = self.now;
-        if self.kept.len() >= MAX_KEPT {
+        self.end_let_go();
+        if !self.kept.ask() {
             let text = format!("this node keeps {MAX_KEPT} leases alive, and no more");
             return self.reply(token, Answer::Failed(Error::new(Kind::Overloaded, text)));
         }
@@ -118,14 +126,26 @@ impl Replica {
             Opening::Grant(payload) => {
                 let whose = Whose::Opener(token, now);
                 if let Err(error) = self.proposals.push(whose, payload, deadline) {
+                    self.kept.asked();
                     self.reply(token, Answer::Failed(error));
                 }
             }
         }
     }
 
+    /// Keeps no more what holders have let go of.
+    fn end_let_go(&mut self) {
+        for lease in self.kept.let_go() {
+            let deadline = self.now.after(self.settings.patience());
+            let payload = Command::Revoke { lease }.encode();
+            // If there is no room for it, the lease expires.
+            drop(self.proposals.push(Whose::Nobody, payload, deadline));
+        }
+    }
+
     /// Looks after what is kept, and makes writes of what is to be renewed.
     pub(super) fn renew_leases(&mut self) {
+        self.end_let_go();
         while let Some(due) = self.kept.take_due(self.now) {
             match due {
                 Due::Renew { number, lease, deadline } => {
@@ -133,12 +153,6 @@ impl Replica {
                     self.renewals.push(Renewal { lease, asker, asked: self.now, deadline });
                 }
                 Due::Lost(kept) => self.out.push_back(Output::Lost(kept)),
-                Due::Unheld(lease) => {
-                    let deadline = self.now.after(self.settings.patience());
-                    let payload = Command::Revoke { lease }.encode();
-                    // If there is no room for it, the lease expires.
-                    drop(self.proposals.push(Whose::Nobody, payload, deadline));
-                }
             }
         }
         // Without a leader they would only gather elsewhere, as more writes than one.
@@ -174,6 +188,7 @@ impl Replica {
             Whose::Caller(token) => self.reply(token, answer),
             Whose::Renewals(number) => self.renewals_ended(number, answer),
             Whose::Opener(token, asked) => {
+                self.kept.asked();
                 let answer = match answer {
                     Answer::Applied(Outcome::Granted { lease, ttl }) => {
                         self.opened(lease, ttl, asked)
@@ -187,8 +202,12 @@ impl Replica {
     }
 
     fn opened(&mut self, lease: LeaseId, ttl: u64, asked: Instant) -> Answer {
-        let kept = self.kept.add(lease, Duration::from_millis(ttl), asked);
-        Answer::Opened(Opened::Kept(kept))
+        // It was applied just now; or is part of a state that was installed, and if it is gone
+        // again there, that ends it.
+        let found = self.machine.leases().get(lease);
+        let which = (lease, found.map_or(Index::default(), |lease| lease.grant));
+        let kept = self.kept.add(which, Duration::from_millis(ttl), asked);
+        Answer::Opened(Opened::Kept(Offered::new(kept)))
     }
 
     fn reply(&mut self, token: Token, answer: Answer) {
@@ -226,6 +245,7 @@ impl Replica {
         match asker {
             Asker::Caller(token) => self.reply(token, answer),
             Asker::Adopter(token) => {
+                self.kept.asked();
                 let answer = match answer {
                     Answer::Applied(Outcome::Renewed(ttls)) => match ttls.first() {
                         Some(Some(ttl)) => self.opened(lease, *ttl, asked),
@@ -242,7 +262,7 @@ impl Replica {
                         self.kept.renewed(number, asked, self.now)
                     }
                     Answer::Applied(Outcome::Refused(Refusal::LeaseNotFound(_))) => {
-                        self.kept.gone(number)
+                        self.kept.gone(number, self.now)
                     }
                     _ => {
                         let again = self.now.after(self.settings.retry());

@@ -116,6 +116,8 @@ pub(crate) struct Replica {
     standing: Standing,
     /// Forwarded writes that wait to be proposed here.
     forwarded: Vec<Bytes>,
+    /// Any of those begins the time of a lease.
+    forwarded_begins: bool,
     /// The first incarnation heard from each member since this node opened; what the machine
     /// has bound takes precedence.
     heard: BTreeMap<NodeId, Incarnation>,
@@ -196,6 +198,7 @@ impl Replica {
             led_at: now,
             standing,
             forwarded: Vec::new(),
+            forwarded_begins: false,
             heard: BTreeMap::new(),
             saved: None,
             taking: None,
@@ -225,6 +228,11 @@ impl Replica {
     }
 
     /// Takes one input. What follows from it comes out of [`poll`](Self::poll).
+    ///
+    /// `now` must not be before the input: whoever drives takes what waits first and looks at the
+    /// clock then. With an older `now` a leader would put too little time into the tick in front
+    /// of a renewal, and count the rest once more in the next one: the lease would end before its
+    /// holder's deadline (`LSE-11`).
     pub(crate) fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
         self.now = self.now.max(now);
         self.dirty = true;
@@ -316,7 +324,7 @@ impl Replica {
 
     /// The node ends, and keeps no lease alive any more: gives those whose holders are to be woken.
     pub(crate) fn end_leases(&mut self) -> Vec<Arc<Kept>> {
-        self.kept.end()
+        self.kept.end(self.now)
     }
 
     /// Carries everything that was handled to its consequences.

@@ -24,16 +24,19 @@ impl Replica {
             return;
         }
         for payload in writes {
-            let genuine = decode(payload.clone()).is_ok_and(|(origin, command)| {
+            let genuine = decode(payload.clone()).ok().filter(|(origin, command)| {
                 // Time passes by the leader's own word.
                 origin.node == envelope.from
                     && origin.incarnation == envelope.from_incarnation
                     && !matches!(command, Command::Tick { .. })
             });
-            if !genuine || payload.len() > self.settings.max_entry_bytes() {
-                self.dropped.malformed += 1;
-            } else {
-                self.forwarded.push(payload);
+            let fits = payload.len() <= self.settings.max_entry_bytes();
+            match genuine.filter(|_| fits) {
+                Some((_, command)) => {
+                    self.forwarded_begins |= command.begins_leases();
+                    self.forwarded.push(payload);
+                }
+                None => self.dropped.malformed += 1,
             }
         }
     }
@@ -56,6 +59,7 @@ impl Replica {
         let Some(leader) = leader else { return };
         if role != Role::Leader {
             self.forwarded.clear();
+            self.forwarded_begins = false;
             let room = self.settings.forward_bytes();
             loop {
                 let batch = self.proposals.offer(leader, term, self.now, room);
@@ -68,9 +72,11 @@ impl Replica {
         loop {
             let own = self.proposals.offer(leader, term, self.now, PROPOSAL_BYTES);
             let count = own.len();
+            let begins = std::mem::take(&mut self.forwarded_begins)
+                || own.iter().any(|payload| Command::begins_leases_encoded(payload));
             let mut batch = std::mem::take(&mut self.forwarded);
             batch.extend(own);
-            let tick = self.tick_before(&batch);
+            let tick = self.tick_before(begins);
             if batch.is_empty() && tick.is_none() {
                 return;
             }

@@ -18,7 +18,7 @@ use super::consensus::Start;
 use super::envelope::{Address, Body, ChunkStage, Envelope};
 use super::io::{Answer, Input, Output, Persist, SnapshotFile, Token};
 use super::{Me, Replica, Restored, Retain, Settings};
-use crate::core::lease::{Kept, Opened};
+use crate::core::lease::Kept;
 use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Genesis, Machine, Member};
 use crate::core::mvcc::script::number;
@@ -66,6 +66,8 @@ struct Cluster {
     settings: BTreeMap<String, u64>,
     /// Kept leases, for as long as they have holders.
     held: Vec<Arc<Kept>>,
+    /// Who asks for a lease does not wait until it is there.
+    nobody_waits: bool,
     /// What the command under way has to say.
     out: String,
 }
@@ -205,15 +207,16 @@ impl Cluster {
                 self.hosts[at].writing.push_back(persist);
             }
             Output::Reply { token, answer } => {
-                if let Answer::Opened(Opened::Kept(kept)) = &answer {
-                    self.held.push(Arc::clone(kept));
-                }
                 let text = match answer {
                     Answer::Applied(outcome) => show::outcome(&outcome),
                     Answer::Done => "done".to_owned(),
                     Answer::Failed(error) if error.is_unknown() => format!("unknown: {error}"),
                     Answer::Pinned(_) => "pinned".to_owned(),
-                    Answer::Opened(opened) => show::opened(&opened),
+                    Answer::Opened(opened) => {
+                        let text = show::opened(&opened);
+                        self.opened(opened);
+                        text
+                    }
                     Answer::Failed(error) => format!("failed: {error}"),
                 };
                 self.say(at, format!("answers #{}: {text}", token.0));
@@ -398,8 +401,8 @@ impl Cluster {
     fn command(&mut self, line: &Line) -> Answered<()> {
         match line.name.as_str() {
             "put" | "delete" | "read" | "get" | "transfer" => self.call(line),
-            "grant" | "revoke" | "keep" | "open" | "adopt" | "leases" => self.lease(line),
-            "let-go" | "holder" => self.hold(line),
+            "grant" | "revoke" | "keep" | "open" | "adopt" | "leases" | "kept" => self.lease(line),
+            "close" | "orphan" | "holder" => self.hold(line),
             "persist" | "crash" | "restart" | "lose-disk" => self.fate(line),
             "tick" | "elect" | "run" => self.time(line),
             _ => self.world(line),
@@ -518,6 +521,10 @@ impl Cluster {
                 Ok(())
             }
             "settle" => self.settle(),
+            "nobody-waits" | "somebody-waits" => {
+                self.nobody_waits = line.name == "nobody-waits";
+                Ok(())
+            }
             "refuse" => {
                 let (from, to) = (node(self, &mut args)?, node(self, &mut args)?);
                 self.refuse(from, to, number(&mut args, "transfer")?.unwrap_or(1));

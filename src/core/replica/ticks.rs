@@ -150,3 +150,73 @@ impl Ticks {
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::machine::lease::Lease;
+    use crate::ids::{Index, LeaseId};
+
+    const ELECTION: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn term() -> Term {
+        Term::new(4)
+    }
+
+    /// One that is due behind `until`; ticked in the term before.
+    fn leases(until: u64) -> Leases {
+        let lease = Lease::new(5000, Index::new(9), Some(until));
+        Leases::restore(1000, Term::new(3), [(LeaseId::new(7), lease)])
+    }
+
+    fn leader() -> (Ticks, Leases) {
+        let (mut ticks, leases) = (Ticks::new(at(0), ELECTION), leases(5000));
+        assert_eq!((ticks.next(&leases), ticks.advance(at(9))), (None, None), "it does not lead");
+        ticks.lead(term(), &leases);
+        (ticks, leases)
+    }
+
+    #[test]
+    fn lse_8_a_log_that_takes_nothing_is_not_asked_again_at_once() {
+        let (mut ticks, leases) = leader();
+        assert!(ticks.is_due(at(10), &leases), "the first one of a term");
+        ticks.refused(at(60));
+        assert!(!ticks.is_due(at(59), &leases));
+        assert_eq!(ticks.next(&leases), Some(at(60)));
+        assert!(ticks.is_due(at(60), &leases));
+        assert_eq!(ticks.advance(at(60)), Some(60), "and no time is lost by it");
+    }
+
+    #[test]
+    fn lse_8_one_tick_is_under_way_at_a_time_and_none_of_another_term_counts() {
+        let (mut ticks, leases) = leader();
+        ticks.proposed(at(10), 10);
+        assert_eq!(ticks.next(&leases), None);
+        ticks.applied(at(11), Term::new(3));
+        assert_eq!(ticks.next(&leases), None);
+        ticks.applied(at(12), term());
+        assert!(ticks.next(&leases).is_some());
+    }
+
+    #[test]
+    fn lse_11_what_is_left_of_a_millisecond_counts_for_the_next_tick() {
+        let (mut ticks, _) = leader();
+        let now = Instant::from_nanos(1_900_000);
+        assert_eq!(ticks.advance(now), Some(1));
+        ticks.proposed(now, 1);
+        assert_eq!(ticks.advance(at(3)), Some(2));
+    }
+
+    #[test]
+    fn lse_16_a_tick_makes_up_for_twenty_election_timeouts_at_most() {
+        let (mut ticks, _) = leader();
+        assert_eq!(ticks.advance(at(19_999)), Some(19_999));
+        assert_eq!(ticks.advance(at(3_600_000)), Some(20_000));
+        ticks.proposed(at(3_600_000), 20_000);
+        assert_eq!(ticks.advance(at(3_600_007)), Some(7), "what is beyond that never counts");
+    }
+}

@@ -104,7 +104,10 @@ impl Ask for OpenAsk {
 
     fn finish(&mut self, _gate: &dyn Gate, opened: Opened) -> Result<Session> {
         match opened {
-            Opened::Kept(kept) => Ok(Session { gate: Arc::clone(&self.gate), kept }),
+            Opened::Kept(offered) => {
+                let gate = Arc::clone(&self.gate);
+                offered.take().map(|kept| Session { gate, kept }).ok_or_else(|| self.gate.ending())
+            }
             Opened::Not(outcome) => Err(failed("session", outcome)),
         }
     }
@@ -168,8 +171,13 @@ impl Session {
     /// known without asking anybody.
     ///
     /// It is the moment before the last renewal left, and the TTL, less a thousandth of it and a
-    /// millisecond for clocks that do not run alike. On Linux the clock stands still while the
-    /// whole machine is suspended: what a suspended machine holds is not safe by this alone.
+    /// millisecond for clocks that do not run alike. Of a session that is over it is when that came
+    /// to pass, so never in the future.
+    ///
+    /// Two things may end the lease before: somebody who [revokes](crate::Store::revoke) it, which
+    /// the session hears of when its node does, and a session that has [adopted](OpenSession::lease)
+    /// it and is closed. On Linux the clock stands still while the whole machine is suspended: what
+    /// a suspended machine holds is not safe by this alone.
     ///
     /// ```no_run
     /// # fn example(session: quorate::Session) {
@@ -258,8 +266,9 @@ impl Session {
 
     /// Says whether it was held until now.
     fn end(&self) -> bool {
-        let held = !self.is_lost();
-        self.kept.end();
+        let now = self.gate.now();
+        let held = !self.kept.is_over(now);
+        self.kept.let_go(now);
         self.kept.wake();
         held
     }
@@ -280,8 +289,9 @@ impl Drop for Session {
             let payload = Command::Revoke { lease: self.kept.lease() }.encode();
             let timeout = self.gate.limits().request_timeout;
             let (reply, _) = oneshot::channel();
-            // If it is not taken, the lease expires: nobody renews it.
-            drop(self.gate.submit(Request::Write { payload, timeout, reply }, Then::Leave));
+            if self.gate.submit(Request::Write { payload, timeout, reply }, Then::Leave).is_err() {
+                self.kept.revoke_later();
+            }
         }
     }
 }

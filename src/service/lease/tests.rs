@@ -143,7 +143,8 @@ fn lse_20_time_to_live_says_what_is_left_and_nothing_of_what_is_not_there() {
     let inside = store.scoped("a/").time_to_live(lease).keys().wait().unwrap();
     assert_eq!(inside.keys, ["1"], "HLP-1");
     let log = node.take_log().join("\n");
-    assert!(log.contains("look at 2,") && log.contains("look at 2 and its keys"), "{log}");
+    let (look, keys) = (format!("look at {lease},"), format!("look at {lease} and its keys"));
+    assert!(log.contains(&look) && log.contains(&keys), "{log}");
 
     let nothing = store.time_to_live(id(99)).keys().wait().unwrap();
     assert_eq!((nothing.id, nothing.granted, nothing.remaining), (id(99), None, None));
@@ -196,11 +197,53 @@ fn rec_2_who_waits_for_the_loss_is_woken() {
     drop(gone);
     assert!(!session.lost().wait_timeout(Duration::ZERO));
     let kept = &node.kept_leases()[0];
-    kept.end();
+    kept.end(node.now());
     kept.wake();
     assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 0]);
     assert!(poll(&mut one, &Arc::default()));
     assert!(session.lost().wait_timeout(Duration::ZERO));
+}
+
+/// Its own time is not over, and yet nothing may be done in it.
+#[test]
+fn rec_2_a_session_that_is_over_has_no_deadline_in_the_future() {
+    let (node, store) = node();
+    let session = open(&store);
+    node.pass(secs(1));
+    node.kept_leases()[0].end(node.now());
+    assert!(session.is_lost());
+    assert_eq!(session.deadline(), node.system_zero + secs(1));
+    node.pass(secs(1));
+    assert_eq!(session.deadline(), node.system_zero + secs(1));
+}
+
+#[test]
+fn rec_3_what_could_not_ask_for_its_end_leaves_that_to_its_node() {
+    let (node, store) = node();
+    let sessions = [open(&store), open(&store)];
+    let lease = sessions[0].lease();
+    node.set_manner(Manner::Refuse(Kind::Overloaded));
+    let [dropped, orphan] = sessions;
+    drop(dropped);
+    orphan.orphan();
+    assert_eq!(node.left_to_revoke(), [lease]);
+}
+
+/// REC-4: there is no context that ends a session with it; whoever does not wait for it any more
+/// has none.
+#[test]
+fn rec_4_a_session_that_nobody_waits_for_any_more_is_given_up() {
+    let (node, store) = node();
+    let mut opening = store.session(secs(10));
+    node.set_manner(Manner::Keep);
+    let waker = Waker::from(Arc::<Bell>::default());
+    let polled = Pin::new(&mut opening).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    drop(opening);
+    node.answer();
+    let kept = node.kept_leases();
+    assert!(kept.len() == 1 && kept[0].is_over(node.now()), "nobody renews it");
+    assert_eq!(node.left_to_revoke(), [kept[0].lease()]);
 }
 
 #[test]

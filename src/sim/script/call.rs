@@ -12,20 +12,20 @@ use super::play::Play;
 use super::show;
 use crate::error::Error as Refused;
 use crate::gate::Gate;
-use crate::ids::Revision;
+use crate::ids::{LeaseId, Revision};
 use crate::service::{Branch, Compare, Op, RangeResponse, TransferLeader};
 use crate::sim::node::Node;
 use crate::store::Store;
 
 /// Longer than any script.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 
 impl Play {
     pub(super) fn call(&mut self, command: &Command) -> Done {
         match command {
-            Command::Put { at, key, value, size, timeout } => {
+            Command::Put { at, key, value, size, timeout, lease } => {
                 let value = value.repeat(size.map_or(1, |size| size.div_ceil(value.len())));
-                self.put(at, (key, &value), *timeout)?;
+                self.put(at, (key, &value), lease.unwrap_or(0), *timeout)?;
             }
             Command::Delete { at, key, to } => {
                 let (store, number) = (self.store(at)?, self.number());
@@ -99,10 +99,16 @@ impl Play {
         })
     }
 
-    fn put(&mut self, at: &Place, (key, value): (&String, &String), wait: Option<u64>) -> Done {
+    fn put(
+        &mut self,
+        at: &Place,
+        (key, value): (&String, &String),
+        lease: u64,
+        wait: Option<u64>,
+    ) -> Done {
         let (store, number) = (self.store(at)?, self.number());
         let wait = wait.map_or(PATIENCE, Duration::from_millis);
-        let call = store.put(key.clone(), value.clone()).timeout(wait);
+        let call = store.put(key.clone(), value.clone()).lease(LeaseId::new(lease)).timeout(wait);
         let text = format!("put {key}={}", show::short(value.as_bytes()));
         self.spawn(number, text, async move {
             let written = call.await?;
@@ -137,7 +143,7 @@ impl Play {
         })
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.calls += 1;
         self.calls
     }
@@ -154,7 +160,7 @@ impl Play {
     }
 
     /// Makes the call, and prints its answer whenever it comes.
-    fn spawn<T: Display>(
+    pub(super) fn spawn<T: Display>(
         &self,
         number: u64,
         text: String,

@@ -55,6 +55,8 @@ pub(super) enum Command {
         size: Option<usize>,
         #[arg(key)]
         timeout: Option<u64>,
+        #[arg(key)]
+        lease: Option<u64>,
     },
     /// `delete a k`, or `delete a k to=m` for a range.
     Delete {
@@ -113,6 +115,35 @@ pub(super) enum Command {
         at: Place,
         to: Place,
     },
+
+    // ---- leases, all with ids that the script gives
+    /// `grant a 5000 7`: for so many milliseconds.
+    Grant {
+        at: Place,
+        ttl: u64,
+        id: u64,
+    },
+    Revoke {
+        at: Place,
+        id: u64,
+    },
+    Keep {
+        at: Place,
+        id: u64,
+    },
+    /// How long it has, and its keys.
+    Left {
+        at: Place,
+        id: u64,
+    },
+    /// A session that keeps a lease alive, which is called by the number of this call.
+    Open {
+        at: Place,
+        id: u64,
+    },
+    Close(u64),
+    /// What those who hold sessions know, without asking anybody.
+    Sessions,
 
     // ---- watchers, which are called by their numbers from 1 on
     /// Prints what it is given whenever that comes; with `by=hand`, when it is told to. `from=`: a

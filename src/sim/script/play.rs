@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::Done;
 use super::command::{Command, Filter, Kind, Place};
+use super::lease::Sessions;
 use super::show;
 use super::watch::Watchers;
 use crate::core::replica::Replica;
@@ -40,6 +41,7 @@ type Held = (usize, usize, Bytes);
 /// A script's world.
 #[derive(Default)]
 pub(super) struct Play {
+    pub(super) sessions: Sessions,
     cluster: Option<Cluster>,
     /// Events of the trace that have been looked at.
     seen: u64,
@@ -145,6 +147,7 @@ impl Play {
         cluster.shared.world.lock().by_hand = true;
         self.known = vec![Known::default(); cluster.names().len()];
         self.seen = 0;
+        self.sessions = Sessions::default();
         self.watchers = Watchers::new(&cluster, pinned);
         self.cluster = Some(cluster);
         self.rest()

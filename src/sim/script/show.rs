@@ -22,6 +22,11 @@ pub(super) fn time(nanos: u64) -> String {
     if rest == 0 { format!("{ms}ms") } else { format!("{ms}.{rest:06}ms") }
 }
 
+/// In milliseconds, without what is left of one.
+pub(super) fn span_of(span: std::time::Duration) -> String {
+    format!("{}ms", span.as_millis())
+}
+
 pub(super) fn event(world: &World, event: &Event, all: bool) -> Option<String> {
     let text = (all || is_told(event)).then(|| world.trace.text(event))?;
     Some(text.strip_suffix(" (held)").map_or(text.clone(), str::to_owned))

@@ -190,9 +190,10 @@ fn lse_3_a_ttl_that_cannot_be_is_refused() {
 fn what_begins_the_time_of_a_lease_is_known_by_its_bytes() {
     for command in samples() {
         let begins = matches!(command, Command::Grant { .. } | Command::Renew { .. });
-        assert_eq!(Command::begins_leases(&payload(&command)), begins, "{command:?}");
+        assert_eq!(command.begins_leases(), begins, "{command:?}");
+        assert_eq!(Command::begins_leases_encoded(&payload(&command)), begins, "{command:?}");
     }
-    assert!(!Command::begins_leases(&[]));
+    assert!(!Command::begins_leases_encoded(&[]));
 }
 
 /// Four bytes in the log, and hundreds in memory: they are counted before they are read.

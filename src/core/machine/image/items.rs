@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::super::lease::{Lease, MAX_TTL_MS};
+use super::super::lease::{Lease, MAX_CLOCK_MS, MAX_TTL_MS};
 use super::super::member::Member;
 use super::super::outcome::Refusal;
 use super::super::session::{MAX_WINDOW, Session, Stored};
@@ -138,6 +138,9 @@ impl LeaseClock {
         let clock = item.u64("leases: clock")?;
         let ticked = Term::new(item.u64("leases: term")?);
         item.end("leases: clock")?;
+        if clock > MAX_CLOCK_MS {
+            return Err(Malformed { what: "leases: clock" });
+        }
         Ok(Self { clock, ticked })
     }
 }
@@ -147,17 +150,19 @@ impl LeaseClock {
 pub(super) struct LeaseItem {
     pub(super) id: LeaseId,
     pub(super) ttl: u64,
+    pub(super) grant: Index,
     pub(super) until: Option<u64>,
 }
 
 impl LeaseItem {
     pub(super) fn of(id: LeaseId, lease: &Lease) -> Self {
-        Self { id, ttl: lease.ttl, until: lease.until }
+        Self { id, ttl: lease.ttl, grant: lease.grant, until: lease.until }
     }
 
     pub(super) fn write(self, out: &mut BytesMut) {
         out.put_u64_le(self.id.get());
         out.put_u64_le(self.ttl);
+        out.put_u64_le(self.grant.get());
         write_option(out, self.until);
     }
 
@@ -166,10 +171,11 @@ impl LeaseItem {
         let lease = Self {
             id: LeaseId::new(item.u64("lease: id")?),
             ttl: item.u64("lease: TTL")?,
+            grant: Index::new(item.u64("lease: grant")?),
             until: read_option(&mut item, "lease: until")?,
         };
         item.end("lease")?;
-        let Self { id, ttl, until } = lease;
+        let Self { id, ttl, until, .. } = lease;
         let last = clock.saturating_add(ttl);
         let fits = until.is_none_or(|until| until <= last);
         if id == LeaseId::new(0) || !(1..=MAX_TTL_MS).contains(&ttl) || !fits {

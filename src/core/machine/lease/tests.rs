@@ -204,6 +204,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    /// LSE-2: two grants never choose the same, whatever their indexes.
+    #[test]
+    fn lse_2_ids_are_chosen_one_to_one(one in 0..CHOSEN, other in 0..CHOSEN, step in 1_u64..1000) {
+        prop_assert_eq!(chosen(one) == chosen(other), one == other);
+        prop_assert_ne!(chosen(one), chosen((one + step) % CHOSEN));
+    }
+
     /// LSE-1, LSE-5, LSE-6, LSE-7, LSE-12 to LSE-14, LSE-22 to LSE-24.
     #[test]
     fn leases_are_those_of_the_naive_twin(
@@ -263,6 +270,9 @@ fn lse_9_a_tick_ends_so_many_leases_and_the_others_are_as_good_as_gone() {
     assert_eq!(renewed, Outcome::Renewed(vec![None, Some(200)]));
     let gone = Outcome::Refused(Refusal::LeaseNotFound(last));
     assert_eq!(fed.apply(&Command::Put(put)), gone);
+    // Nor does one keep it that has it: it would go with a value that its writer was told is there.
+    let keeps = Put { ignore_lease: true, ..Put::new("k".into(), Bytes::new()) };
+    assert_eq!(fed.apply(&Command::Put(keeps)), gone);
     fed.restore();
 
     assert_eq!(expired(fed.apply(&Command::Tick { advance: 0 })), MAX_EXPIRED);
@@ -298,4 +308,72 @@ fn lse_21_leases_are_listed_by_when_they_are_due() {
     fed.apply(&grant(4, 1));
     let ids: Vec<_> = fed.machine.leases().ids().map(LeaseId::get).collect();
     assert_eq!(ids, [9, 1, 2, 3, 4], "the fresh one at the end");
+}
+
+/// LSE-17: all are due together, and are gone after so many ticks that each is short.
+#[test]
+fn lse_9_a_tick_deletes_so_many_keys_and_never_none() {
+    let mut fed = Fed::new();
+    fed.apply(&Command::Tick { advance: 0 });
+    let keys = [10, MAX_EXPIRED_KEYS - 10, 1, MAX_EXPIRED_KEYS + 1, 1];
+    for (place, count) in keys.into_iter().enumerate() {
+        let lease = LeaseId::new(place as u64 + 1);
+        fed.apply(&grant(lease.get(), 100));
+        for key in 0..count {
+            let put = Put::new(format!("{lease}/{key}").into(), Bytes::new());
+            fed.apply(&Command::Put(Put { lease, ..put }));
+        }
+    }
+    let tick = |fed: &mut Fed, advance| match fed.apply(&Command::Tick { advance }) {
+        Outcome::Ticked { expired } => expired.into_iter().map(LeaseId::get).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(tick(&mut fed, 101), [1, 2]);
+    assert_eq!(tick(&mut fed, 0), [3]);
+    assert_eq!(tick(&mut fed, 0), [4], "one that has too many goes alone");
+    assert_eq!(tick(&mut fed, 0), [5]);
+    assert!(fed.keys().is_empty());
+}
+
+#[test]
+fn lse_2_a_chosen_id_is_far_from_what_programs_give() {
+    let mut fed = Fed::new();
+    let choose = |fed: &mut Fed| match fed.apply(&grant(0, 100)) {
+        Outcome::Granted { lease, .. } => lease,
+        other => panic!("{other:?}"),
+    };
+    // Its index is 2: what an id that is its index would have met.
+    fed.apply(&grant(3, 100));
+    let first = choose(&mut fed);
+    assert!(first.get() >= 1 << 62 && first.get() < 1 << 63, "{first}");
+    // Somebody has given away the next one, and the one behind it.
+    let next = fed.machine.applied().0.get() + 3;
+    let taken = [next, next + 1].map(chosen);
+    taken.iter().for_each(|id| drop(fed.apply(&grant(*id, 100))));
+    assert_eq!(choose(&mut fed), LeaseId::new(chosen(next + 2)));
+}
+
+#[test]
+fn a_grant_made_anew_is_another_lease() {
+    let mut fed = Fed::new();
+    let place = |fed: &Fed| fed.machine.leases().get(LeaseId::new(7)).map(|lease| lease.grant);
+    fed.apply(&grant(7, 100));
+    let first = place(&fed);
+    fed.apply(&Command::Revoke { lease: LeaseId::new(7) });
+    fed.apply(&grant(7, 100));
+    assert!(place(&fed).is_some() && place(&fed) != first);
+    fed.restore();
+    assert_eq!(place(&fed), Some(fed.machine.applied().0));
+}
+
+#[test]
+fn the_clock_has_an_end_and_what_was_granted_then_ends_behind_it() {
+    let mut fed = Fed::new();
+    for _ in 0..3 {
+        fed.apply(&Command::Tick { advance: u64::MAX });
+    }
+    fed.apply(&grant(1, MAX_TTL_MS));
+    assert_eq!(fed.machine.leases().clock(), MAX_CLOCK_MS);
+    assert_eq!(fed.machine.leases().next_due(), Some(MAX_CLOCK_MS + MAX_TTL_MS + 1));
+    fed.restore();
 }

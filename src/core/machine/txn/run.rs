@@ -68,11 +68,13 @@ impl Put {
     /// Looks at what could fail, in the state before (`KV-31`, `KV-34`, `KV-35`).
     fn validate(&self, view: &View<'_>, leases: &Leases) -> Result<(), Refusal> {
         leases.check(self.lease)?;
-        // A deleted key is missing too (`KV-38`).
-        if (self.ignore_value || self.ignore_lease) && view.get(&self.key).is_none() {
-            return Err(Refusal::KeyNotFound);
+        if !(self.ignore_value || self.ignore_lease) {
+            return Ok(());
         }
-        Ok(())
+        // A deleted key is missing too (`KV-38`).
+        let Some(kept) = view.get(&self.key) else { return Err(Refusal::KeyNotFound) };
+        // A lease that is still to be removed has no key put with it, not one that it has either.
+        if self.ignore_lease { leases.check(kept.lease()) } else { Ok(()) }
     }
 
     /// Gives back what was there before, if it is wanted.

@@ -6,6 +6,7 @@ use super::*;
 use crate::core::machine::Outcome;
 use crate::core::machine::lease::Leases;
 use crate::core::mvcc::Mvcc;
+use crate::ids::{Index, Term};
 
 /// Few keys, so that operations meet.
 fn key() -> impl Strategy<Value = Bytes> {
@@ -112,9 +113,11 @@ fn txn_16_one_that_only_reads_is_known_by_both_branches() {
 /// What a put makes of a key that has value `v` and lease 9.
 fn kept(ignore_value: bool, ignore_lease: bool) -> KeyValue {
     let mut mvcc = Mvcc::new();
-    mvcc.begin().put(b"k", b"v", LeaseId::new(9));
+    let (lease, mut leases) = (LeaseId::new(9), Leases::default());
+    leases.grant((lease, Index::new(2)), 1000, Term::new(1)).unwrap();
+    mvcc.begin().put(b"k", b"v", lease);
     let put = Put { ignore_value, ignore_lease, ..Put::new("k".into(), Bytes::new()) };
-    assert!(matches!(put.apply(&mut mvcc, &mut Leases::default()), Outcome::Put { .. }));
+    assert!(matches!(put.apply(&mut mvcc, &mut leases), Outcome::Put { .. }));
     mvcc.view().get(b"k").unwrap()
 }
 

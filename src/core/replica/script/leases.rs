@@ -6,26 +6,44 @@ use std::time::Duration;
 use goldenscript::Command as Line;
 
 use super::{Answered, Cluster, node, number};
-use crate::core::lease::Opening;
+use crate::core::lease::{Opened, Opening};
 use crate::core::machine::Command;
 use crate::core::replica::io::Input;
 use crate::ids::LeaseId;
+use crate::time::Instant;
 
 impl Cluster {
     /// What a caller asks of one node about leases.
     pub(super) fn lease(&mut self, line: &Line) -> Answered<()> {
         let mut args = line.consume_args();
         let at = node(self, &mut args)?;
+        if line.name == "kept" {
+            return self.kept(at);
+        }
         if line.name == "leases" {
             return self.leases(at);
         }
         let timeout = number(&mut args, "timeout")?;
         let deadline = self.now.after(Duration::from_millis(timeout.unwrap_or(60_000)));
         let id = LeaseId::new(number(&mut args, "id")?.unwrap_or(0));
+        let many = number(&mut args, "many")?.unwrap_or(1);
         let given: u64 = args.next_pos().ok_or("which, or how long?")?.parse()?;
+        for _ in 0..many {
+            self.ask_lease(at, (&line.name, given), id, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn ask_lease(
+        &mut self,
+        at: usize,
+        (name, given): (&str, u64),
+        id: LeaseId,
+        deadline: Instant,
+    ) -> Answered<()> {
         let lease = LeaseId::new(given);
         let grant = Command::Grant { lease: id, ttl: given };
-        let how = match line.name.as_str() {
+        let how = match name {
             "grant" => {
                 self.write(at, &grant, deadline);
                 return Ok(());
@@ -62,12 +80,36 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many leases there are, and how many of them this node keeps.
+    fn kept(&mut self, at: usize) -> Answered<()> {
+        let Some(replica) = &self.hosts[at].replica else { return Err("it is down".into()) };
+        let (all, kept) = (replica.machine().leases().iter().len(), replica.kept_leases());
+        let over = self.held.iter().filter(|kept| kept.is_over(self.now)).count();
+        self.say(at, format!("keeps {kept} of {all} leases; of holders {over} have lost theirs"));
+        Ok(())
+    }
+
+    /// Whoever asked for it takes it, until the script says otherwise.
+    pub(super) fn opened(&mut self, opened: Opened) {
+        if let Opened::Kept(offered) = opened
+            && !self.nobody_waits
+        {
+            self.held.extend(offered.take());
+        }
+    }
+
     /// What holders do, and know.
     pub(super) fn hold(&mut self, line: &Line) -> Answered<()> {
         let mut args = line.consume_args();
         let lease = LeaseId::new(args.next_pos().ok_or("which?")?.parse()?);
-        if line.name == "let-go" {
-            self.held.retain(|kept| kept.lease() != lease);
+        if line.name != "holder" {
+            for kept in self.held.extract_if(.., |kept| kept.lease() == lease) {
+                kept.let_go(self.now);
+                // As a session does that could not ask for it.
+                if line.name == "close" {
+                    kept.revoke_later();
+                }
+            }
             return Ok(());
         }
         let kept = self.held.iter().rev().find(|kept| kept.lease() == lease).ok_or("not held")?;

@@ -39,7 +39,8 @@ pub(super) fn kv(kv: &KeyValue) -> String {
 
 pub(super) fn opened(opened: &Opened) -> String {
     match opened {
-        Opened::Kept(kept) => {
+        Opened::Kept(offered) => {
+            let Some(kept) = offered.kept() else { return "keeps nothing".to_owned() };
             let until = kept.deadline().nanos() / 1_000_000;
             format!("keeps lease {} of {:?} until {until} ms", kept.lease(), kept.ttl())
         }

@@ -164,15 +164,15 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, CloseSession,
-    Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp, GetResponse,
-    Grant, GrantResponse, HashRead, HashResponse, Header, Isolation, KeepAlive, KeepAliveResponse,
-    Leases, LeasesResponse, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse,
-    OpenSession, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse,
-    RangeStream, Revoke, RevokeResponse, Session, SessionLost, TimeToLive, TimeToLiveResponse,
-    Transact, TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
-    Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet,
-    WatchUpdate, WatchUpdates, Watcher,
+    Acquire, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait,
+    CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
+    GetResponse, Grant, GrantResponse, HashRead, HashResponse, Header, HeldTxn, Isolation,
+    KeepAlive, KeepAliveResponse, Leases, LeasesResponse, ListAndWatch, Listing, Lock, LockGuard,
+    Lost, NextBatch, NextUpdate, Op, OpResponse, OpenSession, Operand, Put, PutOp, PutResponse,
+    RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Release, Revoke, RevokeResponse,
+    Session, SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse, Transaction,
+    TransferLeader, TryAcquire, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches,
+    WatchCanceller, WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

@@ -10,7 +10,7 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
+    CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch, Lock,
     OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact, Transaction,
     Txn, Watch, WatchSet,
 };
@@ -50,6 +50,14 @@ pub struct Store {
 impl Store {
     pub(crate) fn new(gate: Arc<dyn Gate>) -> Self {
         Self { gate, scope: Scope::default() }
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<dyn Gate> {
+        &self.gate
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// A handle that is confined to the keys that begin with `prefix`, and shows them without it
@@ -309,6 +317,23 @@ impl Store {
     /// ```
     pub fn session(&self, ttl: Duration) -> OpenSession {
         OpenSession::new(&self.gate, ttl)
+    }
+
+    /// A lock, which one may hold at a time: see [`Lock`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::Op;
+    /// use std::time::Duration;
+    ///
+    /// let session = store.session(Duration::from_secs(10)).await?;
+    /// let guard = store.lock("stock").acquire(&session).await?;
+    /// guard.txn().then(Op::put("stock/shoes", "41")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, name: impl Into<Bytes>) -> Lock {
+        Lock::new(self, name.into())
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

@@ -130,7 +130,7 @@ fn told(report: &Report, profile: Profile) -> String {
          trace {hash:016x}\n"
     );
     if report.leases > 0 {
-        text += &format!("{} leases were held\n", report.leases);
+        text += &format!("{} leases were held, and {} locks\n", report.leases, report.locks);
     }
     if report.undecided {
         text += "whether the history is linearizable could not be told in time\n";

@@ -43,6 +43,8 @@ pub(super) enum Answer {
     /// A write is answered with this, and nothing is applied.
     Outcome(Outcome),
     Fail(Kind),
+    /// It is done, and said to be unknown.
+    Unknown,
     /// Not at all: the reply is dropped.
     Gone,
 }
@@ -69,6 +71,7 @@ struct State {
     kept_leases: Vec<Arc<Kept>>,
     /// What their holders let go of.
     ends: Arc<Ends>,
+    sleepers: Vec<(Instant, Reply<()>)>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -102,6 +105,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         now: Instant::default(),
         kept_leases: Vec::new(),
         ends: Arc::default(),
+        sleepers: Vec::new(),
         written: 0,
         log: Vec::new(),
     };
@@ -139,10 +143,16 @@ impl Fake {
         self.state.lock().leads_alone = leads_alone;
     }
 
-    /// Its clock goes on; nothing else happens.
+    /// Its clock goes on, and wakes who sleeps; nothing else happens.
     pub(super) fn pass(&self, span: Duration) {
         let mut state = self.state.lock();
         state.now = state.now.after(span);
+        let now = state.now;
+        let due: Vec<_> = state.sleepers.extract_if(.., |(due, _)| *due <= now).collect();
+        drop(state);
+        for (_, reply) in due {
+            let _ = reply.send(Ok(()));
+        }
     }
 
     /// Leases that are kept for holders, in the order in which they came.
@@ -235,6 +245,9 @@ impl State {
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
                 self.give(reply, |_| ());
             }
+            Request::Sleep { timeout, reply } => {
+                self.sleepers.push((self.now.after(timeout), reply));
+            }
         }
     }
 
@@ -243,6 +256,10 @@ impl State {
         let answer = match self.answer.clone() {
             Answer::Honest | Answer::Outcome(_) => Ok(honestly(self)),
             Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+            Answer::Unknown => {
+                honestly(self);
+                Err(Error::new(Kind::Unavailable, "so it was set").with_unknown_outcome())
+            }
             Answer::Gone => return,
         };
         let _ = reply.send(answer);
@@ -334,9 +351,13 @@ impl Gate for Fake {
                 (format!("look at {lease}{keys}"), *timeout)
             }
             Request::Leases { .. } => ("list leases".to_owned(), DEFAULT_TIMEOUT),
+            Request::Sleep { timeout, .. } => ("sleep".to_owned(), *timeout),
         };
         state.log.push(format!("{what}, {timeout:?}, {then:?}"));
         match state.manner.clone() {
+            Manner::Keep | Manner::AnswerWhenLent if matches!(request, Request::Sleep { .. }) => {
+                state.answer(request);
+            }
             Manner::Refuse(kind) => return Err(Error::new(kind, "so it was set")),
             Manner::Keep | Manner::AnswerWhenLent => state.kept.push(request),
             Manner::AnswerAtOnce => state.answer(request),

@@ -62,9 +62,11 @@ mod cluster;
 mod fake;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod options;
 mod pending;
+mod place;
 mod read;
 mod response;
 mod scope;
@@ -81,7 +83,9 @@ pub use kv::{Delete, Put};
 pub use lease::{
     CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,
 };
+pub use lock::{Acquire, Lock, LockGuard, Release, TryAcquire};
 pub use maintenance::{Compact, HashRead};
+pub use place::{HeldTxn, Lost};
 pub use read::{Get, RangeRead};
 pub use response::{
     CompactResponse, DeleteResponse, GetResponse, GrantResponse, HashResponse, Header,

@@ -1,26 +1,44 @@
 //! What holders of leases are told, noted and judged as they are told it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::check::lease::{LeaseJudge, Tenures, Until};
+use super::check::lock::{Lines, Name};
+use super::check::watch::truth::Truth;
 use super::cluster::Cluster;
 use super::dice::Dice;
+use super::failure::Failure;
 use super::node::Node;
+use super::zero::system_time;
 use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
-use crate::ids::{Index, LeaseId, NodeId};
+use crate::ids::{Index, LeaseId, NodeId, Revision};
+use crate::service::LockGuard;
 use crate::time::Instant;
 
 /// What all holders of a cluster are told. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Holdings {
     pub(super) tenures: Arc<Mutex<Tenures>>,
-    /// Leases that somebody held.
+    pub(super) lines: Arc<Mutex<Lines>>,
+    truth: Arc<Mutex<Truth>>,
+    guards: Arc<Mutex<Vec<Guarded>>>,
+    /// Leases that somebody held, and locks that somebody acquired.
     leases: Arc<AtomicU64>,
+    locks: Arc<AtomicU64>,
+}
+
+/// A lock that somebody holds, or has held.
+struct Guarded {
+    name: Name,
+    boot: Boot,
+    lease: LeaseId,
+    guard: Weak<LockGuard>,
 }
 
 /// A boot of a member, as those know it who hold something through it.
@@ -33,18 +51,21 @@ pub(super) struct Boot {
 
 impl Holdings {
     /// Notes what holders of a new cluster are told, in which nothing has happened yet.
-    pub(super) fn new(cluster: &Cluster, loose: bool) -> Self {
+    pub(super) fn new(cluster: &Cluster, truth: &Arc<Mutex<Truth>>, loose: bool) -> Self {
         let tenures = Arc::<Mutex<Tenures>>::default();
         tenures.lock().loose(loose);
         let mut world = cluster.shared.world.lock();
         world.judged_by(Box::new(LeaseJudge(Arc::clone(&tenures))));
         world.meet_members();
         drop(world);
-        Self { tenures, leases: Arc::default() }
+        let (lines, guards) = (Arc::default(), Arc::default());
+        let (leases, locks) = (Arc::default(), Arc::default());
+        Self { tenures, lines, truth: Arc::clone(truth), guards, leases, locks }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.leases.load(Ordering::Relaxed)
+    /// Leases that were held, and locks.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.leases.load(Ordering::Relaxed), self.locks.load(Ordering::Relaxed))
     }
 
     /// A member has told somebody that a lease was granted.
@@ -60,6 +81,58 @@ impl Holdings {
         let mut tenures = self.tenures.lock();
         tenures.begin(lease, ttl, applied);
         tenures.claim(boot.node, lease, until);
+    }
+
+    // ---- locks
+
+    /// Somebody is told that it holds a lock.
+    pub(super) fn acquired(
+        &self,
+        cluster: &Cluster,
+        (name, key): (&Name, &[u8]),
+        (boot, lease): (Boot, LeaseId),
+        guard: &Arc<LockGuard>,
+    ) {
+        self.locks.fetch_add(1, Ordering::Relaxed);
+        let excused = self.tenures.lock().is_excused(lease);
+        let told =
+            self.lines.lock().acquired(&self.truth.lock(), (name, key), guard.token(), excused);
+        if let Err(what) = told {
+            cluster.fail(what);
+        }
+        let (name, guard) = (name.clone(), Arc::downgrade(guard));
+        self.guards.lock().push(Guarded { name, boot, lease, guard });
+        self.rivals(cluster);
+    }
+
+    /// No two rely on one lock now, each by its own clock; but for those from whom somebody may
+    /// have taken it away.
+    pub(super) fn rivals(&self, cluster: &Cluster) {
+        let mut relying: BTreeMap<Name, Vec<Revision>> = BTreeMap::new();
+        let mut guards = self.guards.lock();
+        guards.retain(|guarded| guarded.guard.strong_count() > 0);
+        for Guarded { name, boot, lease, guard } in guards.iter() {
+            let Some(guard) = guard.upgrade() else { continue };
+            let now = system_time(cluster.own_time(*boot));
+            let relies = guard.valid_until() > now;
+            if relies == guard.is_lost() {
+                cluster.fail(format!("REC-14: {guard:?} is lost and valid, or neither"));
+            }
+            if relies && !self.tenures.lock().is_excused(*lease) {
+                relying.entry(name.clone()).or_default().push(guard.token());
+            }
+        }
+        if let Some((name, tokens)) = relying.iter().find(|(_, tokens)| tokens.len() > 1) {
+            cluster.fail(format!("REC-7: several rely on {name:?} at once: {tokens:?}"));
+        }
+    }
+
+    /// What was written under locks, when all is over.
+    pub(super) fn judge(&self, cluster: &Cluster) -> Result<(), Failure> {
+        if let Err(what) = self.lines.lock().judge(&self.truth.lock()) {
+            cluster.fail(what);
+        }
+        cluster.failure().map_or(Ok(()), Err)
     }
 }
 

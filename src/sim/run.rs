@@ -87,6 +87,8 @@ pub struct Report {
     pub watched: u64,
     /// Leases that somebody held, in a run of [`holders`](Run::holders).
     pub leases: u64,
+    /// Locks that somebody acquired, in such a run.
+    pub locks: u64,
     /// How long it took, in the cluster's own time.
     pub span: Duration,
     /// Ticks of that time, of all members.
@@ -265,7 +267,7 @@ impl Run {
         cluster.set_pace(watchers.pace);
         let notes = Notes::new(&cluster, max_pinned);
         let workload = Workload::drawn(&mut dice, self.calls, span);
-        let holdings = self.holders.then(|| Holdings::new(&cluster, loose));
+        let holdings = self.holders.then(|| Holdings::new(&cluster, &notes.truth, loose));
         match &holdings {
             Some(holdings) => {
                 let floor = setting.election * 3 / 2;
@@ -282,13 +284,14 @@ impl Run {
         }
         hear_out(&cluster, &setting, &notes)?;
         cluster.settle()?;
-        if holdings.is_none() {
-            judge(&cluster, recorder)?;
+        match &holdings {
+            Some(holdings) => holdings.judge(&cluster)?,
+            None => judge(&cluster, recorder)?,
         }
         let report = self.report(&cluster, &setting, recorder, live_after);
         let (watchers, watched) = notes.counts();
-        let leases = holdings.map_or(0, |holdings| holdings.count());
-        Ok(Report { watchers, watched, leases, ..report })
+        let (leases, locks) = holdings.map_or((0, 0), |holdings| holdings.counts());
+        Ok(Report { watchers, watched, leases, locks, ..report })
     }
 
     fn report(
@@ -318,6 +321,7 @@ impl Run {
             watchers: 0,
             watched: 0,
             leases: 0,
+            locks: 0,
             span,
             ticks: ticks(span, setting.heartbeat / 2) * setting.members as u64,
             events,

@@ -24,7 +24,8 @@
 //!
 //! Those who watch are judged as they are given something, against the one history of events that
 //! is put together from what members apply ([`watch`]). Those who hold leases are judged in true
-//! time, by what their clocks said when the first member ended one ([`lease`]).
+//! time, by what their clocks said when the first member ended one ([`lease`]); who holds locks,
+//! and what is written under them, against that history again ([`lock`]).
 //!
 //! # By example
 //!
@@ -78,6 +79,7 @@ mod durable;
 mod guard;
 pub(crate) mod lease;
 pub(crate) mod linear;
+pub(crate) mod lock;
 mod log;
 pub(crate) mod model;
 pub(crate) mod once;

@@ -5,8 +5,9 @@
 //! adopts what another has left; puts keys with the lease, and takes them away from it; is stopped
 //! with its process and goes on; and closes, drops, orphans or revokes, or waits until it is lost.
 //! Whenever it looks at its session, what it sees is held against its own clock and against what
-//! it has seen before (`REC-2`). Others hold leases without sessions, and renew them, or do not.
+//! it has seen before (`REC-2`). With its session it takes locks (`lock.rs`). Others hold leases without sessions, and renew them, or do not.
 
+mod lock;
 mod look;
 
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::sim::cluster::Cluster;
 use crate::sim::dice::{Dice, Seed};
 use crate::sim::held::{Boot, Holdings};
 use crate::store::Store;
-use crate::time::Instant;
 
 /// By its own clock, who waits for a loss is woken so soon at the latest.
 const WOKEN_WITHIN: Duration = Duration::from_millis(50);
@@ -248,7 +248,8 @@ impl Holder {
     /// Does something with what it holds.
     async fn step(&mut self, held: &mut Held) {
         let (place, lease, ttl) = (&held.place, held.session.lease(), held.session.ttl());
-        match self.dice.below(12) {
+        match self.dice.below(20) {
+            12.. => self.lock(held).await,
             0 | 1 => drop(self.put(place, lease).await),
             2 => {
                 // It is the lease's no more, and stays.
@@ -349,15 +350,9 @@ impl Holder {
     }
 
     fn orphan(&mut self, held: Held) {
-        let (lease, boot) = (held.session.lease(), held.place.boot);
+        let lease = held.session.lease();
         self.note(|| format!("orphans {lease}"));
         // Nobody revokes it: it lasts as long as its holder was told, and somebody may take it.
-        let told = if held.session.is_lost() {
-            Instant::default()
-        } else {
-            held.session.kept().deadline()
-        };
-        self.notes.tenures.lock().claim(boot.node, lease, Until::Fixed(told));
         held.session.orphan();
         if self.dice.chance(500_000) {
             self.left.lock().push(lease);

@@ -69,7 +69,10 @@ struct Ended {
 struct Claim {
     node: NodeId,
     lease: LeaseId,
-    until: Until,
+    /// As long as it may be told of a later deadline.
+    kept: Option<Weak<Kept>>,
+    /// The latest deadline that it was told, by the clock of its member.
+    told: Instant,
 }
 
 /// For how long, by the clock of its member.
@@ -81,11 +84,23 @@ pub(crate) enum Until {
 }
 
 impl Claim {
-    /// `None`: nobody knows any more.
-    fn deadline(&self) -> Option<Instant> {
-        match &self.until {
-            Until::Kept(kept) => kept.upgrade().map(|kept| kept.deadline()),
-            Until::Fixed(deadline) => Some(*deadline),
+    fn new(node: NodeId, lease: LeaseId, until: Until) -> Self {
+        let (kept, told) = match until {
+            Until::Kept(kept) => (Some(kept), Instant::default()),
+            Until::Fixed(told) => (None, told),
+        };
+        let mut claim = Self { node, lease, kept, told };
+        claim.look();
+        claim
+    }
+
+    /// Notes until when it may rely on the lease. What has ended before its time says that it was
+    /// over then, and that is not what it was told before.
+    fn look(&mut self) {
+        let Some(kept) = &self.kept else { return };
+        match kept.upgrade() {
+            Some(kept) => self.told = self.told.max(kept.deadline()),
+            None => self.kept = None,
         }
     }
 }
@@ -121,9 +136,14 @@ impl Tenures {
         }
     }
 
+    /// May its end come before a deadline that its holder was told?
+    pub(crate) fn is_excused(&self, lease: LeaseId) -> bool {
+        self.loose || self.tenures.get(&lease).is_none_or(|tenure| tenure.revoked)
+    }
+
     /// Somebody at a member relies on it.
     pub(crate) fn claim(&mut self, node: NodeId, lease: LeaseId, until: Until) {
-        self.claims.push(Claim { node, lease, until });
+        self.claims.push(Claim::new(node, lease, until));
     }
 
     /// Has any member ended it?
@@ -158,15 +178,13 @@ impl Tenures {
 
     /// Holds what is relied on against what has ended.
     fn judge(&mut self) -> Result<(), String> {
-        self.claims.retain(|claim| claim.deadline().is_some());
+        self.claims.iter_mut().for_each(Claim::look);
         for claim in &self.claims {
             let Some(tenure) = self.tenures.get(&claim.lease) else { continue };
             let Some(ended) = &tenure.ended else { continue };
-            let Some((at, told)) = ended.clocks.get(&claim.node).copied().zip(claim.deadline())
-            else {
-                continue;
-            };
-            let (Claim { node, lease, .. }, Ended { by, truth, .. }) = (claim, ended);
+            let Some(at) = ended.clocks.get(&claim.node).copied() else { continue };
+            let (Claim { node, lease, told, .. }, Ended { by, truth, .. }) = (claim, ended);
+            let (told, truth) = (*told, Duration::from_nanos(truth.nanos()));
             let over = told.since(at);
             if told > at && !tenure.revoked && !self.loose {
                 return Err(format!(
@@ -181,6 +199,12 @@ impl Tenures {
                 ));
             }
         }
+        // Of the others nothing more is to be learnt.
+        let tenures = &self.tenures;
+        let may_change = |it: &Claim| {
+            it.kept.is_some() || tenures.get(&it.lease).is_some_and(|lease| lease.ended.is_none())
+        };
+        self.claims.retain(may_change);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Each judgement once as it should be, and once spoilt.
 
 use super::*;
+use crate::core::lease::Which;
 
 const LEASE: LeaseId = LeaseId::new(7);
 
@@ -45,10 +46,14 @@ fn lse_11_so_is_a_deadline_that_is_told_later() {
     look(&mut tenures, 9, true, 20_000).unwrap();
     assert!(tenures.has_ended(LEASE) && tenures.had_ended(LEASE, at(20_001)));
     assert!(!tenures.had_ended(LEASE, at(20_000)));
-    let kept = Arc::new(Kept::new(LEASE, TTL, at(20_900)));
+    let which = Which { lease: LEASE, grant: Index::new(5), number: 1 };
+    let kept = Arc::new(Kept::new(which, TTL, at(20_900), &Arc::default()));
     tenures.claim(node(1), LEASE, Until::Kept(Arc::downgrade(&kept)));
     assert_eq!(look(&mut tenures, 9, true, 20_100), Ok(()));
     kept.renewed(at(20_100), at(29_000));
+    kept.end(at(20_150));
+    assert_eq!(look(&mut tenures, 9, true, 20_200), Ok(()), "and over before anybody saw it");
+    tenures.claim(node(1), LEASE, Until::Fixed(at(29_000)));
     assert!(look(&mut tenures, 9, true, 20_200).unwrap_err().contains("LSE-11"));
     tenures.loose(true);
     assert_eq!(look(&mut tenures, 9, true, 20_200), Ok(()), "clocks may do anything");
@@ -57,6 +62,17 @@ fn lse_11_so_is_a_deadline_that_is_told_later() {
     tenures.claim(node(1), LEASE, Until::Kept(Arc::downgrade(&kept)));
     drop(kept);
     assert_eq!(look(&mut tenures, 9, true, 20_200), Ok(()), "nobody relies on it");
+}
+
+#[test]
+fn lse_11_what_ended_too_early_does_not_say_that_it_was_to_end() {
+    let mut tenures = granted();
+    let which = Which { lease: LEASE, grant: Index::new(5), number: 1 };
+    let kept = Arc::new(Kept::new(which, TTL, at(28_000), &Arc::default()));
+    tenures.claim(node(1), LEASE, Until::Kept(Arc::downgrade(&kept)));
+    assert_eq!(look(&mut tenures, 6, false, 19_500), Ok(()));
+    kept.end(at(20_000));
+    assert!(look(&mut tenures, 9, true, 20_000).unwrap_err().contains("LSE-11"));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) struct Change {
 ///
 /// Whoever applies a revision first is shown before it removes anything, so nothing is missing
 /// here: neither what is overwritten at once nor what is compacted in the same turn.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
     /// Ascending. Every revision from 2 on is there.
     changes: Vec<Change>,
@@ -88,6 +88,24 @@ impl Truth {
     pub(crate) fn state(&self, covers: impl Fn(&[u8]) -> bool, revision: Revision) -> Vec<&Kv> {
         let keys = self.keys.keys().filter(|key| covers(key));
         keys.filter_map(|key| self.last(key, revision)?.kv.as_ref()).collect()
+    }
+
+    /// The keys that begin so: each time that one was made, and when it was deleted again.
+    pub(crate) fn lives(&self, prefix: Bytes) -> impl Iterator<Item = (&Change, Option<Revision>)> {
+        let from = self.keys.range(prefix.clone()..);
+        let keys = from.take_while(move |(key, _)| key.starts_with(&prefix));
+        let changes = keys.map(|(_, places)| places.iter().filter_map(|it| self.changes.get(*it)));
+        changes.flat_map(|changes| {
+            let mut lives: Vec<(&Change, Option<Revision>)> = Vec::new();
+            for change in changes {
+                match lives.last_mut().filter(|(_, gone)| gone.is_none()) {
+                    Some((_, gone)) if change.kv.is_none() => *gone = Some(change.at.0),
+                    None if change.kv.is_some() => lives.push((change, None)),
+                    _ => {}
+                }
+            }
+            lives
+        })
     }
 
     pub(crate) fn add(&mut self, change: Change) {

@@ -24,14 +24,13 @@ impl Looks {
         let deadline = session.kept().deadline();
         let (lost, remaining) = (session.is_lost(), session.remaining());
         let left = if lost { Duration::ZERO } else { deadline.since(now) };
-        let is_over = now >= deadline;
         let wrong = if self.was_lost && !lost {
             Some("REC-2: a session that was lost is held again")
-        } else if deadline < self.deadline {
+        } else if deadline < self.deadline && !lost {
             Some("REC-2: the deadline of a session falls")
-        } else if is_over && !lost {
+        } else if now >= deadline && !lost {
             Some("REC-2: a session is held beyond its deadline")
-        } else if lost && !is_over && is_there && !self.was_lost {
+        } else if lost && now < self.deadline && is_there && !self.was_lost {
             Some("REC-2: a session is lost without a reason")
         } else if remaining != left {
             Some("REC-2: what is left of a session is not what its deadline says")

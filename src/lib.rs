@@ -164,15 +164,17 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Acquire, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait,
-    CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp,
-    GetResponse, Grant, GrantResponse, HashRead, HashResponse, Header, HeldTxn, Isolation,
-    KeepAlive, KeepAliveResponse, Leases, LeasesResponse, ListAndWatch, Listing, Lock, LockGuard,
-    Lost, NextBatch, NextUpdate, Op, OpResponse, OpenSession, Operand, Put, PutOp, PutResponse,
-    RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Release, Revoke, RevokeResponse,
-    Session, SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse, Transaction,
-    TransferLeader, TryAcquire, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches,
-    WatchCanceller, WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
+    Acquire, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Campaign,
+    CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Election,
+    Get, GetLeader, GetOp, GetResponse, Grant, GrantResponse, HashRead, HashResponse, Header,
+    HeldTxn, Isolation, KeepAlive, KeepAliveResponse, Leader, Leadership, Leases, LeasesResponse,
+    ListAndWatch, Listing, Lock, LockGuard, Lost, NextBatch, NextObserved, NextUpdate, Observe,
+    Observed, ObservedIter, Observer, Op, OpResponse, OpenSession, Operand, Outranked, Proclaim,
+    Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Release,
+    Resign, Resume, Revoke, RevokeResponse, Session, SessionLost, TimeToLive, TimeToLiveResponse,
+    Transact, TransactResponse, Transaction, TransferLeader, TryAcquire, Txn, TxnOp, TxnOps,
+    TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd,
+    WatchSet, WatchUpdate, WatchUpdates, Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

@@ -10,9 +10,9 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch, Lock,
-    OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact, Transaction,
-    Txn, Watch, WatchSet,
+    CacheBuilder, Compact, Delete, Election, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
+    Lock, OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact,
+    Transaction, Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -334,6 +334,22 @@ impl Store {
     /// ```
     pub fn lock(&self, name: impl Into<Bytes>) -> Lock {
         Lock::new(self, name.into())
+    }
+
+    /// An election, in which one leads at a time: see [`Election`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let session = store.session(Duration::from_secs(10)).await?;
+    /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
+    /// println!("leads, with token {}", leadership.token());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn election(&self, name: impl Into<Bytes>) -> Election {
+        Election::new(self, name.into())
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

@@ -54,10 +54,11 @@
 //!
 //! # What is not done
 //!
-//! Locks, elections and what else stands on leases.
+//! What one member alone cannot know: who watches, waits or reads elsewhere.
 
 mod cache;
 mod cluster;
+mod election;
 #[cfg(test)]
 mod fake;
 mod kv;
@@ -79,6 +80,10 @@ mod watch;
 
 pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
+pub use election::{
+    Campaign, Election, GetLeader, Leader, Leadership, NextObserved, Observe, Observed,
+    ObservedIter, Observer, Outranked, Proclaim, Resign, Resume,
+};
 pub use kv::{Delete, Put};
 pub use lease::{
     CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,

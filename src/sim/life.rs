@@ -87,7 +87,7 @@ impl World {
         let replica = &opened.driver.replica;
         let eyes = (replica.reader(), Arc::clone(replica.watches()));
         let identity = (opened.address, opened.limits);
-        let port = Arc::new(Port::new(life, identity, opened.mailbox, eyes));
+        let port = Arc::new(Port::new(life, identity, opened.mailbox, eyes, &self.nudges));
         if let Some(step) = self.pace.step {
             port.watches.set_step(step);
         }
@@ -183,6 +183,7 @@ impl World {
         let Some(running) = node.running_mut() else { return };
         let Running { driver, port, queues, .. } = running;
         let port = Arc::clone(port);
+        port.turns(now);
         let decided = driver.turn(|| now, &port.mailbox, &mut Hands { port: &port, queues });
         let answers = match decided {
             Ok(answers) => answers,

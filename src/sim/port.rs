@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::shared::Shared;
 use super::zero::system_time;
 use crate::core::mvcc::Reader;
@@ -32,6 +34,24 @@ pub(super) struct Port {
     /// In nanoseconds of the member's own clock; 0 for none.
     current_as_of: AtomicU64,
     term: AtomicU64,
+    /// What the member's own clock said at its last turn, in nanoseconds.
+    turned_at: AtomicU64,
+    nudges: Arc<Nudges>,
+}
+
+/// Members that were asked for something by whoever was called while the world was at work: by an
+/// answer, say. It looks when it has done what it was at.
+#[derive(Default)]
+pub(super) struct Nudges(Mutex<Vec<usize>>);
+
+impl Nudges {
+    fn push(&self, place: usize) {
+        self.0.lock().push(place);
+    }
+
+    pub(super) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl Port {
@@ -40,6 +60,7 @@ impl Port {
         (address, limits): (Address, Limits),
         mailbox: Mailbox,
         (reader, watches): (Reader, Arc<Watches>),
+        nudges: &Arc<Nudges>,
     ) -> Self {
         Self {
             world,
@@ -53,6 +74,21 @@ impl Port {
             leads_alone: AtomicBool::new(false),
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
+            turned_at: AtomicU64::new(0),
+            nudges: Arc::clone(nudges),
+        }
+    }
+
+    /// Its turn comes: what the clock says now is what whoever is called by it may know.
+    pub(super) fn turns(&self, now: Instant) {
+        self.turned_at.store(now.nanos(), Ordering::Relaxed);
+    }
+
+    /// What its clock says. Whoever is called by a turn asks while the world is at work.
+    fn local_now(&self, shared: &Shared) -> Instant {
+        match shared.world.try_lock() {
+            Some(world) => world.local_now(self.place),
+            None => Instant::from_nanos(self.turned_at.load(Ordering::Relaxed)),
         }
     }
 
@@ -89,10 +125,12 @@ impl Gate for Port {
             let text = "a task of a simulation cannot block: await the call instead";
             return Err(Error::invalid(text));
         }
-        let mut world = shared.world.lock();
-        let at = world.local_now(self.place);
+        let at = self.local_now(&shared);
         self.mailbox.post(Posted { request, at })?;
-        world.turn_soon(self.place);
+        match shared.world.try_lock() {
+            Some(mut world) => world.turn_soon(self.place),
+            None => self.nudges.push(self.place),
+        }
         Ok(())
     }
 
@@ -110,7 +148,7 @@ impl Gate for Port {
 
     fn now(&self) -> Instant {
         let Some(shared) = self.world.upgrade() else { return Instant::default() };
-        shared.world.lock().local_now(self.place)
+        self.local_now(&shared)
     }
 
     fn system_time(&self, at: Instant) -> std::time::Instant {
@@ -152,7 +190,7 @@ impl Gate for Port {
     fn is_current_within(&self, age: Duration) -> bool {
         let Some(shared) = self.world.upgrade() else { return false };
         let as_of = self.current_as_of.load(Ordering::Relaxed);
-        let now = shared.world.lock().local_now(self.place);
+        let now = self.local_now(&shared);
         as_of > 0 && now.since(Instant::from_nanos(as_of)) <= age
     }
 

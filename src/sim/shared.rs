@@ -10,7 +10,8 @@ use super::tasks::Tasks;
 use super::world::World;
 
 /// Invariant: no task is polled, and nothing of a user's is dropped, under the lock of the world:
-/// a task calls its handles, and they take it.
+/// a task calls its handles, and they take it. What an answer calls by itself may be called under
+/// it, and a gate expects that (`port.rs`).
 pub(super) struct Shared {
     pub(super) world: Mutex<World>,
     pub(super) tasks: Tasks,

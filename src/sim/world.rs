@@ -17,7 +17,7 @@ use super::marks::Marks;
 use super::nemesis::Undo;
 use super::network::{Fate, Network};
 use super::node::{Life, Node};
-use super::port::Port;
+use super::port::{Nudges, Port};
 use super::seen::{Clocks, Judge, Seen};
 use super::shared::Shared;
 use super::trace::{Event, Trace};
@@ -125,6 +125,8 @@ pub(super) struct World {
     pub(super) recorder: Option<Recorder>,
     /// What gates look back through.
     pub(super) own: Weak<Shared>,
+    /// Who was asked for something meanwhile.
+    pub(super) nudges: Arc<Nudges>,
 }
 
 impl World {
@@ -178,6 +180,7 @@ impl World {
             replay: None,
             recorder: None,
             own: Weak::new(),
+            nudges: Arc::default(),
             nodes,
         })
     }
@@ -348,6 +351,9 @@ impl World {
             Next::Wake(waker) => waker.wake(),
             Next::Begin(fault, wave) => self.begin(fault, wave),
             Next::End(undo) => self.undo(undo),
+        }
+        for place in self.nudges.take() {
+            self.turn_soon(place);
         }
         true
     }

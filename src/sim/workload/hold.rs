@@ -107,6 +107,8 @@ struct Held {
     session: Session,
     place: Place,
     looks: Looks,
+    /// A place in some line is left to it: nobody would get it before the session ends.
+    leaks: bool,
 }
 
 impl Holder {
@@ -234,9 +236,9 @@ impl Holder {
         let until = Until::Kept(Arc::downgrade(session.kept()));
         self.notes.granted(&self.cluster, place.boot, (lease, ttl), until);
         self.note(|| format!("holds {lease} for {ttl:?} at {}", place.name));
-        let mut held = Held { session, place, looks: Looks::default() };
+        let mut held = Held { session, place, looks: Looks::default(), leaks: false };
         let end = self.cluster.clock().now() + self.dice.span(Duration::ZERO, self.holders.kept);
-        while self.cluster.clock().now() < end && !self.cluster.has_failed() {
+        while !held.leaks && self.cluster.clock().now() < end && !self.cluster.has_failed() {
             if self.looks(&mut held) {
                 break;
             }

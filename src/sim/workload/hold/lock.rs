@@ -193,6 +193,7 @@ impl Holder {
         match self.dice.below(6) {
             0 => {
                 // It goes with the session.
+                held.leaks = true;
                 std::mem::forget(guard);
             }
             1 | 2 => drop(guard),

@@ -96,6 +96,22 @@ pub(crate) enum Bug {
     EndInSilence,
     /// A member without a leader tells nobody (WAT-33).
     LeaderlessInSilence,
+    /// A tick makes the lease clock say what the clock of the leader says (LSE-11).
+    ExpireByOwnClock,
+    /// A new leader forgets what has passed since the last tick (LSE-16).
+    ForgetTime,
+    /// What is said to be gone counts as renewed (LSE-13).
+    RenewGone,
+    /// A deadline counts from when the answer came (LSE-11).
+    DeadlineAfterAnswer,
+    /// Nobody is told that the time of a session is over (REC-2).
+    LoseInSilence,
+    /// Whoever stands in a line holds the lock (REC-7).
+    HoldAtOnce,
+    /// Who waits in a line watches from one revision too late (REC-8).
+    WatchLate,
+    /// A transaction of a guard is one as any other (REC-14).
+    UnfencedTxn,
 }
 
 /// Whether this bug is planted: never, outside of unit tests.

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::check::election::{self, Sights};
 use super::check::lease::{LeaseJudge, Tenures, Until};
 use super::check::lock::{Lines, Name};
 use super::check::watch::truth::Truth;
@@ -18,7 +20,7 @@ use super::zero::system_time;
 use crate::core::replica::Replica;
 use crate::core::replica::consensus::Role;
 use crate::ids::{Index, LeaseId, NodeId, Revision};
-use crate::service::LockGuard;
+use crate::service::{HeldTxn, Leadership, LockGuard, Lost};
 use crate::time::Instant;
 
 /// What all holders of a cluster are told. Cheap to clone.
@@ -38,7 +40,58 @@ struct Guarded {
     name: Name,
     boot: Boot,
     lease: LeaseId,
-    guard: Weak<LockGuard>,
+    guard: Weak<Thing>,
+}
+
+/// What somebody holds.
+#[derive(Debug)]
+pub(super) enum Thing {
+    Lock(LockGuard),
+    Lead(Leadership),
+}
+
+impl Thing {
+    pub(super) fn token(&self) -> Revision {
+        match self {
+            Self::Lock(guard) => guard.token(),
+            Self::Lead(leads) => leads.token(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &Bytes {
+        match self {
+            Self::Lock(guard) => guard.key(),
+            Self::Lead(leads) => leads.key(),
+        }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Lock(guard) => guard.is_lost(),
+            Self::Lead(leads) => leads.is_lost(),
+        }
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        match self {
+            Self::Lock(guard) => guard.lost(),
+            Self::Lead(leads) => leads.lost(),
+        }
+    }
+
+    pub(super) fn txn(&self) -> HeldTxn {
+        match self {
+            Self::Lock(guard) => guard.txn(),
+            Self::Lead(leads) => leads.txn(),
+        }
+    }
+
+    fn valid_until(&self) -> std::time::Instant {
+        match self {
+            Self::Lock(guard) => guard.valid_until(),
+            Self::Lead(leads) => leads.valid_until(),
+        }
+    }
 }
 
 /// A boot of a member, as those know it who hold something through it.
@@ -91,7 +144,7 @@ impl Holdings {
         cluster: &Cluster,
         (name, key): (&Name, &[u8]),
         (boot, lease): (Boot, LeaseId),
-        guard: &Arc<LockGuard>,
+        guard: &Arc<Thing>,
     ) {
         self.locks.fetch_add(1, Ordering::Relaxed);
         let excused = self.tenures.lock().is_excused(lease);
@@ -124,6 +177,13 @@ impl Holdings {
         }
         if let Some((name, tokens)) = relying.iter().find(|(_, tokens)| tokens.len() > 1) {
             cluster.fail(format!("REC-7: several rely on {name:?} at once: {tokens:?}"));
+        }
+    }
+
+    /// Somebody has observed an election.
+    pub(super) fn observed(&self, cluster: &Cluster, directory: &[u8], sights: &Sights) {
+        if let Err(what) = election::follows(&self.truth.lock(), directory, sights) {
+            cluster.fail(what);
         }
     }
 

@@ -19,14 +19,19 @@ struct Case {
     within: u64,
     /// Words of a failure, one of which must be in it: the judges that know.
     caught_by: &'static [&'static str],
+    /// Clients hold leases and locks.
+    holders: bool,
 }
 
 impl Case {
     #[track_caller]
     fn is_caught(&self) {
-        let Self { bug, profile, calls, within, caught_by } = self;
+        let Self { bug, profile, calls, within, caught_by, holders } = self;
         let plant = Plant::new(*bug);
-        let run = |seed| run(seed, *profile, *bug).calls(*calls).run();
+        let run = |seed| {
+            let run = run(seed, *profile, *bug).calls(*calls);
+            if *holders { run.holders().run() } else { run.run() }
+        };
         let failure = (0..*within).find_map(|seed| run(Seed::new(seed)).err());
         drop(plant);
         let Some(failure) = failure else {
@@ -64,9 +69,32 @@ macro_rules! cases {
         fn $name() {
             let (bug, profile) = (Bug::$bug, Profile::$profile);
             let (calls, within, caught_by) = ($calls, $within, &$by);
-            Case { bug, profile, calls, within, caught_by }.is_caught();
+            Case { bug, profile, calls, within, caught_by, holders: false }.is_caught();
         }
     )+};
+}
+
+/// The same, where clients hold leases and locks.
+macro_rules! held {
+    ($($name:ident: $bug:ident, $profile:ident, $within:literal, $by:expr;)+) => {$(
+        #[test]
+        fn $name() {
+            let (bug, profile, within, caught_by) =
+                (Bug::$bug, Profile::$profile, $within, &$by);
+            Case { bug, profile, calls: 0, within, caught_by, holders: true }.is_caught();
+        }
+    )+};
+}
+
+held! {
+    expiring_by_ones_own_clock: ExpireByOwnClock, Network, 50, ["LSE-11"];
+    forgetting_what_has_passed: ForgetTime, Calm, 50, ["LSE-16"];
+    renewing_what_is_gone: RenewGone, Calm, 50, ["LSE-13"];
+    counting_from_the_answer: DeadlineAfterAnswer, Network, 50, ["LSE-11"];
+    losing_in_silence: LoseInSilence, Network, 50, ["REC-2"];
+    holding_at_once: HoldAtOnce, Calm, 20, ["REC-7"];
+    watching_too_late_in_a_line: WatchLate, Calm, 50, ["REC-8"];
+    writing_without_a_token: UnfencedTxn, Network, 200, ["REC-14"];
 }
 
 cases! {

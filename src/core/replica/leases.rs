@@ -15,6 +15,7 @@ use crate::core::lease::{Look, Offered, Opened, Opening};
 use crate::core::machine::{Command, MAX_RENEWALS, Origin, Outcome, Refusal, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Index, LeaseId, Term};
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ impl Replica {
     pub(super) fn come_to_term(&mut self) {
         let leads = self.standing.role == Role::Leader;
         if leads && self.machine.applied().1 == self.standing.term {
+            if planted(Bug::ForgetTime) {
+                self.ticks.replaced(self.now);
+            }
             self.ticks.lead(self.standing.term, self.machine.leases());
         }
     }
@@ -67,7 +71,7 @@ impl Replica {
 
     fn lease_ended(&mut self, lease: LeaseId) {
         // What a repeat is told was true before.
-        if self.machine.leases().get(lease).is_none() {
+        if self.machine.leases().get(lease).is_none() && !planted(Bug::RenewGone) {
             self.out.extend(self.kept.ended(lease, self.now).into_iter().map(Output::Lost));
         }
     }
@@ -152,6 +156,7 @@ impl Replica {
                     let asker = Asker::Kept(number);
                     self.renewals.push(Renewal { lease, asker, asked: self.now, deadline });
                 }
+                Due::Lost(_) if planted(Bug::LoseInSilence) => {}
                 Due::Lost(kept) => self.out.push_back(Output::Lost(kept)),
             }
         }
@@ -206,6 +211,7 @@ impl Replica {
         // again there, that ends it.
         let found = self.machine.leases().get(lease);
         let which = (lease, found.map_or(Index::default(), |lease| lease.grant));
+        let asked = if planted(Bug::DeadlineAfterAnswer) { self.now } else { asked };
         let kept = self.kept.add(which, Duration::from_millis(ttl), asked);
         Answer::Opened(Opened::Kept(Offered::new(kept)))
     }
@@ -257,7 +263,11 @@ impl Replica {
                 self.reply(token, answer);
             }
             Asker::Kept(number) => {
+                let asked = if planted(Bug::DeadlineAfterAnswer) { self.now } else { asked };
                 let lost = match answer {
+                    Answer::Applied(Outcome::Refused(_)) if planted(Bug::RenewGone) => {
+                        self.kept.renewed(number, asked, self.now)
+                    }
                     Answer::Applied(Outcome::Renewed(_)) => {
                         self.kept.renewed(number, asked, self.now)
                     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::core::machine::lease::Leases;
 use crate::ids::Term;
+use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
 /// How often a leader ticks when nothing is due, in election timeouts: a new one may have to do
@@ -121,7 +122,11 @@ impl Ticks {
     /// How many milliseconds a tick that is proposed now has to say; nothing if this member may not
     /// tick.
     pub(super) fn advance(&self, now: Instant) -> Option<u64> {
-        let passed = now.since(self.led?.at).min(self.pace.cap);
+        let led = self.led?;
+        if planted(Bug::ExpireByOwnClock) {
+            return Some(millis(now.since(Instant::default())).saturating_sub(led.clock));
+        }
+        let passed = now.since(led.at).min(self.pace.cap);
         Some(millis(passed))
     }
 

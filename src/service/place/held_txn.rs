@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Place;
 use crate::error::Result;
+use crate::planted::{Bug, planted};
 use crate::service::pending::impl_call;
 use crate::service::txn::{Branch, Compare, Op, Txn, TxnOp, TxnOps, TxnResponse};
 
@@ -166,7 +167,9 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
     fn txn(&self, op: TxnOp<T, E>) -> Txn<TxnOp<T, E>> {
         let place = &self.place;
         let held = Compare::create_revision(place.key.clone()).equals(place.since);
-        let txn = place.store.txn().when(held).then(op);
+        let txn = place.store.txn();
+        let txn = if planted(Bug::UnfencedTxn) { txn } else { txn.when(held) };
+        let txn = txn.then(op);
         match self.timeout {
             Some(timeout) => txn.timeout(timeout),
             None => txn,

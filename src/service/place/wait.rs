@@ -11,6 +11,7 @@ use crate::core::mvcc::{Bounds, KeyValue, Order, Query, Reader, SortBy};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::service::lease::Holder;
 use crate::service::watch::{Watch, WatchEnd, Watcher};
 
@@ -97,7 +98,9 @@ impl Place {
         watches: [Watch; N],
     ) -> Result<Stir> {
         let own = self.store.watch(self.key.clone()).no_puts();
-        let start = |watch: Watch| watch.from_revision(revision.next()).start();
+        let late = planted(Bug::WatchLate);
+        let from = if late { revision.next().next() } else { revision.next() };
+        let start = |watch: Watch| watch.from_revision(from).start();
         let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
         Ok(Stir { holder: self.holder.clone(), number: None, watchers })
     }

@@ -25,7 +25,8 @@
 //! Those who watch are judged as they are given something, against the one history of events that
 //! is put together from what members apply ([`watch`]). Those who hold leases are judged in true
 //! time, by what their clocks said when the first member ended one ([`lease`]); who holds locks,
-//! and what is written under them, against that history again ([`lock`]).
+//! and what is written under them, against that history again ([`lock`]), and so are
+//! those who observe elections ([`election`]).
 //!
 //! # By example
 //!
@@ -76,6 +77,7 @@
 mod ballot;
 mod bounds;
 mod durable;
+pub(crate) mod election;
 mod guard;
 pub(crate) mod lease;
 pub(crate) mod linear;

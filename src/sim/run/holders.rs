@@ -52,6 +52,8 @@ fn run_out(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
         drop(cluster.block_on(async move { store.grant(Duration::ZERO).await })?);
     }
     cluster.run_for(setting.heartbeat * 2)?;
+    // What passes from here on only a clock knows.
+    cluster.run_for(setting.election * 3)?;
     let left = cluster.leases_left();
     let begun = cluster.clock().now();
     hand_over(cluster);

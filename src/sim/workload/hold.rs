@@ -5,10 +5,12 @@
 //! adopts what another has left; puts keys with the lease, and takes them away from it; is stopped
 //! with its process and goes on; and closes, drops, orphans or revokes, or waits until it is lost.
 //! Whenever it looks at its session, what it sees is held against its own clock and against what
-//! it has seen before (`REC-2`). With its session it takes locks (`lock.rs`). Others hold leases without sessions, and renew them, or do not.
+//! it has seen before (`REC-2`). With its session it takes locks, and stands for
+//! election (`lock.rs`); others look on (`observe.rs`). Others hold leases without sessions, and renew them, or do not.
 
 mod lock;
 mod look;
+mod observe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +77,11 @@ impl Holders {
                 left: Arc::clone(&left),
                 puts: 0,
             };
-            cluster.spawn(holder.run());
+            if number % 3 == 2 {
+                cluster.spawn(holder.observe());
+            } else {
+                cluster.spawn(holder.run());
+            }
         }
     }
 }
@@ -355,8 +361,10 @@ impl Holder {
         let lease = held.session.lease();
         self.note(|| format!("orphans {lease}"));
         // Nobody revokes it: it lasts as long as its holder was told, and somebody may take it.
-        held.session.orphan();
-        if self.dice.chance(500_000) {
+        let Held { session, leaks, .. } = held;
+        session.orphan();
+        // With what it leaks nobody else goes on: he would wait for himself.
+        if !leaks && self.dice.chance(500_000) {
             self.left.lock().push(lease);
         }
     }

@@ -1,15 +1,18 @@
 //! What a holder does with locks while it has a session: how it comes to one, what it writes under
 //! it, and how it lets go.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Held, Holder, WOKEN_WITHIN};
-use crate::error::Error;
-use crate::service::{Lock, LockGuard, Op};
+use super::{Held, Holder, Place, WOKEN_WITHIN};
+use crate::error::{Error, Result};
+use crate::service::{Election, Lock, Op};
 use crate::sim::check::lock::Name;
+use crate::sim::dice::Dice;
+use crate::sim::held::{Boot, Thing};
 use crate::sim::workload::bell::within;
 
 /// Names of locks: few, so that holders meet.
@@ -21,25 +24,54 @@ const WAITS_AT_MOST: Duration = Duration::from_secs(600);
 /// A lock that is held, and what was seen of it.
 struct Guarded {
     name: Name,
-    guard: Arc<LockGuard>,
+    guard: Arc<Thing>,
     was_lost: bool,
 }
 
 /// How it came out that a lock was asked for.
 enum Asked {
-    Given(Option<LockGuard>),
+    Given(Option<Thing>),
     Refused(Error),
     /// It was not waited for any longer.
     Left,
 }
 
+impl<T: Into<Option<Thing>>> From<Result<T>> for Asked {
+    fn from(asked: Result<T>) -> Self {
+        asked.map_or_else(Self::Refused, |thing| Self::Given(thing.into()))
+    }
+}
+
+/// An election, and how it is called in the scope that it is asked in.
+pub(super) fn draw_election(dice: &mut Dice, place: &Place) -> (String, &'static str, Election) {
+    let number = dice.below(NAMES);
+    if dice.chance(500_000) {
+        let name = format!("seats/{number}");
+        let election = place.store.scoped("k/").election(name.clone());
+        return (name, "k/", election);
+    }
+    let name = format!("k/seats/{number}");
+    let election = place.store.election(name.clone());
+    (name, "", election)
+}
+
 impl Holder {
-    /// Comes to a lock in one of the ways that there are, does things under it, and lets go.
+    /// Comes to a lock or a leadership in one of the ways that there are, does things with it, and
+    /// lets go.
     pub(super) async fn lock(&mut self, held: &mut Held) {
-        let (name, scope, lock) = self.draw_lock(held);
         let limit = self.dice.span(Duration::ZERO, held.session.ttl() * 2);
-        self.note(|| format!("asks for {name:?} with {}", held.session.lease()));
-        let given = match self.ask_for(held, &lock, limit).await {
+        let (name, scope, asked) = if self.dice.chance(400_000) {
+            let (name, scope, election) = draw_election(&mut self.dice, &held.place);
+            let value = self.value();
+            let campaign = election.campaign(&held.session, value);
+            let campaign = async { campaign.await.map(Thing::Lead) };
+            (name, scope, self.wait(held, campaign, limit).await)
+        } else {
+            let (name, scope, lock) = self.draw_lock(held);
+            (name, scope, self.ask_for(held, &lock, limit).await)
+        };
+        let name = Name([scope, &name].concat().into());
+        let given = match asked {
             Asked::Given(given) => given,
             Asked::Left => None,
             Asked::Refused(error) => {
@@ -57,40 +89,50 @@ impl Holder {
     }
 
     /// The same lock may be called by another name in another scope.
-    fn draw_lock(&mut self, held: &Held) -> (Name, &'static str, Lock) {
+    fn draw_lock(&mut self, held: &Held) -> (String, &'static str, Lock) {
         let number = self.dice.below(NAMES);
-        let name = Name(format!("k/lines/{number}").into());
         if self.dice.chance(500_000) {
-            let lock = held.place.store.scoped("k/").lock(format!("lines/{number}"));
-            return (name, "k/", lock);
+            let name = format!("lines/{number}");
+            return (name.clone(), "k/", held.place.store.scoped("k/").lock(name));
         }
-        let lock = held.place.store.lock(name.0.clone());
-        (name, "", lock)
+        let name = format!("k/lines/{number}");
+        (name.clone(), "", held.place.store.lock(name))
     }
 
     async fn ask_for(&mut self, held: &Held, lock: &Lock, limit: Duration) -> Asked {
-        let (clock, session) = (self.cluster.clock(), &held.session);
-        let asked = match self.dice.below(5) {
+        let session = &held.session;
+        match self.dice.below(5) {
             0 => {
                 let timeout = self.holders.timeout;
-                let tried = lock.try_acquire(session).timeout(timeout);
-                return tried.await.map_or_else(Asked::Refused, Asked::Given);
+                let tried = lock.try_acquire(session).timeout(timeout).await;
+                tried.map(|guard| guard.map(Thing::Lock)).into()
             }
-            1 => within(&clock, WAITS_AT_MOST, lock.acquire_timeout(session, limit)).await,
-            2 => {
-                return match within(&clock, limit, lock.acquire(session)).await {
-                    Some(asked) => asked.map_or_else(Asked::Refused, |it| Asked::Given(Some(it))),
-                    None => Asked::Left,
-                };
+            1 => {
+                let call = lock.acquire_timeout(session, limit);
+                self.wait(held, async { call.await.map(Thing::Lock) }, limit).await
             }
-            _ => within(&clock, WAITS_AT_MOST, lock.acquire(session)).await,
-        };
-        match asked {
-            Some(asked) => asked.map_or_else(Asked::Refused, |it| Asked::Given(Some(it))),
+            _ => {
+                let call = lock.acquire(session);
+                self.wait(held, async { call.await.map(Thing::Lock) }, limit).await
+            }
+        }
+    }
+
+    /// Waits for its turn; now and then only for so long. Whoever waits is told, in the end.
+    async fn wait(
+        &mut self,
+        held: &Held,
+        call: impl Future<Output = Result<Thing>>,
+        limit: Duration,
+    ) -> Asked {
+        let leaves = self.dice.chance(250_000);
+        let limit = if leaves { limit } else { WAITS_AT_MOST };
+        match within(&self.cluster.clock(), limit, call).await {
+            Some(asked) => asked.into(),
+            None if leaves => Asked::Left,
             None => {
-                let lease = session.lease();
-                let what = format!("REC-8: nobody tells {lease} whether it has {lock:?}");
-                self.cluster.fail(what);
+                let lease = held.session.lease();
+                self.cluster.fail(format!("REC-8: nobody tells {lease} whether it is its turn"));
                 Asked::Left
             }
         }
@@ -114,8 +156,9 @@ impl Holder {
             if self.look_at(held, &mut guarded) && self.dice.chance(500_000) {
                 break;
             }
-            match self.dice.below(6) {
+            match self.dice.below(7) {
                 0 | 1 => self.write(&guarded).await,
+                6 => self.proclaim(&guarded).await,
                 2 => self.stop(held, ttl).await,
                 3 => {
                     let limit = self.dice.span(Duration::ZERO, ttl);
@@ -163,6 +206,14 @@ impl Holder {
         }
     }
 
+    /// Says something else as a leader.
+    async fn proclaim(&mut self, guarded: &Guarded) {
+        let value = self.value();
+        if let Thing::Lead(leads) = &*guarded.guard {
+            drop(leads.proclaim(value).timeout(self.holders.timeout).await);
+        }
+    }
+
     /// Waits for the loss of the lock, for so long at most.
     async fn wait_for_guard(&mut self, held: &mut Held, guarded: &mut Guarded, limit: Duration) {
         let woken = within(&self.cluster.clock(), limit, guarded.guard.lost()).await;
@@ -176,7 +227,7 @@ impl Holder {
     }
 
     /// Has whoever waits for a loss not been woken, though there was one?
-    pub(super) fn overslept(&self, held: &Held, boot: crate::sim::held::Boot) -> bool {
+    pub(super) fn overslept(&self, held: &Held, boot: Boot) -> bool {
         let over = held.session.kept().deadline().after(WOKEN_WITHIN);
         let is_late =
             self.cluster.own_time(boot) > over && !self.cluster.is_drowsy(boot, WOKEN_WITHIN);
@@ -198,7 +249,16 @@ impl Holder {
             }
             1 | 2 => drop(guard),
             _ => {
-                let released = guard.release().timeout(self.holders.timeout).await;
+                let timeout = self.holders.timeout;
+                let released = match guard {
+                    Thing::Lock(guard) => guard.release().timeout(timeout).await,
+                    Thing::Lead(leads) => {
+                        let resigned = leads.resign().timeout(timeout).await;
+                        // Again does no harm (REC-21).
+                        drop(leads.resign().timeout(timeout).await);
+                        resigned
+                    }
+                };
                 let is_excused = self.notes.tenures.lock().is_excused(held.session.lease());
                 let still_held = !is_excused && !self.looks(held) && !was_lost;
                 if still_held && released.is_ok_and(|held| !held) {

@@ -178,9 +178,9 @@ impl Session {
     /// to pass, so never in the future.
     ///
     /// Two things may end the lease before: somebody who [revokes](crate::Store::revoke) it, which
-    /// the session hears of when its node does, and another session of it that is closed, if it was
-    /// [adopted](OpenSession::lease). On Linux the clock stands still while the whole machine is suspended: what
-    /// a suspended machine holds is not safe by this alone.
+    /// the session hears of when its node does, and another session of it that is closed, if it
+    /// was [adopted](OpenSession::lease). On Linux the clock stands still while the whole machine
+    /// is suspended: what a suspended machine holds is not safe by this alone.
     ///
     /// ```no_run
     /// # fn example(session: quorate::Session) {

@@ -211,3 +211,27 @@ impl KeptLeases {
         Some(kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lse_26_so_many_are_kept_and_a_place_is_free_when_its_holder_lets_go() {
+        let now = Instant::from_nanos(1_000_000);
+        let mut kept = KeptLeases::new(Duration::from_millis(100));
+        kept.asked_for = MAX_KEPT - 1;
+        assert!(kept.ask(), "before it is asked for, not when it is there");
+        assert!(!kept.ask());
+        kept.asked();
+        let holder = kept.add((LeaseId::new(7), Index::new(3)), Duration::from_secs(9), now);
+        assert!(!kept.ask());
+        holder.let_go(now);
+        assert!(kept.let_go().is_empty() && kept.ask(), "long before it would have been renewed");
+        assert_eq!(kept.earliest(), None);
+        let holder = kept.add((LeaseId::new(7), Index::new(3)), Duration::from_secs(9), now);
+        holder.end(now);
+        holder.revoke_later();
+        assert_eq!(kept.let_go(), [LeaseId::new(7)]);
+    }
+}

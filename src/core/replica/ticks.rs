@@ -11,9 +11,14 @@
 //! ```
 //!
 //! A new leader measures from when it applied the last tick itself. That is not before it was
-//! proposed, so it never counts too much. It counts too little by what the tick took to be applied
-//! here; and by how long nobody has ticked, beyond what one tick may make up for ([`Pace::cap`]),
-//! since who was stopped for an hour must not end everything at once when it goes on.
+//! proposed, so it never counts too much. It counts too little, and what runs lasts longer,
+//! - by what passed between the proposal of that tick and its being applied here. That is a moment
+//!   for who was there. For who was opened or given a snapshot since, it is [`CHECKPOINT`] at most,
+//!   as the next tick would have come, and what the election took before anything was applied;
+//! - by how long nobody has ticked beyond what one tick may make up for ([`Pace::cap`]), since who
+//!   was stopped for an hour must not end everything at once when it goes on.
+//!
+//! This happens once for each change of leaders.
 //!
 //! Invariants:
 //! * a leader ticks only when all there was before its term is applied here: else it would count
@@ -146,9 +151,10 @@ impl Ticks {
         self.not_before = until;
     }
 
-    /// Milliseconds that have passed since the clock here showed what it shows.
+    /// Milliseconds that have passed since the clock here showed what it shows, as far as a tick
+    /// would count them.
     pub(super) fn since_applied(&self, now: Instant) -> u64 {
-        millis(now.since(self.applied_at))
+        millis(now.since(self.applied_at).min(self.pace.cap))
     }
 }
 

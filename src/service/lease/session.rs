@@ -23,6 +23,9 @@ use crate::sync::oneshot;
 /// A lease is granted and kept alive from then on, by the node's own timers: no thread and no task
 /// is needed for it, and ten thousand are cheap.
 ///
+/// A session of four [election timeouts](crate::Config::election_timeout) or more outlives a change
+/// of leaders; a shorter one may be lost by it.
+///
 /// Dropped before it is polled, nothing happens; dropped later, the session may come to be, and is
 /// closed in the background.
 ///
@@ -202,9 +205,9 @@ impl Session {
     /// to pass, so never in the future.
     ///
     /// Two things may end the lease before: somebody who [revokes](crate::Store::revoke) it, which
-    /// the session hears of when its node does, and a session that has [adopted](OpenSession::lease)
-    /// it and is closed. On Linux the clock stands still while the whole machine is suspended: what
-    /// a suspended machine holds is not safe by this alone.
+    /// the session hears of when its node does, and another session of it that is closed, if it
+    /// was [adopted](OpenSession::lease). On Linux the clock stands still while the whole machine
+    /// is suspended: what a suspended machine holds is not safe by this alone.
     ///
     /// ```no_run
     /// # fn example(session: quorate::Session) {

@@ -377,3 +377,21 @@ fn the_clock_has_an_end_and_what_was_granted_then_ends_behind_it() {
     assert_eq!(fed.machine.leases().next_due(), Some(MAX_CLOCK_MS + MAX_TTL_MS + 1));
     fed.restore();
 }
+
+#[test]
+fn an_image_from_before_its_own_leases_is_damaged() {
+    let mut fed = Fed::new();
+    fed.apply(&Command::Tick { advance: 5 });
+    let (index, term) = fed.machine.applied();
+    let mut restored = |clock, ticked, grant| {
+        let lease = Lease::new(100, grant, Some(clock));
+        fed.machine.leases = Leases::restore(clock, ticked, [(LeaseId::new(7), lease)]);
+        let image = fed.machine.pin();
+        Machine::restore(image.sections().map(Ok), image.mark()).is_ok()
+    };
+    let later = Term::new(term.get() + 1);
+    assert!(restored(MAX_CLOCK_MS, term, index));
+    assert!(!restored(MAX_CLOCK_MS + 1, term, index));
+    assert!(!restored(5, later, index));
+    assert!(!restored(5, term, index.next()));
+}

@@ -29,40 +29,29 @@ impl Cluster {
         let many = number(&mut args, "many")?.unwrap_or(1);
         let given: u64 = args.next_pos().ok_or("which, or how long?")?.parse()?;
         for _ in 0..many {
-            self.ask_lease(at, (&line.name, given), id, deadline)?;
+            self.ask_lease(at, (&line.name, given), id, deadline);
         }
         Ok(())
     }
 
-    fn ask_lease(
-        &mut self,
-        at: usize,
-        (name, given): (&str, u64),
-        id: LeaseId,
-        deadline: Instant,
-    ) -> Answered<()> {
+    fn ask_lease(&mut self, at: usize, (name, given): (&str, u64), id: LeaseId, deadline: Instant) {
         let lease = LeaseId::new(given);
         let grant = Command::Grant { lease: id, ttl: given };
-        let how = match name {
-            "grant" => {
-                self.write(at, &grant, deadline);
-                return Ok(());
-            }
-            "revoke" => {
-                self.write(at, &Command::Revoke { lease }, deadline);
-                return Ok(());
-            }
+        match name {
+            "grant" => self.write(at, &grant, deadline),
+            "revoke" => self.write(at, &Command::Revoke { lease }, deadline),
             "keep" => {
                 let token = self.token();
                 self.give(at, Input::KeepAlive { token, lease, deadline });
-                return Ok(());
             }
-            "adopt" => Opening::Adopt(lease),
-            _ => Opening::Grant(grant.encode()),
-        };
-        let token = self.token();
-        self.give(at, Input::Open { token, how, deadline });
-        Ok(())
+            _ => {
+                let adopts = name == "adopt";
+                let how =
+                    if adopts { Opening::Adopt(lease) } else { Opening::Grant(grant.encode()) };
+                let token = self.token();
+                self.give(at, Input::Open { token, how, deadline });
+            }
+        }
     }
 
     fn leases(&mut self, at: usize) -> Answered<()> {

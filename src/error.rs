@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     DuplicateKey,
     /// A transaction met others in every attempt.
     Conflict,
+    /// What was held is held no more: a lock, a leadership, a place in a line (`REC-9`, `REC-20`).
+    Lost,
     /// A queue is full (`ERR-12`).
     Overloaded,
     /// The deadline passed (`ERR-34`).
@@ -328,6 +330,19 @@ impl Error {
     /// ```
     pub fn is_conflict(&self) -> bool {
         self.0.kind == Kind::Conflict
+    }
+
+    /// What was held is held no more, or the session is over that was to hold it. Nothing was done.
+    ///
+    /// ```no_run
+    /// # async fn example(job: quorate::ClaimedItem) {
+    /// if job.ack().await.is_err_and(|error| error.is_lost()) {
+    ///     println!("somebody else may have it by now");
+    /// }
+    /// # }
+    /// ```
+    pub fn is_lost(&self) -> bool {
+        self.0.kind == Kind::Lost
     }
 
     /// A bounded queue is full. Nothing was taken; try again after a pause.

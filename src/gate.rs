@@ -120,4 +120,7 @@ pub(crate) trait Gate: Send + Sync + 'static {
     fn standing(&self) -> Standing;
 
     fn limits(&self) -> Limits;
+
+    /// A number that nobody was given before, since the node was opened: a part of a name.
+    fn number(&self) -> u64;
 }

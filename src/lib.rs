@@ -164,15 +164,17 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, CloseSession,
-    Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Get, GetOp, GetResponse,
-    Grant, GrantResponse, HashRead, HashResponse, Header, Isolation, KeepAlive, KeepAliveResponse,
-    Leases, LeasesResponse, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse,
-    OpenSession, Operand, Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse,
-    RangeStream, Revoke, RevokeResponse, Session, SessionLost, TimeToLive, TimeToLiveResponse,
-    Transact, TransactResponse, Transaction, TransferLeader, Txn, TxnOp, TxnOps, TxnResponse,
-    Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet,
-    WatchUpdate, WatchUpdates, Watcher,
+    Ack, AckResponse, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait,
+    Claim, ClaimedItem, CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp,
+    DeleteResponse, Dequeue, Enqueue, EnqueueResponse, Get, GetOp, GetResponse, Grant,
+    GrantResponse, HashRead, HashResponse, Header, Isolation, KeepAlive, KeepAliveResponse, Leases,
+    LeasesResponse, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse, OpenSession,
+    Operand, PriorityQueue, Put, PutOp, PutResponse, Queue, QueueItem, RangeChunks, RangeOp,
+    RangeRead, RangeResponse, RangeStream, ReleaseItem, Revoke, RevokeResponse, Session,
+    SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse, Transaction,
+    TransferLeader, TryClaim, TryDequeue, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch,
+    WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates,
+    Watcher,
 };
 #[cfg(feature = "serde")]
 pub use service::{

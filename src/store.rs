@@ -11,8 +11,8 @@ use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
     CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
-    OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact, Transaction,
-    Txn, Watch, WatchSet,
+    OpenSession, PriorityQueue, Put, Queue, RangeRead, RangeStream, Revoke, Scope, TimeToLive,
+    Transact, Transaction, Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -309,6 +309,37 @@ impl Store {
     /// ```
     pub fn session(&self, ttl: Duration) -> OpenSession {
         OpenSession::new(&self.gate, ttl)
+    }
+
+    /// Items that come out as they went in, each to one consumer: see [`Queue`](crate::Queue).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let jobs = store.queue("jobs");
+    /// jobs.enqueue("sweep the yard").await?;
+    /// let job = jobs.dequeue().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn queue(&self, name: impl Into<Bytes>) -> Queue {
+        Queue::new(&self.gate, &self.scope, self.clone(), &name.into())
+    }
+
+    /// Items that come out by their priority: see [`PriorityQueue`](crate::PriorityQueue).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let jobs = store.priority_queue("jobs");
+    /// jobs.enqueue(10, "sweep the yard").await?;
+    /// jobs.enqueue(0, "put out the fire").await?;
+    /// let fire = jobs.dequeue().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn priority_queue(&self, name: impl Into<Bytes>) -> PriorityQueue {
+        PriorityQueue::new(&self.gate, &self.scope, self.clone(), &name.into())
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::core::lease::{Kept, Look, Opened, Opening, deadline};
@@ -52,6 +53,7 @@ pub(super) struct Fake {
     watches: Arc<Watches>,
     /// When its clock showed nothing.
     pub(super) system_zero: std::time::Instant,
+    numbers: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -108,6 +110,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         reader,
         watches,
         system_zero: std::time::Instant::now(),
+        numbers: AtomicU64::new(0),
         state: Mutex::new(state),
     });
     let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
@@ -395,5 +398,9 @@ impl Gate for Fake {
             request_timeout: DEFAULT_TIMEOUT,
             min_ttl: MIN_TTL,
         }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

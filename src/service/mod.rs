@@ -65,9 +65,11 @@ mod lease;
 mod maintenance;
 mod options;
 mod pending;
+mod queue;
 mod read;
 mod response;
 mod scope;
+mod steps;
 mod stream;
 mod transact;
 mod txn;
@@ -82,6 +84,10 @@ pub use lease::{
     CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,
 };
 pub use maintenance::{Compact, HashRead};
+pub use queue::{
+    Ack, AckResponse, Claim, ClaimedItem, Dequeue, Enqueue, EnqueueResponse, PriorityQueue, Queue,
+    QueueItem, ReleaseItem, TryClaim, TryDequeue,
+};
 pub use read::{Get, RangeRead};
 pub use response::{
     CompactResponse, DeleteResponse, GetResponse, GrantResponse, HashResponse, Header,

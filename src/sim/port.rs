@@ -29,6 +29,8 @@ pub(super) struct Port {
     /// Why it takes nothing any more, once it does not: halted, or closed if there is no cause.
     ended: OnceLock<Option<Arc<Error>>>,
     leads_alone: AtomicBool,
+    /// How many were given.
+    numbers: AtomicU64,
     /// In nanoseconds of the member's own clock; 0 for none.
     current_as_of: AtomicU64,
     term: AtomicU64,
@@ -51,6 +53,7 @@ impl Port {
             watches,
             ended: OnceLock::new(),
             leads_alone: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
         }
@@ -166,5 +169,9 @@ impl Gate for Port {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

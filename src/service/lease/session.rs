@@ -250,6 +250,11 @@ impl Session {
         CloseSession { call: Call::new(&gate, CloseAsk { session: Some(self) }) }
     }
 
+    /// What it shares with whoever holds something under it.
+    pub(in crate::service) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
+    }
+
     /// Says whether it was held until now.
     fn end(&self) -> bool {
         let held = !self.is_lost();

@@ -332,12 +332,16 @@ impl Error {
         self.0.kind == Kind::Conflict
     }
 
-    /// What was held is held no more, or the session is over that was to hold it. Nothing was done.
+    /// What was held is held no more, or the session is over that was to hold it: a
+    /// [lock](crate::LockGuard) or a [leadership](crate::Leadership). Nothing was done.
     ///
     /// ```no_run
-    /// # async fn example(job: quorate::ClaimedItem) {
-    /// if job.ack().await.is_err_and(|error| error.is_lost()) {
-    ///     println!("somebody else may have it by now");
+    /// # fn example(guard: quorate::LockGuard) {
+    /// use quorate::Op;
+    ///
+    /// let written = guard.txn().then(Op::put("stock", "41")).wait();
+    /// if written.is_err_and(|error| error.is_lost()) {
+    ///     println!("somebody else may hold it by now: stop");
     /// }
     /// # }
     /// ```

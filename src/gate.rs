@@ -41,6 +41,8 @@ pub(crate) enum Request {
     Lease { lease: LeaseId, keys: bool, timeout: Duration, reply: Reply<(Revision, Option<Look>)> },
     /// The leases that this member knows, by when they are due (`LSE-21`).
     Leases { reply: Reply<(Revision, Vec<LeaseId>)> },
+    /// To be answered when the timeout has passed, and not before. Who goes away leaves nothing.
+    Sleep { timeout: Duration, reply: Reply<()> },
     /// Hand leadership to another member (`MEM-25`).
     Transfer { to: NodeId, timeout: Duration, reply: Reply<()> },
 }

@@ -164,17 +164,20 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Ack, AckResponse, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait,
-    Claim, ClaimedItem, CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp,
-    DeleteResponse, Dequeue, Enqueue, EnqueueResponse, Get, GetOp, GetResponse, Grant,
-    GrantResponse, HashRead, HashResponse, Header, Isolation, KeepAlive, KeepAliveResponse, Leases,
-    LeasesResponse, ListAndWatch, Listing, NextBatch, NextUpdate, Op, OpResponse, OpenSession,
-    Operand, PriorityQueue, Put, PutOp, PutResponse, Queue, QueueItem, RangeChunks, RangeOp,
-    RangeRead, RangeResponse, RangeStream, ReleaseItem, Revoke, RevokeResponse, Session,
-    SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse, Transaction,
-    TransferLeader, TryClaim, TryDequeue, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch,
-    WatchBatches, WatchCanceller, WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates,
-    Watcher,
+    Ack, AckResponse, Acquire, AcquirePermit, AcquireRead, AcquireWrite, Barrier, Branch, Cache,
+    CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Claim, ClaimedItem, CloseSession,
+    Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Dequeue, DoubleBarrier,
+    Enqueue, EnqueueResponse, EnterBarrier, Entered, Get, GetOp, GetResponse, Grant, GrantResponse,
+    HashRead, HashResponse, Header, HeldTxn, HoldBarrier, Isolation, KeepAlive, KeepAliveResponse,
+    Leases, LeasesResponse, LeaveBarrier, ListAndWatch, Listing, Lock, LockGuard, Lost, NextBatch,
+    NextUpdate, Op, OpResponse, OpenSession, Operand, PassBarrier, Permit, PriorityQueue, Put,
+    PutOp, PutResponse, Queue, QueueItem, RangeChunks, RangeOp, RangeRead, RangeResponse,
+    RangeStream, ReadGuard, Release, ReleaseBarrier, ReleaseItem, Revoke, RevokeResponse, RwLock,
+    Semaphore, Session, SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse,
+    Transaction, TransferLeader, TryAcquire, TryAcquirePermit, TryAcquireRead, TryAcquireWrite,
+    TryClaim, TryDequeue, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches,
+    WatchCanceller, WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher,
+    WriteGuard,
 };
 #[cfg(feature = "serde")]
 pub use service::{

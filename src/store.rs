@@ -10,9 +10,9 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    CacheBuilder, Compact, Delete, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
-    OpenSession, PriorityQueue, Put, Queue, RangeRead, RangeStream, Revoke, Scope, TimeToLive,
-    Transact, Transaction, Txn, Watch, WatchSet,
+    Barrier, CacheBuilder, Compact, Delete, DoubleBarrier, Get, Grant, HashRead, KeepAlive, Leases,
+    ListAndWatch, Lock, OpenSession, PriorityQueue, Put, Queue, RangeRead, RangeStream, Revoke,
+    RwLock, Scope, Semaphore, TimeToLive, Transact, Transaction, Txn, Watch, WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -50,6 +50,14 @@ pub struct Store {
 impl Store {
     pub(crate) fn new(gate: Arc<dyn Gate>) -> Self {
         Self { gate, scope: Scope::default() }
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<dyn Gate> {
+        &self.gate
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// A handle that is confined to the keys that begin with `prefix`, and shows them without it
@@ -323,7 +331,7 @@ impl Store {
     /// ```
     #[must_use]
     pub fn queue(&self, name: impl Into<Bytes>) -> Queue {
-        Queue::new(&self.gate, &self.scope, self.clone(), &name.into())
+        Queue::new(self, &name.into())
     }
 
     /// Items that come out by their priority: see [`PriorityQueue`](crate::PriorityQueue).
@@ -339,7 +347,78 @@ impl Store {
     /// ```
     #[must_use]
     pub fn priority_queue(&self, name: impl Into<Bytes>) -> PriorityQueue {
-        PriorityQueue::new(&self.gate, &self.scope, self.clone(), &name.into())
+        PriorityQueue::new(self, &name.into())
+    }
+
+    /// A lock, which one may hold at a time: see [`Lock`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use quorate::Op;
+    /// use std::time::Duration;
+    ///
+    /// let session = store.session(Duration::from_secs(10)).await?;
+    /// let guard = store.lock("stock").acquire(&session).await?;
+    /// guard.txn().then(Op::put("stock/shoes", "41")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, name: impl Into<Bytes>) -> Lock {
+        Lock::new(self, name.into())
+    }
+
+    /// A lock that many may hold to read, or one to write: see [`RwLock`](crate::RwLock).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// let guard = store.rw_lock("stock").read(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn rw_lock(&self, name: impl Into<Bytes>) -> RwLock {
+        RwLock::new(self, name.into())
+    }
+
+    /// A lock that so many may hold at a time: see [`Semaphore`](crate::Semaphore).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn semaphore(&self, name: impl Into<Bytes>, permits: usize) -> Semaphore {
+        Semaphore::new(self, name.into(), permits)
+    }
+
+    /// Something that others wait for: see [`Barrier`](crate::Barrier).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// store.barrier("migrated").pass().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn barrier(&self, name: impl Into<Bytes>) -> Barrier {
+        Barrier::new(self, name.into())
+    }
+
+    /// What so many enter together, and leave together: see
+    /// [`DoubleBarrier`](crate::DoubleBarrier).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// let entered = store.double_barrier("computation", 3).enter(&session).await?;
+    /// entered.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn double_barrier(&self, name: impl Into<Bytes>, count: usize) -> DoubleBarrier {
+        DoubleBarrier::new(self, name.into(), count)
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

@@ -12,6 +12,8 @@
     reason = "a test, and its helpers: the world around the library"
 )]
 
+#[path = "api/barriers.rs"]
+mod barriers;
 #[path = "api/basics.rs"]
 mod basics;
 #[path = "api/cluster.rs"]
@@ -36,10 +38,16 @@ mod history;
 mod leases;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
+#[path = "api/queues.rs"]
+mod queues;
 #[path = "api/reads.rs"]
 mod reads;
 #[path = "api/refusals.rs"]
 mod refusals;
+#[path = "api/rwlocks.rs"]
+mod rwlocks;
+#[path = "api/semaphores.rs"]
+mod semaphores;
 #[path = "api/transactions.rs"]
 mod transactions;
 #[path = "api/watch.rs"]

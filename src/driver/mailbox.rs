@@ -97,6 +97,7 @@ impl Mailbox {
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
             | Request::Leases { .. }
+            | Request::Sleep { .. }
             | Request::Transfer { .. } => 0,
         };
         let Bounds { max_requests, max_request_bytes, .. } = self.bounds;

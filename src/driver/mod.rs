@@ -23,6 +23,7 @@ mod jobs;
 mod log;
 mod mailbox;
 mod open;
+mod sleepers;
 mod turn;
 
 pub(crate) use self::jobs::Worker;

@@ -19,6 +19,7 @@ use crate::time::Instant;
 use crate::transport::{Lane, Peer};
 
 use super::mailbox::{Batch, Mailbox, Posted};
+use super::sleepers::Sleepers;
 
 /// A lease, if it is there, and the revision at which it was looked at.
 type SeenLease = (Revision, Option<Look>);
@@ -62,7 +63,9 @@ impl From<Request> for Waiter {
             }
             Request::Leases { reply } => Self::Leases { reply, seen: None },
             Request::Pin { reply } => Self::Pin(reply),
-            Request::Read { reply, .. } | Request::Transfer { reply, .. } => Self::Done(reply),
+            Request::Read { reply, .. }
+            | Request::Transfer { reply, .. }
+            | Request::Sleep { reply, .. } => Self::Done(reply),
         }
     }
 }
@@ -140,6 +143,7 @@ pub(crate) struct Driver {
     batch: Batch,
     /// Compactions that were applied and are to be finished.
     removals: Vec<Removal>,
+    sleepers: Sleepers,
     /// Answers to give once the driver is let go: waking a caller may run the caller's code.
     answers: Vec<(Waiter, Answer)>,
     /// Leases that are kept no more: who waits for that is woken then, too.
@@ -168,6 +172,7 @@ impl Driver {
             free: Vec::new(),
             batch: Batch::default(),
             removals: Vec::new(),
+            sleepers: Sleepers::default(),
             answers: Vec::new(),
             lost: Vec::new(),
         }
@@ -189,8 +194,9 @@ impl Driver {
             self.replica.handle(now, Input::Deliver(envelope))?;
         }
         while let Some(posted) = self.batch.requests.pop_front() {
-            let input = self.admit(posted);
-            self.replica.handle(now, input)?;
+            if let Some(input) = self.admit(posted) {
+                self.replica.handle(now, input)?;
+            }
         }
         self.replica.handle(now, Input::Time)?;
         while let Some(output) = self.replica.poll()? {
@@ -200,8 +206,20 @@ impl Driver {
         }
         host.publish(&self.replica);
         self.end_removals(now);
+        let due = self.sleepers.due(now);
+        self.wake(due);
         let (answers, lost) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.lost));
         Ok(Answers { answers, lost })
+    }
+
+    /// When to turn again at the latest.
+    pub(crate) fn wake_at(&self) -> Instant {
+        let at = self.replica.wake_at();
+        self.sleepers.next().map_or(at, |next| next.min(at))
+    }
+
+    fn wake(&mut self, sleepers: Vec<Reply<()>>) {
+        self.answers.extend(sleepers.into_iter().map(|it| (Waiter::Done(it), Answer::Done)));
     }
 
     /// Removes some of what was compacted (`CMP-8`): looks at up to `work` records, which takes
@@ -236,7 +254,9 @@ impl Driver {
     pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Left {
         let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
         let removals = self.removals.drain(..).map(|it| Waiter::Write(it.reply, it.bytes));
-        let taken = self.waiters.drain(..).flatten().chain(removals).chain(answers);
+        let sleepers = self.sleepers.take_all().map(Waiter::Done);
+        let waiters = self.waiters.drain(..).flatten();
+        let taken = waiters.chain(removals).chain(sleepers).chain(answers);
         let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
         let mut waiting = std::mem::take(&mut self.batch).requests;
@@ -256,12 +276,14 @@ impl Driver {
         out.push(Size::new("callers owed an answer", self.waiters.len(), mailbox.max_requests()));
         let most = mailbox.max_requests();
         out.push(Size::new("callers that wait for a removal", self.removals.len(), most));
+        out.push(Size::new("callers that sleep", self.sleepers.len(), most));
         out.push(Size::new("answers not given", self.answers.len(), 0));
     }
 
-    fn admit(&mut self, posted: Posted) -> Input {
+    /// Nothing for what does not concern the replica.
+    fn admit(&mut self, posted: Posted) -> Option<Input> {
         let Posted { request, at } = posted;
-        match request {
+        Some(match request {
             Request::Write { payload, timeout, reply } => {
                 let token = self.register(Waiter::Write(reply, payload.len()));
                 Input::Write { token, payload, deadline: at.after(timeout) }
@@ -295,7 +317,12 @@ impl Driver {
                 let token = self.register(Waiter::Done(reply));
                 Input::Transfer { token, to, deadline: at.after(timeout) }
             }
-        }
+            Request::Sleep { timeout, reply } => {
+                let gone = self.sleepers.add(at.after(timeout), reply);
+                self.wake(gone);
+                return None;
+            }
+        })
     }
 
     fn register(&mut self, waiter: Waiter) -> Token {

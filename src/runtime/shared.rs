@@ -218,7 +218,7 @@ impl Shared {
             }))
             .unwrap_or_else(|panic| Err(panicked("driving the replica", &*panic)))
             .map_err(|error| self.condemn(error));
-            let wake_at = driver.replica.wake_at().nanos();
+            let wake_at = driver.wake_at().nanos();
             self.wake_at.store(wake_at, Ordering::SeqCst);
             drop(driver);
             match turn {

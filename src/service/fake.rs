@@ -44,6 +44,8 @@ pub(super) enum Answer {
     /// A write is answered with this, and nothing is applied.
     Outcome(Outcome),
     Fail(Kind),
+    /// It is done, and said to be unknown.
+    Unknown,
     /// Not at all: the reply is dropped.
     Gone,
 }
@@ -54,6 +56,8 @@ pub(super) struct Fake {
     /// When its clock showed nothing.
     pub(super) system_zero: std::time::Instant,
     numbers: AtomicU64,
+    /// Bytes of a request, and operations of a transaction.
+    limits: Mutex<(usize, usize)>,
     state: Mutex<State>,
 }
 
@@ -69,6 +73,7 @@ struct State {
     now: Instant,
     /// Leases that it keeps: it never renews them.
     kept_leases: Vec<Arc<Kept>>,
+    sleepers: Vec<(Instant, Reply<()>)>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -101,6 +106,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         age: None,
         now: Instant::default(),
         kept_leases: Vec::new(),
+        sleepers: Vec::new(),
         written: 0,
         log: Vec::new(),
     };
@@ -111,6 +117,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         watches,
         system_zero: std::time::Instant::now(),
         numbers: AtomicU64::new(0),
+        limits: Mutex::new((MAX_REQUEST_BYTES, MAX_TXN_OPS)),
         state: Mutex::new(state),
     });
     let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
@@ -135,14 +142,25 @@ impl Fake {
         self.state.lock().manner = manner;
     }
 
+    /// Larger requests, with more in them, than it takes otherwise.
+    pub(super) fn set_limits(&self, bytes: usize, txn_ops: usize) {
+        *self.limits.lock() = (bytes, txn_ops);
+    }
+
     pub(super) fn set_leads_alone(&self, leads_alone: bool) {
         self.state.lock().leads_alone = leads_alone;
     }
 
-    /// Its clock goes on; nothing else happens.
+    /// Its clock goes on, and wakes who sleeps; nothing else happens.
     pub(super) fn pass(&self, span: Duration) {
         let mut state = self.state.lock();
         state.now = state.now.after(span);
+        let now = state.now;
+        let due: Vec<_> = state.sleepers.extract_if(.., |(due, _)| *due <= now).collect();
+        drop(state);
+        for (_, reply) in due {
+            let _ = reply.send(Ok(()));
+        }
     }
 
     /// Leases that are kept for holders, in the order in which they came.
@@ -229,6 +247,9 @@ impl State {
             Request::Read { reply, .. } | Request::Transfer { reply, .. } => {
                 self.give(reply, |_| ());
             }
+            Request::Sleep { timeout, reply } => {
+                self.sleepers.push((self.now.after(timeout), reply));
+            }
         }
     }
 
@@ -237,6 +258,10 @@ impl State {
         let answer = match self.answer.clone() {
             Answer::Honest | Answer::Outcome(_) => Ok(honestly(self)),
             Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
+            Answer::Unknown => {
+                honestly(self);
+                Err(Error::new(Kind::Unavailable, "so it was set").with_unknown_outcome())
+            }
             Answer::Gone => return,
         };
         let _ = reply.send(answer);
@@ -326,9 +351,13 @@ impl Gate for Fake {
                 (format!("look at {lease}{keys}"), *timeout)
             }
             Request::Leases { .. } => ("list leases".to_owned(), DEFAULT_TIMEOUT),
+            Request::Sleep { timeout, .. } => ("sleep".to_owned(), *timeout),
         };
         state.log.push(format!("{what}, {timeout:?}, {then:?}"));
         match state.manner.clone() {
+            Manner::Keep | Manner::AnswerWhenLent if matches!(request, Request::Sleep { .. }) => {
+                state.answer(request);
+            }
             Manner::Refuse(kind) => return Err(Error::new(kind, "so it was set")),
             Manner::Keep | Manner::AnswerWhenLent => state.kept.push(request),
             Manner::AnswerAtOnce => state.answer(request),
@@ -392,9 +421,10 @@ impl Gate for Fake {
     }
 
     fn limits(&self) -> Limits {
+        let (max_request_bytes, max_txn_ops) = *self.limits.lock();
         Limits {
-            max_request_bytes: MAX_REQUEST_BYTES,
-            max_txn_ops: MAX_TXN_OPS,
+            max_request_bytes,
+            max_txn_ops,
             request_timeout: DEFAULT_TIMEOUT,
             min_ttl: MIN_TTL,
         }

@@ -56,20 +56,26 @@
 //!
 //! Locks, elections and what else stands on leases.
 
+mod barrier;
 mod cache;
 mod cluster;
 #[cfg(test)]
 mod fake;
+mod guard;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod once;
 mod options;
 mod pending;
+mod place;
 mod queue;
 mod read;
 mod response;
+mod rwlock;
 mod scope;
-mod steps;
+mod semaphore;
 mod stream;
 mod transact;
 mod txn;
@@ -77,13 +83,19 @@ mod txn;
 mod typed;
 mod watch;
 
+pub use barrier::{
+    Barrier, DoubleBarrier, EnterBarrier, Entered, HoldBarrier, LeaveBarrier, PassBarrier,
+    ReleaseBarrier,
+};
 pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
 pub use kv::{Delete, Put};
 pub use lease::{
     CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,
 };
+pub use lock::{Acquire, Lock, LockGuard, Release, TryAcquire};
 pub use maintenance::{Compact, HashRead};
+pub use place::{HeldTxn, Lost};
 pub use queue::{
     Ack, AckResponse, Claim, ClaimedItem, Dequeue, Enqueue, EnqueueResponse, PriorityQueue, Queue,
     QueueItem, ReleaseItem, TryClaim, TryDequeue,
@@ -94,7 +106,11 @@ pub use response::{
     KeepAliveResponse, LeasesResponse, PutResponse, RangeResponse, RevokeResponse,
     TimeToLiveResponse,
 };
+pub use rwlock::{
+    AcquireRead, AcquireWrite, ReadGuard, RwLock, TryAcquireRead, TryAcquireWrite, WriteGuard,
+};
 pub(crate) use scope::Scope;
+pub use semaphore::{AcquirePermit, Permit, Semaphore, TryAcquirePermit};
 pub use stream::{RangeChunks, RangeStream};
 pub use transact::{Isolation, Transact, TransactResponse, Transaction};
 pub use txn::{

@@ -120,6 +120,37 @@ impl<A: Ask> Call<A> {
         }
     }
 
+    /// Begins it and lends the thread to it: for a thread that blocks, but not for this alone.
+    /// What is not there then is to be polled for.
+    pub(super) fn lend(&mut self) -> Option<Result<A::Response>> {
+        if !matches!(self.state, State::New) {
+            return None;
+        }
+        self.state = State::Ended;
+        match self.start(Then::Lend) {
+            Ok(Started::Answered(response)) => Some(Ok(response)),
+            Ok(Started::HandedOver(reply)) => {
+                self.gate.lend(&mut || reply.has_message() || reply.is_closed());
+                self.state = State::Waiting(reply.into_future());
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Takes out what the answer will come through, if it is asked and not answered: for whoever
+    /// has to know the answer though nobody waits for it.
+    pub(super) fn take_reply(&mut self) -> Option<AsyncReceiver<Result<A::Answer>>> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Gathering(reply) => {
+                self.gate.drive();
+                Some(reply)
+            }
+            State::Waiting(reply) => Some(reply),
+            State::New | State::Ended => None,
+        }
+    }
+
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<A::Response>> {
         if matches!(self.state, State::New) {
             self.state = State::Ended;

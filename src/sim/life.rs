@@ -196,7 +196,7 @@ impl World {
         self.show(place, |node, it| Some(Seen::Turned { node, replica: it.replica()? }));
         let Some(running) = self.nodes.get_mut(place).and_then(Node::running_mut) else { return };
         let more = running.driver.tidy(SLICE_RECORDS);
-        let wake_at = clock.when(running.driver.replica.wake_at());
+        let wake_at = clock.when(running.driver.wake_at());
         for (to, envelope) in sends {
             self.send(place, to, envelope);
         }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::look::{Leases, TimeToLive};
+pub(super) use self::session::Holder;
 pub use self::session::{CloseSession, OpenSession, Session, SessionLost};
 use super::kv::{encode, failed};
 use super::pending::{Ask, Call, Counter, Started, impl_call};

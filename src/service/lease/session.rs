@@ -15,6 +15,7 @@ use crate::gate::{Gate, Request, Then};
 use crate::ids::LeaseId;
 use crate::service::kv::{encode, failed};
 use crate::service::pending::{Ask, Call, Counter, Started, block_on, impl_call};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::oneshot;
 
 /// Opens a session: made by [`Store::session`](crate::Store::session).
@@ -104,7 +105,10 @@ impl Ask for OpenAsk {
 
     fn finish(&mut self, _gate: &dyn Gate, opened: Opened) -> Result<Session> {
         match opened {
-            Opened::Kept(kept) => Ok(Session { gate: Arc::clone(&self.gate), kept }),
+            Opened::Kept(kept) => {
+                let (gate, places) = (Arc::clone(&self.gate), Arc::default());
+                Ok(Session { gate, kept, places })
+            }
             Opened::Not(outcome) => Err(failed("session", outcome)),
         }
     }
@@ -138,6 +142,31 @@ impl Ask for OpenAsk {
 pub struct Session {
     gate: Arc<dyn Gate>,
     kept: Arc<Kept>,
+    /// The number of its last place in a line.
+    places: Arc<AtomicU64>,
+}
+
+/// The inside of a session, which outlives it: in whose name something is held.
+#[derive(Clone)]
+pub(in crate::service) struct Holder {
+    pub(in crate::service) gate: Arc<dyn Gate>,
+    pub(in crate::service) kept: Arc<Kept>,
+    places: Arc<AtomicU64>,
+}
+
+impl Holder {
+    /// It may be relied on no longer.
+    pub(in crate::service) fn is_over(&self) -> bool {
+        self.kept.is_over(self.gate.now())
+    }
+
+    /// A number for a place, which no other place of this session has: no lower than `least`.
+    pub(in crate::service) fn number(&self, least: u64) -> u64 {
+        let next = |last: u64| last.saturating_add(1).max(least);
+        let last =
+            self.places.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
+    }
 }
 
 impl Session {
@@ -250,9 +279,9 @@ impl Session {
         CloseSession { call: Call::new(&gate, CloseAsk { session: Some(self) }) }
     }
 
-    /// What it shares with whoever holds something under it.
-    pub(in crate::service) fn kept(&self) -> &Arc<Kept> {
-        &self.kept
+    pub(in crate::service) fn holder(&self) -> Holder {
+        let (gate, kept) = (Arc::clone(&self.gate), Arc::clone(&self.kept));
+        Holder { gate, kept, places: Arc::clone(&self.places) }
     }
 
     /// Says whether it was held until now.

@@ -162,8 +162,9 @@ impl UnderWay {
     /// Gives back what may have been claimed without its caller knowing. What may have been taken
     /// is gone.
     ///
-    /// It is decided behind the claim, or the claim is not decided at all: this member gave the
-    /// claim up, and whatever it asks for later says so.
+    /// This member has given the claim up, so what it writes later carries a watermark above it
+    /// (`core/machine/session.rs`): behind that it is never made. What slips through goes with the
+    /// session.
     pub(super) fn unclaim(&self, line: &Line) {
         if self.what == What::Take {
             return;

@@ -1,13 +1,21 @@
 //! Items go out.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 
-use super::attempt::{Got, What};
+use super::attempt::What;
 use super::line::Line;
 use super::{ClaimedItem, QueueItem};
-use crate::service::lease::Session;
-use crate::service::pending::impl_wait;
-use crate::service::steps::{Holder, Steps};
+use crate::error::{Error, Kind, Result};
+use crate::service::lease::{Holder, Session};
+use crate::service::place::{self, Task, impl_task};
+
+/// What was not there in time.
+const WAITED_FOR: &str = "an item was there";
+
+/// What was not known in time.
+const ASKED: &str = "it was known whether an item was there";
 
 /// Takes the first item of a queue, once there is one: made by
 /// [`Queue::dequeue`](crate::Queue::dequeue) and
@@ -36,7 +44,7 @@ use crate::service::steps::{Holder, Steps};
 #[derive(Debug)]
 #[must_use = "nothing happens before it is awaited or waited for"]
 pub struct Dequeue {
-    call: Steps<QueueItem>,
+    call: Task<QueueItem>,
 }
 
 /// Takes the first item of a queue, if there is one: made by
@@ -62,7 +70,7 @@ pub struct Dequeue {
 #[derive(Debug)]
 #[must_use = "nothing happens before it is awaited or waited for"]
 pub struct TryDequeue {
-    call: Steps<Option<QueueItem>>,
+    call: Task<Option<QueueItem>>,
 }
 
 /// Claims the first item of a queue, once there is one: made by
@@ -91,7 +99,7 @@ pub struct TryDequeue {
 #[derive(Debug)]
 #[must_use = "nothing happens before it is awaited or waited for"]
 pub struct Claim {
-    call: Steps<ClaimedItem>,
+    call: Task<ClaimedItem>,
 }
 
 /// Claims the first item of a queue, if there is one: made by
@@ -115,60 +123,85 @@ pub struct Claim {
 #[derive(Debug)]
 #[must_use = "nothing happens before it is awaited or waited for"]
 pub struct TryClaim {
-    call: Steps<Option<ClaimedItem>>,
+    call: Task<Option<ClaimedItem>>,
 }
 
 impl Dequeue {
     pub(super) fn new(line: &Arc<Line>) -> Self {
-        let got = Arc::clone(line).next(What::Take);
-        Self { call: Steps::new(line.gate(), async { Ok(got.await?.item) }) }
+        let next = Arc::clone(line).next(What::Take);
+        let steps = async move |_| Ok(next.await?.item);
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
     }
 }
 
 impl TryDequeue {
     pub(super) fn new(line: &Arc<Line>) -> Self {
-        let got = Arc::clone(line).next_now(What::Take);
-        Self { call: Steps::new(line.gate(), async { Ok(got.await?.map(|got| got.item)) }) }
+        let next = Arc::clone(line).next_now(What::Take);
+        let steps = async move |_| Ok(next.await?.map(|got| got.item));
+        Self { call: Task::new(line.gate(), ASKED, steps) }
     }
 }
 
 impl Claim {
     pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
-        let (line, holder) = (Arc::clone(line), Holder::new(line.gate(), session));
-        let gate = Arc::clone(line.gate());
-        let steps = async move {
-            let next = Arc::clone(&line).next(What::Claim(holder.lease()));
-            let got = holder.during(next).await?;
-            Ok(claimed(line, holder, got))
+        let (of, holder) = (Arc::clone(line), holder(line, session));
+        let steps = async move |_| {
+            let holder = holder?;
+            let next = Arc::clone(&of).next(What::Claim(holder.kept.lease()));
+            let got = during(&holder, next).await?;
+            Ok(ClaimedItem::new(of, holder, got))
         };
-        Self { call: Steps::new(&gate, steps) }
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
     }
 }
 
 impl TryClaim {
     pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
-        let (line, holder) = (Arc::clone(line), Holder::new(line.gate(), session));
-        let gate = Arc::clone(line.gate());
-        let steps = async move {
-            let next = Arc::clone(&line).next_now(What::Claim(holder.lease()));
-            let got = holder.during(next).await?;
-            Ok(got.map(|got| claimed(line, holder, got)))
+        let (of, holder) = (Arc::clone(line), holder(line, session));
+        let steps = async move |_| {
+            let holder = holder?;
+            let next = Arc::clone(&of).next_now(What::Claim(holder.kept.lease()));
+            let got = during(&holder, next).await?;
+            Ok(got.map(|got| ClaimedItem::new(of, holder, got)))
         };
-        Self { call: Steps::new(&gate, steps) }
+        Self { call: Task::new(line.gate(), ASKED, steps) }
     }
 }
 
-fn claimed(line: Arc<Line>, holder: Holder, got: Got) -> ClaimedItem {
-    ClaimedItem::new(line, holder, got)
+fn holder(line: &Line, session: &Session) -> Result<Holder> {
+    let directory = line.layout.directory().clone();
+    place::Line { store: line.store.clone(), directory }.holder(session)
 }
 
-impl_wait!(Dequeue -> QueueItem, "store.queue(\"jobs\").dequeue()");
-impl_wait!(TryDequeue -> Option<QueueItem>, "store.queue(\"jobs\").try_dequeue()");
-impl_wait!(
-    Claim -> ClaimedItem,
-    "store.queue(\"jobs\").claim(&store.session(std::time::Duration::from_secs(9)).wait()?)"
-);
-impl_wait!(
-    TryClaim -> Option<ClaimedItem>,
-    "store.queue(\"jobs\").try_claim(&store.session(std::time::Duration::from_secs(9)).wait()?)"
-);
+/// Does this for as long as a session is there.
+async fn during<T>(holder: &Holder, steps: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut steps = std::pin::pin!(steps);
+    let mut waiting = Waiting { holder, number: None };
+    std::future::poll_fn(|context| {
+        // Before looking: what ends it afterwards wakes.
+        waiting.number = Some(holder.kept.enter(waiting.number, context.waker()));
+        if holder.is_over() {
+            let text = "the session under which an item was to be claimed is over";
+            return Poll::Ready(Err(Error::new(Kind::Lost, text)));
+        }
+        steps.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Somebody who waits for the end of a session too.
+struct Waiting<'a> {
+    holder: &'a Holder,
+    number: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.number.into_iter().for_each(|number| self.holder.kept.leave(number));
+    }
+}
+
+impl_task!(Dequeue -> QueueItem, "store.queue(\"jobs\").dequeue()");
+impl_task!(TryDequeue -> Option<QueueItem>, "store.queue(\"jobs\").try_dequeue()");
+impl_task!(Claim -> ClaimedItem, "store.queue(\"jobs\").claim(&session)");
+impl_task!(TryClaim -> Option<ClaimedItem>, "store.queue(\"jobs\").try_claim(&session)");

@@ -14,8 +14,9 @@ use super::attempt::{Got, in_background};
 use super::line::Line;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
+use crate::service::lease::Holder;
 use crate::service::pending::impl_call;
-use crate::service::steps::Holder;
+
 use crate::service::{
     Branch, Compare, DeleteOp, DeleteResponse, Header, Op, Txn, TxnOps, TxnResponse,
 };
@@ -100,7 +101,7 @@ impl ClaimedItem {
     /// # }
     /// ```
     pub fn valid_until(&self) -> Instant {
-        self.holder.valid_until()
+        self.holder.gate.system_time(self.holder.kept.deadline())
     }
 
     /// Is the session over, or the claim seen to be gone? Then somebody else may have the item.

@@ -92,6 +92,10 @@ impl Layout {
         self.under(&[CLAIM.as_bytes(), rest].concat())
     }
 
+    pub(super) fn directory(&self) -> &Bytes {
+        &self.directory
+    }
+
     /// Items and claims.
     pub(super) fn all(&self) -> KeyRange {
         KeyRange::prefix(self.directory.clone())

@@ -16,7 +16,6 @@ use super::layout::{Layout, Name};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::{NodeId, Revision};
-use crate::service::scope::Scope;
 use crate::service::watch::WatchEnd;
 use crate::store::Store;
 use crate::sync::Mutex;
@@ -26,8 +25,6 @@ use crate::sync::Mutex;
 const SPARE: usize = 2;
 
 pub(super) struct Line {
-    gate: Arc<dyn Gate>,
-    scope: Scope,
     pub(super) store: Store,
     pub(super) layout: Layout,
     state: Mutex<State>,
@@ -55,42 +52,36 @@ struct Turn<'a> {
 }
 
 impl Line {
-    pub(super) fn new(
-        gate: &Arc<dyn Gate>,
-        scope: &Scope,
-        store: Store,
-        layout: Layout,
-    ) -> Arc<Self> {
-        let (gate, scope) = (Arc::clone(gate), scope.clone());
-        Arc::new(Self { gate, scope, store, layout, state: Mutex::default() })
+    pub(super) fn new(store: &Store, layout: Layout) -> Arc<Self> {
+        Arc::new(Self { store: store.clone(), layout, state: Mutex::default() })
     }
 
     pub(super) fn gate(&self) -> &Arc<dyn Gate> {
-        &self.gate
+        self.store.gate()
     }
 
     /// One that nobody has had on this member.
     pub(super) fn number(&self) -> u64 {
-        self.gate.number()
+        self.gate().number()
     }
 
     /// A key for an item that is to be enqueued.
     pub(super) fn next_key(&self, priority: u16) -> Result<Bytes> {
-        let name = Name { priority, behind: self.gate.reader()?.revision() };
+        let name = Name { priority, behind: self.gate().reader()?.revision() };
         Ok(self.layout.item(name, self.member(), self.number()))
     }
 
     /// Is a key there that was created then, as far as this member knows?
     pub(super) fn is_there(&self, key: &Bytes, created: Revision) -> bool {
         let seen = || -> Result<_> {
-            let key = self.scope.key(key.clone())?;
-            Ok(self.gate.reader()?.get(&key, None)?.1)
+            let key = self.store.scope().key(key.clone())?;
+            Ok(self.gate().reader()?.get(&key, None)?.1)
         };
         seen().is_ok_and(|kv| kv.is_some_and(|kv| kv.create_revision() == created))
     }
 
     fn member(&self) -> NodeId {
-        self.gate.standing().member
+        self.gate().standing().member
     }
 
     /// Gets an item, once there is one.
@@ -156,14 +147,14 @@ impl Line {
 
     /// The first items, as many as an attempt may concern.
     fn look(&self, tried: u32) -> Result<Head> {
-        let limits = self.gate.limits();
+        let limits = self.gate().limits();
         let key = self.layout.item(Name::LONGEST, NodeId::new(u64::MAX), u64::MAX);
-        let bytes = key.len().saturating_add(self.scope.hidden());
+        let bytes = key.len().saturating_add(self.store.scope().hidden());
         let most = most_levels(limits.max_txn_ops, limits.max_request_bytes, bytes);
         // Who was foiled meets more of others than was thought.
         let spare = SPARE.saturating_mul(usize::try_from(tried).unwrap_or(most).saturating_add(1));
         let wanted = self.state.lock().asking.saturating_add(spare).min(most);
-        Head::read(self.gate.reader()?, &self.scope, &self.layout, wanted.max(1))
+        Head::read(self.gate().reader()?, self.store.scope(), &self.layout, wanted.max(1))
     }
 
     /// An attempt, if there is an item that no other one of this line is about to get.
@@ -208,7 +199,7 @@ impl Line {
             // What is compacted has happened: that is news too.
             None | Some(Some(Ok(_) | Err(WatchEnd::Compacted(_)))) => Ok(()),
             Some(Some(Err(end))) => Err(Error::from(end)),
-            Some(None) => Err(self.gate.ending()),
+            Some(None) => Err(self.gate().ending()),
         }
     }
 

@@ -49,8 +49,6 @@ pub use self::enqueue::{Enqueue, EnqueueResponse};
 use self::layout::Layout;
 use self::line::Line;
 use super::lease::Session;
-use super::scope::Scope;
-use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::store::Store;
 
@@ -121,8 +119,8 @@ pub struct QueueItem {
 }
 
 impl Queue {
-    pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, store: Store, name: &Bytes) -> Self {
-        Self { line: Line::new(gate, scope, store, Layout::new(name, false)) }
+    pub(crate) fn new(store: &Store, name: &Bytes) -> Self {
+        Self { line: Line::new(store, Layout::new(name, false)) }
     }
 
     /// Puts an item at the end: see [`Enqueue`].
@@ -139,8 +137,8 @@ impl Queue {
 }
 
 impl PriorityQueue {
-    pub(crate) fn new(gate: &Arc<dyn Gate>, scope: &Scope, store: Store, name: &Bytes) -> Self {
-        Self { line: Line::new(gate, scope, store, Layout::new(name, true)) }
+    pub(crate) fn new(store: &Store, name: &Bytes) -> Self {
+        Self { line: Line::new(store, Layout::new(name, true)) }
     }
 
     /// Puts an item behind all with the same priority or a smaller number: see [`Enqueue`].

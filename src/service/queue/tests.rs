@@ -149,6 +149,42 @@ fn rec_40_a_race_that_is_lost_is_run_again() {
     assert_eq!(&now(&mut slow).unwrap().unwrap().value[..], b"b");
 }
 
+/// The same where requests may be larger: what was taken meanwhile is known when it is applied.
+#[test]
+fn rec_40_the_first_that_is_still_there_is_taken() {
+    let (node, store) = node();
+    node.set_limits(1 << 20, 128);
+    let queue = store.queue("q");
+    for value in ["a", "b", "c"] {
+        enqueue(&queue, value);
+    }
+    node.set_manner(Manner::Keep);
+    let (mut slow, mut slower) = (queue.dequeue(), queue.dequeue());
+    assert!(now(&mut slow).is_none() && now(&mut slower).is_none());
+    let asked = node.take_kept();
+    assert_eq!(asked.len(), 2, "there is an item for each");
+    node.set_manner(Manner::AnswerAtOnce);
+    assert_eq!(try_value(&store.queue("q")).as_deref(), Some("a"));
+    node.take_log();
+    node.keep(asked);
+    node.answer();
+    assert_eq!(&now(&mut slow).unwrap().unwrap().value[..], b"b");
+    assert_eq!(&now(&mut slower).unwrap().unwrap().value[..], b"c");
+    assert!(node.take_log().iter().all(|line| line == "driven"));
+}
+
+#[test]
+fn rec_40_who_waits_in_vain_goes_with_nothing() {
+    let (node, store) = node();
+    let queue = store.queue("q");
+    let mut waiting = queue.dequeue().timeout(Duration::from_secs(1));
+    assert!(now(&mut waiting).is_none());
+    node.pass(Duration::from_secs(1));
+    assert!(now(&mut waiting).unwrap().unwrap_err().is_timeout());
+    enqueue(&queue, "a");
+    assert_eq!(try_value(&queue).as_deref(), Some("a"));
+}
+
 /// Who was asked for and went away: the next one has it, and nothing is lost.
 #[test]
 fn a_consumer_that_goes_away_loses_nothing() {
@@ -444,6 +480,7 @@ impl Either {
 /// The queue as everybody would write it: a sorted list.
 fn run(has_priorities: bool, steps: Vec<Step>) {
     let (node, store) = node();
+    node.set_limits(1 << 20, 128);
     let session = open(&store);
     let queue = match has_priorities {
         true => Either::Priority(store.priority_queue("q")),

@@ -1,0 +1,103 @@
+//! Callers that wait for a moment, so that nobody needs a timer of a runtime for it.
+
+use std::collections::BTreeMap;
+
+use crate::gate::Reply;
+use crate::time::Instant;
+
+/// Fewer are not gone through for those that have gone.
+const FEW: usize = 64;
+
+/// Who is to be woken when.
+#[derive(Debug, Default)]
+pub(super) struct Sleepers {
+    /// By when they are due, and the order in which they came.
+    waiting: BTreeMap<(Instant, u64), Reply<()>>,
+    came: u64,
+    /// With so many, those whose asker has gone are looked for: what is looked through is at most
+    /// twice what came since.
+    full: usize,
+}
+
+impl Sleepers {
+    /// Takes one. Gives back those whose asker has gone, now and then.
+    pub(super) fn add(&mut self, due: Instant, reply: Reply<()>) -> Vec<Reply<()>> {
+        self.came = self.came.saturating_add(1);
+        self.waiting.insert((due, self.came), reply);
+        if self.waiting.len() < self.full.max(FEW) {
+            return Vec::new();
+        }
+        let gone = self.waiting.extract_if(.., |_, reply| reply.is_closed());
+        let gone = gone.map(|(_, reply)| reply).collect();
+        self.full = self.waiting.len().saturating_mul(2);
+        gone
+    }
+
+    /// Those that are due.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Reply<()>> {
+        let mut due = Vec::new();
+        while let Some(first) = self.waiting.first_entry().filter(|it| it.key().0 <= now) {
+            due.push(first.remove());
+        }
+        due
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Reply<()>> + use<> {
+        std::mem::take(&mut self.waiting).into_values()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::oneshot;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn they_are_woken_in_their_order_and_not_before() {
+        let mut sleepers = Sleepers::default();
+        let answers: Vec<_> = [30, 10, 20, 10]
+            .map(|ms| {
+                let (reply, answer) = oneshot::channel();
+                assert!(sleepers.add(at(ms), reply).is_empty());
+                answer
+            })
+            .into();
+        assert_eq!(sleepers.next(), Some(at(10)));
+        assert!(sleepers.due(at(9)).is_empty());
+        sleepers.due(at(20)).into_iter().for_each(|reply| reply.send(Ok(())).unwrap());
+        let woken: Vec<bool> = answers.iter().map(|answer| answer.has_message()).collect();
+        assert_eq!(woken, [false, true, true, true]);
+        assert_eq!(sleepers.next(), Some(at(30)));
+        assert_eq!(sleepers.take_all().count(), 1);
+        assert_eq!(sleepers.next(), None);
+    }
+
+    #[test]
+    fn nothing_stays_of_those_who_have_gone() {
+        let mut sleepers = Sleepers::default();
+        let mut kept = Vec::new();
+        for ms in 0..10_000 {
+            let (reply, answer) = oneshot::channel();
+            sleepers.add(at(ms), reply);
+            if ms % 1000 == 0 {
+                kept.push(answer);
+            }
+        }
+        assert!(sleepers.waiting.len() <= FEW, "{}", sleepers.waiting.len());
+        assert_eq!(sleepers.due(at(20_000)).iter().filter(|it| !it.is_closed()).count(), 10);
+    }
+}

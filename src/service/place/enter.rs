@@ -1,0 +1,235 @@
+//! Entering a line.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::leave::{Which, delete};
+use super::{Held, Manner, Place, loss, until_answered};
+use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
+use crate::core::machine::{Command, Outcome, Refusal};
+use crate::error::{Error, Result};
+use crate::gate::Gate;
+use crate::ids::{LeaseId, Revision};
+use crate::keys::KeyRange;
+use crate::service::kv::{encode, failed};
+use crate::service::lease::{Holder, Session};
+use crate::service::pending::{Ask, Call, Counter, Started};
+use crate::store::Store;
+
+use super::task::UNBOUNDED;
+
+/// How many names are tried. One is taken only if an earlier life of this member has used the same
+/// lease and more numbers than there are revisions here.
+const NAMES: usize = 8;
+
+/// Where places are: a directory in a store.
+#[derive(Clone)]
+pub(in crate::service) struct Line {
+    pub(in crate::service) store: Store,
+    /// With its slash at the end.
+    pub(in crate::service) directory: Bytes,
+}
+
+/// How a line is entered.
+#[derive(Clone, Default)]
+pub(in crate::service) struct Entry {
+    pub(in crate::service) value: Bytes,
+    /// What the key's name ends with.
+    pub(in crate::service) ending: String,
+    /// Only if no key is in any of these (`REC-11`): by one entry, so nobody's turn is taken.
+    pub(in crate::service) unless: Vec<KeyRange>,
+    /// In exchange for this place: by one entry, and only if that is there.
+    pub(in crate::service) instead_of: Option<Arc<Place>>,
+}
+
+impl Line {
+    /// Who enters with `session`. Refused if that is another node's, or over.
+    pub(in crate::service) fn holder(&self, session: &Session) -> Result<Holder> {
+        let holder = session.holder();
+        if !Arc::ptr_eq(holder.gate.watches(), self.store.gate().watches()) {
+            return Err(Error::invalid("the session is of another node than the store"));
+        }
+        Ok(holder)
+    }
+
+    /// Takes a place behind all others. Nothing if it is not free, where that is asked for. When it
+    /// has answered, this member sees the place.
+    ///
+    /// It has no deadline of its own: it ends when its fate is known, and is given up with the
+    /// session. Dropped on its way, or failed, nothing is left behind.
+    pub(in crate::service) async fn enter(
+        &self,
+        holder: &Holder,
+        entry: &Entry,
+        manner: Manner,
+    ) -> Result<Option<Held>> {
+        for _ in 0..NAMES {
+            if holder.is_over() {
+                return Err(over(holder));
+            }
+            let seen = holder.gate.reader()?.revision();
+            let lease = holder.kept.lease();
+            let number = holder.number(seen.get());
+            let member = holder.gate.standing().member;
+            let name = format!("{:x}-{:x}-{number:x}{}", lease.get(), member.get(), entry.ending);
+            let key = Bytes::from([&self.directory[..], name.as_bytes()].concat());
+            let whole = self.store.scope().key(key.clone())?;
+            let put = Put { lease, ..Put::new(whole.clone(), entry.value.clone()) };
+            let txn = self.txn(put, entry)?;
+            let mut call = Call::new(self.store.gate(), EnterAsk { txn, whole, lease, seen });
+            call.set_timeout(UNBOUNDED);
+            let mut entering = Entering { call, holder };
+            match entering.ended(manner).await? {
+                Some(since) => {
+                    let place = Place::new(&self.store, holder.clone(), key, since)?;
+                    return Ok(Some(Held::new(place)));
+                }
+                None if !entry.unless.is_empty() => return Ok(None),
+                None => {}
+            }
+            if let Some(place) = entry.instead_of.as_ref().filter(|place| place.is_lost()) {
+                return Err(place.loss());
+            }
+        }
+        Err(Error::invalid(format!("{NAMES} names for a place in a line are taken")))
+    }
+
+    /// As [`enter`](Self::enter), for an entry that asks for nothing to be free.
+    pub(in crate::service) async fn enter_last(
+        &self,
+        holder: &Holder,
+        entry: &Entry,
+        manner: Manner,
+    ) -> Result<Held> {
+        let held = self.enter(holder, entry, manner).await?;
+        held.ok_or_else(|| Error::corrupt("a line was not entered that everybody may enter"))
+    }
+
+    fn txn(&self, put: Put, entry: &Entry) -> Result<Txn> {
+        let scope = self.store.scope();
+        let mut compares = vec![is_absent(KeyRange::key(put.key.clone()))];
+        for range in &entry.unless {
+            compares.push(is_absent(scope.range(range.clone())?));
+        }
+        let mut success = vec![Op::Put(put)];
+        if let Some(place) = &entry.instead_of {
+            let (condition, deletion) = delete(&place.whole, Which::MadeAt(place.since));
+            compares.push(condition);
+            success.push(Op::Delete(deletion));
+        }
+        Ok(Txn { compares, success, failure: Vec::new() })
+    }
+}
+
+fn is_absent(range: KeyRange) -> Compare {
+    Compare { range, operator: Operator::Equal, target: Target::Version(0) }
+}
+
+fn over(holder: &Holder) -> Error {
+    let lease = holder.kept.lease();
+    loss(holder, format!("the session of lease {lease} is over: it holds nothing any more"))
+}
+
+/// The write, and who is to know what became of it.
+struct Entering<'a> {
+    call: Call<EnterAsk>,
+    holder: &'a Holder,
+}
+
+#[derive(Debug)]
+struct EnterAsk {
+    txn: Txn,
+    whole: Bytes,
+    lease: LeaseId,
+    /// The revision of this member before: whatever key of this name was made up to here was made
+    /// by somebody else.
+    seen: Revision,
+}
+
+impl Entering<'_> {
+    /// When the key was made, or nothing if a condition did not hold.
+    async fn ended(&mut self, manner: Manner) -> Result<Option<Revision>> {
+        let mut number = None;
+        let holder = self.holder;
+        let answer = {
+            let call = &mut self.call;
+            let mut begun = manner.begin(call);
+            poll_fn(|context| {
+                number = Some(holder.kept.enter(number, context.waker()));
+                if let Some(answer) = begun.take() {
+                    return std::task::Poll::Ready(Some(answer));
+                }
+                match call.poll(context) {
+                    std::task::Poll::Pending if holder.is_over() => std::task::Poll::Ready(None),
+                    answer => answer.map(Some),
+                }
+            })
+            .await
+        };
+        number.into_iter().for_each(|number| holder.kept.leave(number));
+        let Some(answer) = answer else { return Err(over(holder)) };
+        if answer.as_ref().is_err_and(Error::is_unknown) {
+            self.call.ask().undo(&*holder.gate, Which::MadeAfter(self.call.ask().seen));
+        }
+        answer
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        let Some(reply) = self.call.take_reply() else { return };
+        let EnterAsk { txn, whole, lease, seen } = self.call.ask();
+        let ask = EnterAsk { txn: txn.clone(), whole: whole.clone(), lease: *lease, seen: *seen };
+        let gate = Arc::clone(&self.holder.gate);
+        until_answered(reply, move |answer| {
+            match answer.map(|answer| answer.and_then(|outcome| ask.entered(outcome))) {
+                Ok(Ok(Some(since))) => ask.undo(&*gate, Which::MadeAt(since)),
+                Ok(Err(error)) if error.is_unknown() => {
+                    ask.undo(&*gate, Which::MadeAfter(ask.seen))
+                }
+                // It was not made; or the node is gone, and nobody renews the lease.
+                Ok(Ok(None) | Err(_)) | Err(_) => {}
+            }
+        });
+    }
+}
+
+impl EnterAsk {
+    fn entered(&self, outcome: Outcome) -> Result<Option<Revision>> {
+        match outcome {
+            Outcome::Txn(done) => Ok(done.succeeded.then_some(done.revision)),
+            Outcome::Refused(Refusal::LeaseNotFound(lease)) if lease == self.lease => {
+                let text = format!("the session is over: its lease {lease} is gone");
+                Err(Error::new(crate::error::Kind::Lost, text))
+            }
+            other => Err(failed("place in a line", other)),
+        }
+    }
+
+    /// Deletes what was made for nobody.
+    ///
+    /// Of a key whose making ended as unknown it is not certain that it is not yet to be made. But
+    /// its write is waited for no longer, so writes that come later carry a watermark above it
+    /// (`core/machine/session.rs`), and where that was applied it never is; but for a while in
+    /// which an older write of this member still waits. What slips through goes with the session.
+    fn undo(&self, gate: &dyn Gate, which: Which) {
+        super::leave::delete_in_background(gate, &self.whole, which);
+    }
+}
+
+impl Ask for EnterAsk {
+    type Answer = Outcome;
+    type Response = Option<Revision>;
+
+    const WRITES: bool = true;
+
+    fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
+        counter.write(encode(counter.gate, &Command::Txn(self.txn.clone()))?)
+    }
+
+    fn finish(&mut self, _gate: &dyn Gate, outcome: Outcome) -> Result<Option<Revision>> {
+        self.entered(outcome)
+    }
+}

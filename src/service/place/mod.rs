@@ -1,0 +1,201 @@
+//! A place in a line: what everything that is held one after the other stands on.
+//!
+//! A line is a directory of keys, a place in it one key that is attached to a session's lease
+//! (`REC-5`, `REC-16`). Who has the lowest create revision is first. Who is not waits for the one
+//! before it and for nobody else, so whoever leaves wakes one (`REC-8`).
+//!
+//! ```text
+//!   jobs/1f-a-7   created at 8     first: it holds the lock, and its token is 8
+//!   jobs/2c-b-9   created at 12      waits for jobs/1f-a-7 to go
+//!   jobs/1f-a-11  created at 13      waits for jobs/2c-b-9 to go
+//! ```
+//!
+//! ```text
+//!   Line::enter ──► Held ── turn(rule) ──► it is the turn of this place: a guard is made of it
+//!     enter.rs       │        wait.rs
+//!                    ├── Lost ............ session over, key gone: whichever comes first (lost.rs)
+//!                    ├── HeldTxn ......... commits only while the key is there   (held_txn.rs)
+//!                    └── Leave, or Drop .. deletes the key                          (leave.rs)
+//! ```
+//!
+//! What differs from one kind of line to another is the *rule* alone, which says what a place has
+//! to see gone before its turn: a function from what this member sees to a range to watch.
+//!
+//! Only to enter and to leave are writes. Whose turn it is each member sees by itself, in its own
+//! state, however old: create revisions do not come back, so nobody gets in front of a place, and
+//! who was first once stays first until its own key goes.
+//!
+//! # Invariants
+//!
+//! - A key is made once: lease, member and a number that rises within the session are in its name.
+//!   So what deletes one, however late it comes, cannot hit another. It is etcd's layout but for
+//!   the name behind the lease, and since only create revisions decide, etcd's clients stand in the
+//!   same line.
+//! - A key that was asked for, and that nobody holds, is deleted: in the background once it is
+//!   known to be there, if whoever asked has gone (`REC-10`). It is never deleted before that,
+//!   since a proposal that was lost on its way is made again, and would come behind its deletion.
+//!   Only a node that takes nothing more (it is overloaded, or closed) leaves it to the lease.
+//! - What is over stays over: a session that is over, a key that was seen to be gone or that is
+//!   being deleted. No place comes back.
+//! - Nothing here is a thread or a timer: a wait that is dropped leaves nothing but a key that goes.
+//!
+//! Not here: what is done while one holds something (`lock/`, `election/`).
+
+mod enter;
+mod held_txn;
+mod leave;
+mod lost;
+mod task;
+mod wait;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+pub(super) use self::enter::{Entry, Line};
+pub use self::held_txn::HeldTxn;
+pub(super) use self::leave::Leave;
+pub use self::lost::Lost;
+pub(super) use self::task::{Manner, Task, impl_task, until_answered};
+pub(super) use self::wait::{Sight, Stir};
+use super::lease::Holder;
+use super::scope::Scope;
+use crate::error::{Error, Kind, Result};
+use crate::gate::Gate;
+use crate::ids::Revision;
+use crate::store::Store;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// A key in a line, and what is known of it.
+pub(in crate::service) struct Place {
+    pub(in crate::service) store: Store,
+    pub(in crate::service) holder: Holder,
+    /// As the handle shows it.
+    pub(in crate::service) key: Bytes,
+    /// With the handle's prefix.
+    whole: Bytes,
+    /// When the key was made: its create revision, which is the token.
+    pub(in crate::service) since: Revision,
+    /// The key was seen to be gone, or is being deleted. Never becomes false again.
+    gone: AtomicBool,
+    /// Somebody sees to it that the key is deleted.
+    left: AtomicBool,
+}
+
+/// Whoever has this stands in the line; dropped, it leaves it in the background.
+pub(in crate::service) struct Held(Arc<Place>);
+
+impl Place {
+    pub(in crate::service) fn new(
+        store: &Store,
+        holder: Holder,
+        key: Bytes,
+        since: Revision,
+    ) -> Result<Self> {
+        let whole = store.scope().key(key.clone())?;
+        let (gone, left) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { store: store.clone(), holder, key, whole, since, gone, left })
+    }
+
+    fn gate(&self) -> &Arc<dyn Gate> {
+        self.store.gate()
+    }
+
+    fn scope(&self) -> &Scope {
+        self.store.scope()
+    }
+
+    /// May nothing be relied on any more that was held here? As far as this member knows, which
+    /// is certain of the session, and of the key is as new as what it has applied.
+    pub(in crate::service) fn is_lost(&self) -> bool {
+        self.gone.load(Ordering::SeqCst) || self.holder.is_over() || !self.is_there()
+    }
+
+    /// Until when nobody else can hold it, unless somebody takes the key away: known without I/O.
+    /// Never a moment to come once it is lost.
+    pub(in crate::service) fn valid_until(&self) -> Instant {
+        let gate = self.gate();
+        let deadline = self.holder.kept.deadline();
+        // Before the clock is read, so that what is over now was over then.
+        let lost = self.is_lost();
+        gate.system_time(if lost { deadline.min(gate.now()) } else { deadline })
+    }
+
+    /// The key is seen to be gone.
+    fn set_gone(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Is the key there, in the state of this member? It must have applied the entry that made it.
+    fn is_there(&self) -> bool {
+        let Ok(reader) = self.gate().reader() else { return false };
+        let there = reader
+            .get(&self.whole, None)
+            .is_ok_and(|(_, kv)| kv.is_some_and(|kv| kv.create_revision() == self.since));
+        if !there {
+            self.set_gone();
+        }
+        there
+    }
+
+    /// Why nothing can be done any more.
+    pub(in crate::service) fn loss(&self) -> Error {
+        let key = self.key.escape_ascii();
+        loss(&self.holder, format!("\"{key}\" of revision {} is held no more", self.since))
+    }
+}
+
+/// That something is lost; or, if the node is gone, that.
+pub(in crate::service) fn loss(holder: &Holder, text: String) -> Error {
+    match holder.gate.reader() {
+        Ok(_) => Error::new(Kind::Lost, text),
+        Err(ending) => ending,
+    }
+}
+
+impl Held {
+    pub(in crate::service) fn new(place: Place) -> Self {
+        Self(Arc::new(place))
+    }
+
+    pub(in crate::service) fn place(&self) -> &Arc<Place> {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.leave_in_background();
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("key", &format_args!("\"{}\"", self.key.escape_ascii()))
+            .field("since", &self.since)
+            .field("lease", &self.holder.kept.lease())
+            .field("is_lost", &self.is_lost())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The directory `name` + "/" (`REC-5`), which no other name is in (`REC-15`). A name that is
+/// empty is refused.
+pub(in crate::service) fn directory(name: &Bytes) -> Result<Bytes> {
+    if name.is_empty() {
+        return Err(Error::invalid("the name is empty: what is held has a name"));
+    }
+    let mut directory = BytesMut::with_capacity(name.len().saturating_add(1));
+    directory.put_slice(name);
+    directory.put_u8(b'/');
+    Ok(directory.freeze())
+}

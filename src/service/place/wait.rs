@@ -1,0 +1,143 @@
+//! Waiting for one's turn.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::stream::Stream;
+
+use super::{Held, Place};
+use crate::core::mvcc::{Bounds, KeyValue, Order, Query, Reader, SortBy};
+use crate::error::Result;
+use crate::ids::Revision;
+use crate::keys::KeyRange;
+use crate::service::lease::Holder;
+use crate::service::watch::{Watch, WatchEnd, Watcher};
+
+/// What this member sees of a line, at a revision that is not before the place was taken.
+pub(in crate::service) struct Sight<'a> {
+    place: &'a Place,
+    reader: &'a Reader,
+}
+
+impl Sight<'_> {
+    /// When the place was taken: who was before is older.
+    pub(in crate::service) fn since(&self) -> Revision {
+        self.place.since
+    }
+
+    /// The newest key of the range that is older than the place (`REC-8`).
+    pub(in crate::service) fn newest_older(&self, range: KeyRange) -> Result<Option<KeyValue>> {
+        let mut query = Query::new(self.place.scope().range(range)?);
+        query.create_revision.max = Revision::new(self.place.since.get().saturating_sub(1));
+        (query.sort, query.order, query.limit) = (SortBy::CreateRevision, Order::Descending, 1);
+        query.keys_only = true;
+        let page = self.reader.query(&query)?;
+        Ok(page.kvs.into_iter().next().map(|kv| self.place.scope().show(kv)))
+    }
+
+    /// The keys of the range that are older than the place, or those that are younger.
+    pub(in crate::service) fn older(&self, range: KeyRange) -> Result<Vec<KeyValue>> {
+        let max = Revision::new(self.place.since.get().saturating_sub(1));
+        self.made(range, Bounds { min: Revision::new(0), max })
+    }
+
+    pub(in crate::service) fn younger(&self, range: KeyRange) -> Result<Vec<KeyValue>> {
+        self.made(range, Bounds { min: self.place.since.next(), max: Revision::new(0) })
+    }
+
+    /// In the order in which they were made.
+    fn made(&self, range: KeyRange, when: Bounds) -> Result<Vec<KeyValue>> {
+        let mut query = Query::new(self.place.scope().range(range)?);
+        (query.create_revision, query.sort) = (when, SortBy::CreateRevision);
+        query.keys_only = true;
+        Ok(self.place.scope().show_all(self.reader.query(&query)?.kvs))
+    }
+}
+
+impl Held {
+    /// Waits until it is the turn of this place, as the rule says: it is given what this member
+    /// sees and answers with what to watch for deletions, or with nothing if it is its turn. It is
+    /// asked again when something there was deleted, and may be asked more often.
+    ///
+    /// Fails when the session is over or the key is gone (`REC-9`).
+    pub(in crate::service) async fn turn(
+        &self,
+        rule: impl Fn(&Sight<'_>) -> Result<Option<KeyRange>>,
+    ) -> Result<()> {
+        let place = self.place();
+        loop {
+            let (revision, obstacle) = place.look(&rule)?;
+            let Some(range) = obstacle else { return Ok(()) };
+            let watch = place.store.watch(range).no_puts();
+            place.stir(revision, [watch])?.await?;
+        }
+    }
+}
+
+impl Place {
+    /// Asks something of what this member sees, and gives the revision from which on changes of
+    /// the answer are to be watched for. Fails if the place is lost.
+    pub(in crate::service) fn look<T>(
+        &self,
+        ask: impl FnOnce(&Sight<'_>) -> Result<T>,
+    ) -> Result<(Revision, T)> {
+        let reader = self.gate().reader()?;
+        // Before: what is seen is of this revision or a newer one, and nothing is missed.
+        let revision = reader.revision();
+        let answer = ask(&Sight { place: self, reader })?;
+        if self.is_lost() { Err(self.loss()) } else { Ok((revision, answer)) }
+    }
+
+    /// Waits until something happens behind `revision` that concerns the place: to its own key, or
+    /// what is watched.
+    pub(in crate::service) fn stir<const N: usize>(
+        &self,
+        revision: Revision,
+        watches: [Watch; N],
+    ) -> Result<Stir> {
+        let own = self.store.watch(self.key.clone()).no_puts();
+        let start = |watch: Watch| watch.from_revision(revision.next()).start();
+        let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
+        Ok(Stir { holder: self.holder.clone(), number: None, watchers })
+    }
+}
+
+/// Ends when there is a reason to look again.
+pub(in crate::service) struct Stir {
+    holder: Holder,
+    /// Its number among those who wait for the end of the session.
+    number: Option<u64>,
+    watchers: Vec<Watcher>,
+}
+
+impl Future for Stir {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        // Before looking: what ends it afterwards wakes.
+        self.number = Some(self.holder.kept.enter(self.number, context.waker()));
+        if self.holder.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        for watcher in &mut self.watchers {
+            return Poll::Ready(match Pin::new(watcher).poll_next(context) {
+                Poll::Pending => continue,
+                Poll::Ready(Some(Err(end))) if !matches!(end, WatchEnd::Compacted(_)) => {
+                    Err(end.into())
+                }
+                // What was compacted is seen by looking.
+                Poll::Ready(_) => Ok(()),
+            });
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Stir {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.holder.kept.leave(number);
+        }
+    }
+}

@@ -65,10 +65,10 @@ fn who_names_another_number_is_refused() {
     }
     assert_eq!(count(&store), 1, "who was refused is not in the line");
     // Nobody is bound by it when all have gone; and names that begin alike are not the same.
-    block_on(store.semaphore("s2", 9).acquire(&session)).unwrap();
+    drop(block_on(store.semaphore("s2", 9).acquire(&session)).unwrap());
     drop(held);
     let mut other = store.semaphore("s", 3).acquire(&session);
-    poll(&node, &mut other).unwrap().unwrap();
+    drop(poll(&node, &mut other).unwrap().unwrap());
 }
 
 /// Whoever stands in the line.

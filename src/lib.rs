@@ -85,6 +85,14 @@
 //!   [`Cache::run`]; at least as new as what somebody else has seen: [`Cache::wait_for`]
 //! - A service that follows its settings: `examples/config_watch.rs` in the repository
 //!
+//! **Hold something alone**
+//!
+//! - Keys that go when their owner does: [`Store::session`], [`Store::grant`]
+//! - One holder at a time, in order: [`Store::lock`]; with a token and transactions that commit only
+//!   while it is held: [`LockGuard::token`], [`LockGuard::txn`]
+//! - One leader, whom all can see: [`Store::election`], [`Leadership::run`], [`Election::observe`]
+//! - What a lock cannot do: `docs/locks-and-elections.md` in the repository, first
+//!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
 //!

@@ -18,6 +18,8 @@ mod basics;
 mod cluster;
 #[path = "api/directories.rs"]
 mod directories;
+#[path = "api/elections.rs"]
+mod elections;
 #[path = "api/envelopes.rs"]
 mod envelopes;
 #[path = "api/executors.rs"]
@@ -36,6 +38,8 @@ mod history;
 mod leases;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
+#[path = "api/locks.rs"]
+mod locks;
 #[path = "api/reads.rs"]
 mod reads;
 #[path = "api/refusals.rs"]

@@ -383,6 +383,10 @@ impl Gate for Fake {
         }
     }
 
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        job();
+    }
+
     fn now(&self) -> Instant {
         self.state.lock().now
     }

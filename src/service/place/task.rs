@@ -152,7 +152,8 @@ pub(in crate::service) fn until_answered<T, F>(
     F: FnOnce(Result<Result<T>, RecvError>) + Send + 'static,
 {
     let gate = Arc::clone(gate);
-    let waiting = Waiting { gate, calls: AtomicUsize::new(0), inside: Mutex::new(Some((reply, then))) };
+    let waiting =
+        Waiting { gate, calls: AtomicUsize::new(0), inside: Mutex::new(Some((reply, then))) };
     Arc::new(waiting).wake();
 }
 

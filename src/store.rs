@@ -10,9 +10,10 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    Barrier, CacheBuilder, Compact, Delete, DoubleBarrier, Get, Grant, HashRead, KeepAlive, Leases,
-    ListAndWatch, Lock, OpenSession, PriorityQueue, Put, Queue, RangeRead, RangeStream, Revoke,
-    RwLock, Scope, Semaphore, TimeToLive, Transact, Transaction, Txn, Watch, WatchSet,
+    Barrier, CacheBuilder, Compact, Delete, DoubleBarrier, Election, Get, Grant, HashRead,
+    KeepAlive, Leases, ListAndWatch, Lock, OpenSession, PriorityQueue, Put, Queue, RangeRead,
+    RangeStream, Revoke, RwLock, Scope, Semaphore, TimeToLive, Transact, Transaction, Txn, Watch,
+    WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -419,6 +420,22 @@ impl Store {
     #[must_use]
     pub fn double_barrier(&self, name: impl Into<Bytes>, count: usize) -> DoubleBarrier {
         DoubleBarrier::new(self, name.into(), count)
+    }
+
+    /// An election, in which one leads at a time: see [`Election`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let session = store.session(Duration::from_secs(10)).await?;
+    /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
+    /// println!("leads, with token {}", leadership.token());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn election(&self, name: impl Into<Bytes>) -> Election {
+        Election::new(self, name.into())
     }
 
     /// Forgets what was overwritten or deleted before `revision`: see [`Compact`].

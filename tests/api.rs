@@ -20,6 +20,8 @@ mod basics;
 mod cluster;
 #[path = "api/directories.rs"]
 mod directories;
+#[path = "api/elections.rs"]
+mod elections;
 #[path = "api/envelopes.rs"]
 mod envelopes;
 #[path = "api/executors.rs"]
@@ -38,6 +40,8 @@ mod history;
 mod leases;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
+#[path = "api/locks.rs"]
+mod locks;
 #[path = "api/queues.rs"]
 mod queues;
 #[path = "api/reads.rs"]

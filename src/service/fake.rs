@@ -74,6 +74,8 @@ struct State {
     /// Leases that it keeps: it never renews them.
     kept_leases: Vec<Arc<Kept>>,
     sleepers: Vec<(Instant, Reply<()>)>,
+    /// Answers that are given when nothing is locked: who is told may ask at once.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
     /// The sequence of the last write; with the mark at 1 also what its index follows from.
     written: u64,
     log: Vec<String>,
@@ -107,6 +109,7 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         now: Instant::default(),
         kept_leases: Vec::new(),
         sleepers: Vec::new(),
+        answers: Vec::new(),
         written: 0,
         log: Vec::new(),
     };
@@ -206,7 +209,13 @@ impl Fake {
             state.answer(request);
         }
         drop(state);
+        self.give_answers();
         self.advance(Instant::default());
+    }
+
+    fn give_answers(&self) {
+        let answers = std::mem::take(&mut self.state.lock().answers);
+        answers.into_iter().for_each(|give| give());
     }
 
     /// Lets watchers know what has been applied, at a moment that does not fall.
@@ -254,7 +263,7 @@ impl State {
     }
 
     /// A caller that went away is no concern of the node.
-    fn give<T>(&mut self, reply: Reply<T>, honestly: impl FnOnce(&mut Self) -> T) {
+    fn give<T: Send + 'static>(&mut self, reply: Reply<T>, honestly: impl FnOnce(&mut Self) -> T) {
         let answer = match self.answer.clone() {
             Answer::Honest | Answer::Outcome(_) => Ok(honestly(self)),
             Answer::Fail(kind) => Err(Error::new(kind, "so it was set")),
@@ -264,12 +273,14 @@ impl State {
             }
             Answer::Gone => return,
         };
-        let _ = reply.send(answer);
+        self.answers.push(Box::new(|| drop(reply.send(answer))));
     }
 
     fn give_outcome(&mut self, reply: Reply<Outcome>, honestly: impl FnOnce(&mut Self) -> Outcome) {
         match self.answer.clone() {
-            Answer::Outcome(outcome) => drop(reply.send(Ok(outcome))),
+            Answer::Outcome(outcome) => {
+                self.answers.push(Box::new(|| drop(reply.send(Ok(outcome)))));
+            }
             _ => self.give(reply, honestly),
         }
     }
@@ -362,6 +373,8 @@ impl Gate for Fake {
             Manner::Keep | Manner::AnswerWhenLent => state.kept.push(request),
             Manner::AnswerAtOnce => state.answer(request),
         }
+        drop(state);
+        self.give_answers();
         Ok(())
     }
 
@@ -379,6 +392,10 @@ impl Gate for Fake {
             self.answer();
             assert!(done(), "an answer, or its absence, ends the lending");
         }
+    }
+
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        job();
     }
 
     fn now(&self) -> Instant {

@@ -54,11 +54,12 @@
 //!
 //! # What is not done
 //!
-//! Locks, elections and what else stands on leases.
+//! What one member alone cannot know: who watches, waits or reads elsewhere.
 
 mod barrier;
 mod cache;
 mod cluster;
+mod election;
 #[cfg(test)]
 mod fake;
 mod guard;
@@ -89,6 +90,10 @@ pub use barrier::{
 };
 pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
+pub use election::{
+    Campaign, Election, GetLeader, Leader, Leadership, NextObserved, Observe, Observed,
+    ObservedIter, Observer, Outranked, Proclaim, Resign, Resume,
+};
 pub use kv::{Delete, Put};
 pub use lease::{
     CloseSession, Grant, KeepAlive, Leases, OpenSession, Revoke, Session, SessionLost, TimeToLive,

@@ -111,6 +111,12 @@ impl Gate for Port {
         while !done() && shared.step() {}
     }
 
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        // Answers are given under the lock of the world, which whoever asks takes.
+        let Some(shared) = self.world.upgrade() else { return };
+        shared.tasks.spawn(async move { job() });
+    }
+
     fn now(&self) -> Instant {
         let Some(shared) = self.world.upgrade() else { return Instant::default() };
         shared.world.lock().local_now(self.place)

@@ -1,7 +1,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_executor::block_on;
@@ -14,6 +15,15 @@ use crate::service::fake::{Answer, Fake, Manner, fake};
 use crate::service::{Compare, LockGuard, Op, Session};
 use crate::store::Store;
 use crate::time::Instant;
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -65,17 +75,21 @@ fn rec_8_each_waits_for_the_one_before_it_in_the_order_in_which_they_came() {
     let sessions = [(); 3].map(|()| session(&store));
     let first = acquired(&store, &sessions[0]);
     let [mut second, mut third] = [1, 2].map(|at| store.lock("l").acquire(&sessions[at]));
-    assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(poll(&mut second).is_pending());
+    assert!(Pin::new(&mut third).poll(&mut Context::from_waker(&waker)).is_pending());
     node.take_log();
     drop(first);
     assert_eq!(node.take_log(), ["write, 18446744073709551615.999999999s, Leave"]);
-    // The one behind has nothing to look at.
     node.advance(Instant::default());
-    assert!(poll(&mut third).is_pending());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0, "the one behind is not woken");
     let second = ready(&node, &mut second).unwrap();
     assert!(node.take_log().is_empty(), "whose turn it is needs no word with anybody");
     let token = second.token();
     assert!(block_on(second.release()).unwrap());
+    node.advance(Instant::default());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
     assert!(ready(&node, &mut third).unwrap().token() > token);
 }
 
@@ -90,7 +104,7 @@ fn rec_8_one_that_goes_from_the_middle_lets_nobody_in() {
     node.advance(Instant::default());
     assert!(poll(&mut third).is_pending(), "it looks again, and waits for the first");
     drop(first);
-    ready(&node, &mut third).unwrap();
+    let _guard = ready(&node, &mut third).unwrap();
 }
 
 #[test]
@@ -179,6 +193,24 @@ fn rec_10_what_may_have_come_to_be_is_deleted() {
     assert_eq!(deletions.len(), 1);
 }
 
+/// A key of that name which an earlier life of this member has made is not its business.
+#[test]
+fn rec_10_what_was_there_before_stays() {
+    let (node, store) = node();
+    let session = session(&store);
+    let number = node.revision().get() + 1;
+    let name = format!("l/{:x}-7-{number:x}", session.lease().get());
+    store.put(name.clone(), "").lease(session.lease()).wait().unwrap();
+    node.set_answer(Answer::Unknown);
+    assert!(store.lock("l").acquire(&session).wait().unwrap_err().is_unknown());
+    node.set_answer(Answer::Honest);
+    assert_eq!(keys(&store), [name], "and the one tried is that one");
+    // Known to be taken, another name is found.
+    let mut next = store.lock("l").acquire(&session);
+    assert!(poll(&mut next).is_pending());
+    assert_eq!(keys(&store).len(), 2);
+}
+
 #[test]
 fn rec_11_trying_takes_no_place_in_the_line() {
     let (node, store) = node();
@@ -206,7 +238,7 @@ fn rec_12_releasing_says_whether_it_was_held() {
     node.set_answer(Answer::Fail(Kind::Timeout));
     assert!(guard.release().wait().unwrap_err().is_timeout());
     let log = node.take_log();
-    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 7, "{log:?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 8, "{log:?}");
     node.set_answer(Answer::Honest);
     // Dropped before it is asked, and while it is.
     for asked in [false, true] {
@@ -299,7 +331,7 @@ fn rec_14_a_guard_is_valid_until_its_session_is_not() {
     ready(&node, &mut lost);
 
     let session = self::session(&store);
-    let guard = acquired(&store, &session);
+    let guard = store.lock("m").acquire(&session).wait().unwrap();
     session.close().wait().unwrap();
     let now = node.system_time(node.now());
     assert!(guard.is_lost() && guard.valid_until() <= now, "closed before its deadline");
@@ -340,7 +372,7 @@ fn rec_6_etcds_clients_stand_in_the_same_line() {
     let mut ours = store.lock("l").acquire(&session);
     assert!(poll(&mut ours).is_pending());
     store.delete(key).wait().unwrap();
-    ready(&node, &mut ours).unwrap();
+    let _guard = ready(&node, &mut ours).unwrap();
 }
 
 #[test]
@@ -354,7 +386,7 @@ fn a_compaction_under_a_waiter_makes_it_look_again() {
     let now = store.put("x", "1").wait().unwrap().header.revision;
     store.compact(now).wait().unwrap();
     node.tidy(0);
-    ready(&node, &mut second).unwrap();
+    let _guard = ready(&node, &mut second).unwrap();
 }
 
 #[test]

@@ -80,6 +80,15 @@ impl<T: TxnOps, E: TxnOps> HeldTxn<T, E> {
         self.with(|op| op.when(condition))
     }
 
+    pub(in crate::service) fn set_timeout(&mut self, timeout: Duration) {
+        self.call.set_timeout(timeout);
+    }
+
+    /// For a call that is made of this one.
+    pub(in crate::service) fn wait_mut(&mut self) -> Result<TxnResponse<T::Response, E::Response>> {
+        self.call.wait()
+    }
+
     fn with<T2: TxnOps, E2: TxnOps>(
         self,
         change: impl FnOnce(TxnOp<T, E>) -> TxnOp<T2, E2>,

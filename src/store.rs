@@ -371,7 +371,8 @@ impl Store {
     /// A lock that many may hold to read, or one to write: see [`RwLock`](crate::RwLock).
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
     /// let guard = store.rw_lock("stock").read(&session).await?;
     /// # Ok(())
     /// # }
@@ -384,7 +385,8 @@ impl Store {
     /// A lock that so many may hold at a time: see [`Semaphore`](crate::Semaphore).
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
     /// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
     /// # Ok(())
     /// # }
@@ -411,7 +413,8 @@ impl Store {
     /// [`DoubleBarrier`](crate::DoubleBarrier).
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
     /// let entered = store.double_barrier("computation", 3).enter(&session).await?;
     /// entered.leave().await?;
     /// # Ok(())

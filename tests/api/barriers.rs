@@ -65,7 +65,8 @@ fn rec_39_who_is_gone_is_not_waited_for() {
     let long = cluster.store(stays).session(Duration::from_secs(60)).wait().unwrap();
     let (first, second) = thread::scope(|scope| {
         let barrier = cluster.store(gone).double_barrier("d", 2);
-        let first = scope.spawn(|| barrier.enter(&short).wait().unwrap());
+        let entering = barrier.enter(&short);
+        let first = scope.spawn(move || entering.wait().unwrap());
         let second = cluster.store(stays).double_barrier("d", 2).enter(&long).wait().unwrap();
         (first.join().unwrap(), second)
     });

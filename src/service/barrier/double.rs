@@ -16,8 +16,8 @@ use crate::service::{Compare, Op, Release};
 use crate::store::Store;
 use crate::{Order, SortBy};
 
-/// A barrier with a count: made by [`Store::double_barrier`](crate::Store::double_barrier). Cheap to
-/// clone.
+/// A barrier with a count: made by [`Store::double_barrier`](crate::Store::double_barrier). It is
+/// cheap to clone.
 ///
 /// Those who [`enter`](Self::enter) wait until as many have entered, then all go on; those who
 /// [`leave`](Entered::leave) wait until all have left (`REC-38`). A participant whose session ends

@@ -21,8 +21,8 @@ const ASKED: &str = "it was known whether an item was there";
 /// [`Queue::dequeue`](crate::Queue::dequeue) and
 /// [`PriorityQueue::dequeue`](crate::PriorityQueue::dequeue).
 ///
-/// The item is gone for everybody else when this has answered, and given out *at most once*: whoever
-/// crashes behind it has lost it. Where that must not be, [`Claim`] it.
+/// The item is gone for everybody else when this has answered, and given out *at most once*:
+/// whoever crashes behind it has lost it. Where that must not be, [`Claim`] it.
 ///
 /// Those who wait at one handle are served in the order in which they asked.
 ///

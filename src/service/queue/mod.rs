@@ -62,8 +62,8 @@ use crate::store::Store;
 ///
 /// | | item | consumer ends before it is done |
 /// |---|---|---|
-/// | [`dequeue`](Self::dequeue) | gone when it is given out | it is lost: *at most once* |
-/// | [`claim`](Self::claim) | kept until it is acknowledged | it is given out again: *at least once* |
+/// | [`dequeue`](Self::dequeue) | gone when it is given out | lost: *at most once* |
+/// | [`claim`](Self::claim) | kept until it is acknowledged | given out again: *at least once* |
 ///
 /// Clone it for each of the consumers in a program, rather than ask the store for many: those that
 /// share a handle stand in one line, and of them one asks for an item. Others are in each other's

@@ -1,8 +1,8 @@
 //! Semaphores: as many holders at a time as there are permits.
 //!
 //! A line (`place/`) in which the first so many hold, and the others wait until fewer than that are
-//! before them. Who waits watches the whole line, so whoever leaves wakes all who wait: that is what
-//! it costs that nobody writes down who holds.
+//! before them. Who waits watches the whole line, so whoever leaves wakes all who wait: that is
+//! what it costs that nobody writes down who holds.
 //!
 //! How many permits there are each caller says. It is the end of the names of the places, and who
 //! comes behind somebody that says otherwise is refused. Everybody has looked at all before him
@@ -35,8 +35,8 @@ use crate::store::Store;
 /// of them: who names another one than those who hold or wait before him is refused
 /// ([`is_invalid`](crate::Error::is_invalid)). Once nobody holds or waits, it may be another one.
 ///
-/// Whoever gives back a permit wakes all who wait, on all members, to look whether it is their turn:
-/// that is well with dozens who wait, and not with many thousands.
+/// Whoever gives back a permit wakes all who wait, on all members, to look whether it is their
+/// turn: that is well with dozens who wait, and not with many thousands.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {

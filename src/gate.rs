@@ -91,6 +91,10 @@ pub(crate) trait Gate: Send + Sync + 'static {
     /// do. For callers that would block anyway: saves them the wake-up of another thread.
     fn lend(&self, done: &mut dyn FnMut() -> bool);
 
+    /// Runs what may ask the node in its turn, soon, and where that is allowed: for whoever is told
+    /// something on a thread of the node.
+    fn run(&self, job: Box<dyn FnOnce() + Send>);
+
     /// The moment, by the clock that the node goes by.
     fn now(&self) -> Instant;
 
@@ -122,4 +126,7 @@ pub(crate) trait Gate: Send + Sync + 'static {
     fn standing(&self) -> Standing;
 
     fn limits(&self) -> Limits;
+
+    /// A number that nobody was given before, since the node was opened: a part of a name.
+    fn number(&self) -> u64;
 }

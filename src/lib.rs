@@ -85,6 +85,14 @@
 //!   [`Cache::run`]; at least as new as what somebody else has seen: [`Cache::wait_for`]
 //! - A service that follows its settings: `examples/config_watch.rs` in the repository
 //!
+//! **Hold something alone**
+//!
+//! - Keys that go when their owner does: [`Store::session`], [`Store::grant`]
+//! - One holder at a time, in order: [`Store::lock`]; with a token and transactions that commit only
+//!   while it is held: [`LockGuard::token`], [`LockGuard::txn`]
+//! - One leader, whom all can see: [`Store::election`], [`Leadership::run`], [`Election::observe`]
+//! - What a lock cannot do: `docs/locks-and-elections.md` in the repository, first
+//!
 //! **Wait**, in whatever way suits: each of these calls is a future for any runtime, and has
 //! `wait` and `wait_timeout` for a thread ([`Put::wait`], [`Put::wait_timeout`]).
 //!
@@ -164,17 +172,21 @@ pub use ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term, Wa
 pub use keys::KeyRange;
 pub use runtime::{Inbox, LinkCounts, LocalEndpoint, LocalNetwork, Node, Role, StateHash, Status};
 pub use service::{
-    Acquire, Branch, Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Campaign,
-    CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Election,
-    Get, GetLeader, GetOp, GetResponse, Grant, GrantResponse, HashRead, HashResponse, Header,
-    HeldTxn, Isolation, KeepAlive, KeepAliveResponse, Leader, Leadership, Leases, LeasesResponse,
-    ListAndWatch, Listing, Lock, LockGuard, Lost, NextBatch, NextObserved, NextUpdate, Observe,
-    Observed, ObservedIter, Observer, Op, OpResponse, OpenSession, Operand, Outranked, Proclaim,
-    Put, PutOp, PutResponse, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, Release,
-    Resign, Resume, Revoke, RevokeResponse, Session, SessionLost, TimeToLive, TimeToLiveResponse,
-    Transact, TransactResponse, Transaction, TransferLeader, TryAcquire, Txn, TxnOp, TxnOps,
-    TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller, WatchCompacted, WatchEnd,
-    WatchSet, WatchUpdate, WatchUpdates, Watcher,
+    Ack, AckResponse, Acquire, AcquirePermit, AcquireRead, AcquireWrite, Barrier, Branch, Cache,
+    CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait, Campaign, Claim, ClaimedItem,
+    CloseSession, Compact, CompactResponse, Compare, Delete, DeleteOp, DeleteResponse, Dequeue,
+    DoubleBarrier, Election, Enqueue, EnqueueResponse, EnterBarrier, Entered, Get, GetLeader,
+    GetOp, GetResponse, Grant, GrantResponse, HashRead, HashResponse, Header, HeldTxn, HoldBarrier,
+    Isolation, KeepAlive, KeepAliveResponse, Leader, Leadership, Leases, LeasesResponse,
+    LeaveBarrier, ListAndWatch, Listing, Lock, LockGuard, Lost, NextBatch, NextObserved,
+    NextUpdate, Observe, Observed, ObservedIter, Observer, Op, OpResponse, OpenSession, Operand,
+    Outranked, PassBarrier, Permit, PriorityQueue, Proclaim, Put, PutOp, PutResponse, Queue,
+    QueueItem, RangeChunks, RangeOp, RangeRead, RangeResponse, RangeStream, ReadGuard, Release,
+    ReleaseBarrier, ReleaseItem, Resign, Resume, Revoke, RevokeResponse, RwLock, Semaphore,
+    Session, SessionLost, TimeToLive, TimeToLiveResponse, Transact, TransactResponse, Transaction,
+    TransferLeader, TryAcquire, TryAcquirePermit, TryAcquireRead, TryAcquireWrite, TryClaim,
+    TryDequeue, Txn, TxnOp, TxnOps, TxnResponse, Watch, WatchBatch, WatchBatches, WatchCanceller,
+    WatchCompacted, WatchEnd, WatchSet, WatchUpdate, WatchUpdates, Watcher, WriteGuard,
 };
 #[cfg(feature = "serde")]
 pub use service::{

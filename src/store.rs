@@ -10,9 +10,10 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::{
-    CacheBuilder, Compact, Delete, Election, Get, Grant, HashRead, KeepAlive, Leases, ListAndWatch,
-    Lock, OpenSession, Put, RangeRead, RangeStream, Revoke, Scope, TimeToLive, Transact,
-    Transaction, Txn, Watch, WatchSet,
+    Barrier, CacheBuilder, Compact, Delete, DoubleBarrier, Election, Get, Grant, HashRead,
+    KeepAlive, Leases, ListAndWatch, Lock, OpenSession, PriorityQueue, Put, Queue, RangeRead,
+    RangeStream, Revoke, RwLock, Scope, Semaphore, TimeToLive, Transact, Transaction, Txn, Watch,
+    WatchSet,
 };
 
 /// The data of a cluster, through one of its members: made by [`Node::store`](crate::Node::store).
@@ -319,6 +320,37 @@ impl Store {
         OpenSession::new(&self.gate, ttl)
     }
 
+    /// Items that come out as they went in, each to one consumer: see [`Queue`](crate::Queue).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let jobs = store.queue("jobs");
+    /// jobs.enqueue("sweep the yard").await?;
+    /// let job = jobs.dequeue().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn queue(&self, name: impl Into<Bytes>) -> Queue {
+        Queue::new(self, &name.into())
+    }
+
+    /// Items that come out by their priority: see [`PriorityQueue`](crate::PriorityQueue).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// let jobs = store.priority_queue("jobs");
+    /// jobs.enqueue(10, "sweep the yard").await?;
+    /// jobs.enqueue(0, "put out the fire").await?;
+    /// let fire = jobs.dequeue().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn priority_queue(&self, name: impl Into<Bytes>) -> PriorityQueue {
+        PriorityQueue::new(self, &name.into())
+    }
+
     /// A lock, which one may hold at a time: see [`Lock`].
     ///
     /// ```no_run
@@ -334,6 +366,63 @@ impl Store {
     /// ```
     pub fn lock(&self, name: impl Into<Bytes>) -> Lock {
         Lock::new(self, name.into())
+    }
+
+    /// A lock that many may hold to read, or one to write: see [`RwLock`](crate::RwLock).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
+    /// let guard = store.rw_lock("stock").read(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn rw_lock(&self, name: impl Into<Bytes>) -> RwLock {
+        RwLock::new(self, name.into())
+    }
+
+    /// A lock that so many may hold at a time: see [`Semaphore`](crate::Semaphore).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
+    /// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn semaphore(&self, name: impl Into<Bytes>, permits: usize) -> Semaphore {
+        Semaphore::new(self, name.into(), permits)
+    }
+
+    /// Something that others wait for: see [`Barrier`](crate::Barrier).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+    /// store.barrier("migrated").pass().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn barrier(&self, name: impl Into<Bytes>) -> Barrier {
+        Barrier::new(self, name.into())
+    }
+
+    /// What so many enter together, and leave together: see
+    /// [`DoubleBarrier`](crate::DoubleBarrier).
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
+    /// let entered = store.double_barrier("computation", 3).enter(&session).await?;
+    /// entered.leave().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn double_barrier(&self, name: impl Into<Bytes>, count: usize) -> DoubleBarrier {
+        DoubleBarrier::new(self, name.into(), count)
     }
 
     /// An election, in which one leads at a time: see [`Election`].

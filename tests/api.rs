@@ -12,12 +12,16 @@
     reason = "a test, and its helpers: the world around the library"
 )]
 
+#[path = "api/barriers.rs"]
+mod barriers;
 #[path = "api/basics.rs"]
 mod basics;
 #[path = "api/cluster.rs"]
 mod cluster;
 #[path = "api/directories.rs"]
 mod directories;
+#[path = "api/elections.rs"]
+mod elections;
 #[path = "api/envelopes.rs"]
 mod envelopes;
 #[path = "api/executors.rs"]
@@ -36,10 +40,18 @@ mod history;
 mod leases;
 #[path = "api/lifecycle.rs"]
 mod lifecycle;
+#[path = "api/locks.rs"]
+mod locks;
+#[path = "api/queues.rs"]
+mod queues;
 #[path = "api/reads.rs"]
 mod reads;
 #[path = "api/refusals.rs"]
 mod refusals;
+#[path = "api/rwlocks.rs"]
+mod rwlocks;
+#[path = "api/semaphores.rs"]
+mod semaphores;
 #[path = "api/transactions.rs"]
 mod transactions;
 #[path = "api/watch.rs"]

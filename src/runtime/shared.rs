@@ -87,6 +87,8 @@ pub(super) struct Shared {
     parked_until: AtomicU64,
     /// See [`Gate::leads_alone`].
     pub(super) leads_alone: AtomicBool,
+    /// See [`Gate::number`]: how many were given.
+    numbers: AtomicU64,
     /// See [`Gate::is_current_within`]: the moment, in nanoseconds; 0 for none.
     current_as_of: AtomicU64,
     pub(super) term: AtomicU64,
@@ -119,6 +121,7 @@ impl Shared {
             wake_at: AtomicU64::new(0),
             parked_until: AtomicU64::new(0),
             leads_alone: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -448,6 +451,11 @@ impl Gate for Shared {
         self.log.wake();
     }
 
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        // Answers are given with nothing locked.
+        job();
+    }
+
     fn now(&self) -> Instant {
         self.clock.now()
     }
@@ -503,5 +511,9 @@ impl Gate for Shared {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::core::lease::{Ends, Kept, Look, Offered, Opened, Opening, Which, deadline};
@@ -54,6 +55,9 @@ pub(super) struct Fake {
     watches: Arc<Watches>,
     /// When its clock showed nothing.
     pub(super) system_zero: std::time::Instant,
+    numbers: AtomicU64,
+    /// Bytes of a request, and operations of a transaction.
+    limits: Mutex<(usize, usize)>,
     state: Mutex<State>,
 }
 
@@ -118,6 +122,8 @@ pub(super) fn fake(manner: Manner) -> (Arc<Fake>, Store) {
         reader,
         watches,
         system_zero: std::time::Instant::now(),
+        numbers: AtomicU64::new(0),
+        limits: Mutex::new((MAX_REQUEST_BYTES, MAX_TXN_OPS)),
         state: Mutex::new(state),
     });
     let store = Store::new(Arc::clone(&fake) as Arc<dyn Gate>);
@@ -140,6 +146,11 @@ impl Fake {
 
     pub(super) fn set_manner(&self, manner: Manner) {
         self.state.lock().manner = manner;
+    }
+
+    /// Larger requests, with more in them, than it takes otherwise.
+    pub(super) fn set_limits(&self, bytes: usize, txn_ops: usize) {
+        *self.limits.lock() = (bytes, txn_ops);
     }
 
     pub(super) fn set_leads_alone(&self, leads_alone: bool) {
@@ -394,6 +405,10 @@ impl Gate for Fake {
         }
     }
 
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        job();
+    }
+
     fn now(&self) -> Instant {
         self.state.lock().now
     }
@@ -434,11 +449,16 @@ impl Gate for Fake {
     }
 
     fn limits(&self) -> Limits {
+        let (max_request_bytes, max_txn_ops) = *self.limits.lock();
         Limits {
-            max_request_bytes: MAX_REQUEST_BYTES,
-            max_txn_ops: MAX_TXN_OPS,
+            max_request_bytes,
+            max_txn_ops,
             request_timeout: DEFAULT_TIMEOUT,
             min_ttl: MIN_TTL,
         }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

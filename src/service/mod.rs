@@ -56,21 +56,27 @@
 //!
 //! What one member alone cannot know: who watches, waits or reads elsewhere.
 
+mod barrier;
 mod cache;
 mod cluster;
 mod election;
 #[cfg(test)]
 mod fake;
+mod guard;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod once;
 mod options;
 mod pending;
 mod place;
+mod queue;
 mod read;
 mod response;
+mod rwlock;
 mod scope;
+mod semaphore;
 mod stream;
 mod transact;
 mod txn;
@@ -78,6 +84,10 @@ mod txn;
 mod typed;
 mod watch;
 
+pub use barrier::{
+    Barrier, DoubleBarrier, EnterBarrier, Entered, HoldBarrier, LeaveBarrier, PassBarrier,
+    ReleaseBarrier,
+};
 pub use cache::{Cache, CacheBuilder, CacheChange, CacheChanged, CacheRun, CacheWait};
 pub use cluster::TransferLeader;
 pub use election::{
@@ -91,13 +101,21 @@ pub use lease::{
 pub use lock::{Acquire, Lock, LockGuard, Release, TryAcquire};
 pub use maintenance::{Compact, HashRead};
 pub use place::{HeldTxn, Lost};
+pub use queue::{
+    Ack, AckResponse, Claim, ClaimedItem, Dequeue, Enqueue, EnqueueResponse, PriorityQueue, Queue,
+    QueueItem, ReleaseItem, TryClaim, TryDequeue,
+};
 pub use read::{Get, RangeRead};
 pub use response::{
     CompactResponse, DeleteResponse, GetResponse, GrantResponse, HashResponse, Header,
     KeepAliveResponse, LeasesResponse, PutResponse, RangeResponse, RevokeResponse,
     TimeToLiveResponse,
 };
+pub use rwlock::{
+    AcquireRead, AcquireWrite, ReadGuard, RwLock, TryAcquireRead, TryAcquireWrite, WriteGuard,
+};
 pub(crate) use scope::Scope;
+pub use semaphore::{AcquirePermit, Permit, Semaphore, TryAcquirePermit};
 pub use stream::{RangeChunks, RangeStream};
 pub use transact::{Isolation, Transact, TransactResponse, Transaction};
 pub use txn::{

@@ -31,6 +31,8 @@ pub(super) struct Port {
     /// Why it takes nothing any more, once it does not: halted, or closed if there is no cause.
     ended: OnceLock<Option<Arc<Error>>>,
     leads_alone: AtomicBool,
+    /// How many were given.
+    numbers: AtomicU64,
     /// In nanoseconds of the member's own clock; 0 for none.
     current_as_of: AtomicU64,
     term: AtomicU64,
@@ -72,6 +74,7 @@ impl Port {
             watches,
             ended: OnceLock::new(),
             leads_alone: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
             turned_at: AtomicU64::new(0),
@@ -146,6 +149,12 @@ impl Gate for Port {
         while !done() && shared.step() {}
     }
 
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        // Answers are given under the lock of the world, which whoever asks takes.
+        let Some(shared) = self.world.upgrade() else { return };
+        shared.tasks.spawn(async move { job() });
+    }
+
     fn now(&self) -> Instant {
         let Some(shared) = self.world.upgrade() else { return Instant::default() };
         self.local_now(&shared)
@@ -204,5 +213,9 @@ impl Gate for Port {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -331,7 +331,7 @@ impl LockGuard {
     /// # }
     /// ```
     pub fn release(self) -> Release {
-        Release { call: Leave::new(self.held) }
+        Release::new(self.held)
     }
 }
 
@@ -362,6 +362,12 @@ impl fmt::Debug for LockGuard {
 #[must_use = "nothing is waited for before it is awaited or waited for"]
 pub struct Release {
     call: Leave,
+}
+
+impl Release {
+    pub(super) fn new(held: Held) -> Self {
+        Self { call: Leave::new(held) }
+    }
 }
 
 impl_call!(

@@ -1,7 +1,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_executor::block_on;
@@ -14,6 +15,15 @@ use crate::service::fake::{Answer, Fake, Manner, fake};
 use crate::service::{Compare, LockGuard, Op, Session};
 use crate::store::Store;
 use crate::time::Instant;
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -65,17 +75,21 @@ fn rec_8_each_waits_for_the_one_before_it_in_the_order_in_which_they_came() {
     let sessions = [(); 3].map(|()| session(&store));
     let first = acquired(&store, &sessions[0]);
     let [mut second, mut third] = [1, 2].map(|at| store.lock("l").acquire(&sessions[at]));
-    assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(poll(&mut second).is_pending());
+    assert!(Pin::new(&mut third).poll(&mut Context::from_waker(&waker)).is_pending());
     node.take_log();
     drop(first);
     assert_eq!(node.take_log(), ["write, 18446744073709551615.999999999s, Leave"]);
-    // The one behind has nothing to look at.
     node.advance(Instant::default());
-    assert!(poll(&mut third).is_pending());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0, "the one behind is not woken");
     let second = ready(&node, &mut second).unwrap();
     assert!(node.take_log().is_empty(), "whose turn it is needs no word with anybody");
     let token = second.token();
     assert!(block_on(second.release()).unwrap());
+    node.advance(Instant::default());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
     assert!(ready(&node, &mut third).unwrap().token() > token);
 }
 
@@ -177,6 +191,24 @@ fn rec_10_what_may_have_come_to_be_is_deleted() {
     assert!(error.is_unknown(), "{error}");
     let deletions = node.take_kept();
     assert_eq!(deletions.len(), 1);
+}
+
+/// A key of that name which an earlier life of this member has made is not its business.
+#[test]
+fn rec_10_what_was_there_before_stays() {
+    let (node, store) = node();
+    let session = session(&store);
+    let number = node.revision().get() + 1;
+    let name = format!("l/{:x}-7-{number:x}", session.lease().get());
+    store.put(name.clone(), "").lease(session.lease()).wait().unwrap();
+    node.set_answer(Answer::Unknown);
+    assert!(store.lock("l").acquire(&session).wait().unwrap_err().is_unknown());
+    node.set_answer(Answer::Honest);
+    assert_eq!(keys(&store), [name], "and the one tried is that one");
+    // Known to be taken, another name is found.
+    let mut next = store.lock("l").acquire(&session);
+    assert!(poll(&mut next).is_pending());
+    assert_eq!(keys(&store).len(), 2);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::leave::{Which, delete};
+use super::wait::End;
 use super::{Held, Manner, Place, loss, until_answered};
 use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Outcome, Refusal};
@@ -151,24 +152,23 @@ struct EnterAsk {
 impl Entering<'_> {
     /// When the key was made, or nothing if a condition did not hold.
     async fn ended(&mut self, manner: Manner) -> Result<Option<Revision>> {
-        let mut number = None;
         let holder = self.holder;
+        let mut end = End::new(holder);
         let answer = {
             let call = &mut self.call;
             let mut begun = manner.begin(call);
             poll_fn(|context| {
-                number = Some(holder.kept.enter(number, context.waker()));
+                let over = end.poll(context);
                 if let Some(answer) = begun.take() {
                     return std::task::Poll::Ready(Some(answer));
                 }
                 match call.poll(context) {
-                    std::task::Poll::Pending if holder.is_over() => std::task::Poll::Ready(None),
+                    std::task::Poll::Pending if over => std::task::Poll::Ready(None),
                     answer => answer.map(Some),
                 }
             })
             .await
         };
-        number.into_iter().for_each(|number| holder.kept.leave(number));
         let Some(answer) = answer else { return Err(over(holder)) };
         if answer.as_ref().is_err_and(Error::is_unknown) {
             self.call.ask().undo(&*holder.gate, Which::MadeAfter(self.call.ask().seen));
@@ -183,7 +183,7 @@ impl Drop for Entering<'_> {
         let EnterAsk { txn, whole, lease, seen } = self.call.ask();
         let ask = EnterAsk { txn: txn.clone(), whole: whole.clone(), lease: *lease, seen: *seen };
         let gate = Arc::clone(&self.holder.gate);
-        until_answered(reply, move |answer| {
+        until_answered(&self.holder.gate, reply, move |answer| {
             match answer.map(|answer| answer.and_then(|outcome| ask.entered(outcome))) {
                 Ok(Ok(Some(since))) => ask.undo(&*gate, Which::MadeAt(since)),
                 Ok(Err(error)) if error.is_unknown() => {

@@ -117,7 +117,8 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let Some(reply) = self.call.take_reply() else { return };
         let place = Arc::clone(&self.call.ask().place);
-        until_answered(reply, move |answer| {
+        let gate = Arc::clone(place.gate());
+        until_answered(&gate, reply, move |answer| {
             if let Ok(Err(_)) = answer {
                 delete_in_background(&**place.gate(), &place.whole, Which::MadeAt(place.since));
             }

@@ -48,6 +48,9 @@ mod lost;
 mod task;
 mod wait;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;

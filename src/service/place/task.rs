@@ -142,18 +142,23 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// Has `then` called with the answer, whenever it comes, on the thread that gives it: nobody has
-/// to wait for it.
-pub(in crate::service) fn until_answered<T, F>(reply: AsyncReceiver<Result<T>>, then: F)
-where
+/// Has `then` called with the answer, whenever it comes: nobody has to wait for it.
+pub(in crate::service) fn until_answered<T, F>(
+    gate: &Arc<dyn Gate>,
+    reply: AsyncReceiver<Result<T>>,
+    then: F,
+) where
     T: Send + 'static,
     F: FnOnce(Result<Result<T>, RecvError>) + Send + 'static,
 {
-    let waiting = Waiting { calls: AtomicUsize::new(0), inside: Mutex::new(Some((reply, then))) };
+    let gate = Arc::clone(gate);
+    let waiting =
+        Waiting { gate, calls: AtomicUsize::new(0), inside: Mutex::new(Some((reply, then))) };
     Arc::new(waiting).wake();
 }
 
 struct Waiting<T, F> {
+    gate: Arc<dyn Gate>,
     /// Calls since somebody began to look. Who makes it 1 looks, and again until none came
     /// meanwhile: so nobody looks twice at once, and what looks may be called by what it looks at.
     calls: AtomicUsize,
@@ -178,7 +183,7 @@ where
                 let then = inside.take();
                 drop(inside);
                 if let Some((_, then)) = then {
-                    then(answer);
+                    self.gate.run(Box::new(move || then(answer)));
                 }
                 return;
             }

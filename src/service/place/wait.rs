@@ -22,11 +22,6 @@ pub(in crate::service) struct Sight<'a> {
 }
 
 impl Sight<'_> {
-    /// When the place was taken: who was before is older.
-    pub(in crate::service) fn since(&self) -> Revision {
-        self.place.since
-    }
-
     /// The newest key of the range that is older than the place (`REC-8`).
     pub(in crate::service) fn newest_older(&self, range: KeyRange) -> Result<Option<KeyValue>> {
         let mut query = Query::new(self.place.scope().range(range)?);
@@ -102,15 +97,41 @@ impl Place {
         let from = if late { revision.next().next() } else { revision.next() };
         let start = |watch: Watch| watch.from_revision(from).start();
         let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
-        Ok(Stir { holder: self.holder.clone(), number: None, watchers })
+        Ok(Stir { end: End::new(&self.holder), watchers })
+    }
+}
+
+/// The end of a session, for one who waits for it among other things.
+pub(super) struct End {
+    holder: Holder,
+    /// Its number among those who wait.
+    number: Option<u64>,
+}
+
+impl End {
+    pub(super) fn new(holder: &Holder) -> Self {
+        Self { holder: holder.clone(), number: None }
+    }
+
+    /// Is it over? If not, the task is woken when it is.
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> bool {
+        // Before looking: what ends it afterwards wakes.
+        self.number = Some(self.holder.kept.enter(self.number, context.waker()));
+        self.holder.is_over()
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.holder.kept.leave(number);
+        }
     }
 }
 
 /// Ends when there is a reason to look again.
 pub(in crate::service) struct Stir {
-    holder: Holder,
-    /// Its number among those who wait for the end of the session.
-    number: Option<u64>,
+    end: End,
     watchers: Vec<Watcher>,
 }
 
@@ -118,9 +139,7 @@ impl Future for Stir {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        // Before looking: what ends it afterwards wakes.
-        self.number = Some(self.holder.kept.enter(self.number, context.waker()));
-        if self.holder.is_over() {
+        if self.end.poll(context) {
             return Poll::Ready(Ok(()));
         }
         for watcher in &mut self.watchers {
@@ -134,13 +153,5 @@ impl Future for Stir {
             });
         }
         Poll::Pending
-    }
-}
-
-impl Drop for Stir {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.holder.kept.leave(number);
-        }
     }
 }

@@ -87,6 +87,10 @@ impl<T> Sender<T> {
         }
         Ok(())
     }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(|slot| slot.look(|slot| slot.deserted))
+    }
 }
 
 impl<T> Drop for Sender<T> {

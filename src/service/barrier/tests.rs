@@ -1,0 +1,187 @@
+use futures_executor::block_on;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::Session;
+use crate::keys::KeyRange;
+use crate::service::fake::{Fake, Manner, fake};
+use crate::store::Store;
+use crate::time::Instant;
+
+fn node() -> (Arc<Fake>, Store) {
+    fake(Manner::AnswerAtOnce)
+}
+
+fn open(store: &Store) -> Session {
+    block_on(store.session(Duration::from_secs(10))).unwrap()
+}
+
+fn poll<F: Future + Unpin>(node: &Fake, future: &mut F) -> Option<F::Output> {
+    node.advance(Instant::default());
+    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn keys(store: &Store) -> Vec<String> {
+    let all = block_on(store.range(KeyRange::all()).serializable()).unwrap();
+    all.kvs.iter().map(|kv| String::from_utf8(kv.key().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn rec_37_everybody_passes_when_it_is_released() {
+    let (node, store) = node();
+    let barrier = store.barrier("b");
+    block_on(barrier.pass()).unwrap();
+    assert!(block_on(barrier.hold()).unwrap());
+    assert!(!block_on(barrier.hold()).unwrap(), "REC-43: it is held already");
+    // Only the exact key counts.
+    block_on(store.barrier("b2").hold()).unwrap();
+    let mut waiting = [(); 3].map(|()| barrier.pass());
+    assert!(waiting.iter_mut().all(|it| poll(&node, it).is_none()));
+    assert!(block_on(barrier.release()).unwrap());
+    waiting.iter_mut().for_each(|it| poll(&node, it).unwrap().unwrap());
+    assert!(!block_on(barrier.release()).unwrap());
+    let mut other = store.barrier("b2").pass().timeout(Duration::from_secs(1));
+    assert!(poll(&node, &mut other).is_none());
+    node.pass(Duration::from_secs(1));
+    assert!(poll(&node, &mut other).unwrap().unwrap_err().is_timeout());
+    assert!(block_on(store.barrier("").hold()).unwrap_err().is_invalid());
+}
+
+#[test]
+fn rec_37_one_that_is_held_again_at_once_was_released() {
+    let (node, store) = node();
+    let barrier = store.scoped("s/").barrier("b");
+    block_on(barrier.hold()).unwrap();
+    let mut waiting = barrier.pass();
+    assert!(poll(&node, &mut waiting).is_none());
+    block_on(barrier.release()).unwrap();
+    block_on(barrier.hold()).unwrap();
+    poll(&node, &mut waiting).unwrap().unwrap();
+    // Also where what has happened meanwhile is compacted.
+    let mut waiting = barrier.pass();
+    assert!(poll(&node, &mut waiting).is_none());
+    block_on(barrier.release()).unwrap();
+    block_on(barrier.hold()).unwrap();
+    block_on(store.compact(node.revision())).unwrap();
+    node.tidy(0);
+    poll(&node, &mut waiting).unwrap().unwrap();
+    assert_eq!(keys(&store), ["s/b"], "HLP-1");
+}
+
+#[test]
+fn rec_37_one_that_is_held_under_a_session_goes_with_it() {
+    let (node, store) = node();
+    let session = open(&store);
+    assert!(block_on(store.barrier("b").hold().session(&session)).unwrap());
+    let mut waiting = store.barrier("b").pass();
+    assert!(poll(&node, &mut waiting).is_none());
+    block_on(session.close()).unwrap();
+    poll(&node, &mut waiting).unwrap().unwrap();
+}
+
+#[test]
+fn rec_38_all_enter_together_and_leave_together() {
+    let (node, store) = node();
+    let (barrier, session) = (store.scoped("s/").double_barrier("d", 3), open(&store));
+    for _ in 0..2 {
+        let mut entering = [(); 3].map(|()| barrier.enter(&session));
+        assert!(poll(&node, &mut entering[0]).is_none());
+        assert!(poll(&node, &mut entering[1]).is_none());
+        let third = poll(&node, &mut entering[2]).unwrap().unwrap();
+        // One more is refused, and leaves nothing behind.
+        let full = block_on(barrier.enter(&session)).unwrap_err();
+        assert!(full.is_conflict(), "REC-43: {full}");
+        let first = poll(&node, &mut entering[0]).unwrap().unwrap();
+        let second = poll(&node, &mut entering[1]).unwrap().unwrap();
+        assert!(!first.is_lost());
+        let mut leaving = [second, first].map(|it| it.leave());
+        assert!(leaving.iter_mut().all(|it| poll(&node, it).is_none()));
+        // Nobody enters while somebody is in it.
+        assert!(block_on(barrier.enter(&session)).unwrap_err().is_conflict());
+        assert_eq!(keys(&store).len(), 2);
+        assert!(block_on(third.leave()).unwrap());
+        leaving.iter_mut().for_each(|it| assert!(poll(&node, it).unwrap().unwrap()));
+        assert!(keys(&store).is_empty(), "HLP-1: {:?}", keys(&store));
+    }
+}
+
+#[test]
+fn rec_38_more_than_are_wanted_are_refused_before_all_are_there() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    // The second is in, and has not yet said that they are enough.
+    node.set_manner(Manner::Keep);
+    let mut second = barrier.enter(&session);
+    assert!(poll(&node, &mut second).is_none());
+    node.answer();
+    let mut third = barrier.enter(&session);
+    assert!(poll(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    assert!(poll(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    let second = poll(&node, &mut second).unwrap().unwrap();
+    let first = poll(&node, &mut first).unwrap().unwrap();
+    assert_eq!(keys(&store).len(), 3);
+    let mut leaving = first.leave();
+    assert!(poll(&node, &mut leaving).is_none());
+    drop(second);
+    poll(&node, &mut leaving).unwrap().unwrap();
+}
+
+#[test]
+fn rec_38_who_counts_otherwise_is_refused() {
+    let (node, store) = node();
+    let session = open(&store);
+    let mut first = store.double_barrier("d", 2).enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    for count in [0, 1, 3, 12] {
+        let error = block_on(store.double_barrier("d", count).enter(&session)).unwrap_err();
+        assert!(error.is_invalid(), "{error}");
+    }
+    drop(first);
+    assert!(keys(&store).is_empty());
+    drop(block_on(store.double_barrier("d", 1).enter(&session)).unwrap());
+}
+
+#[test]
+fn rec_39_nobody_waits_for_who_has_died() {
+    let (node, store) = node();
+    let barrier = store.double_barrier("d", 2);
+    let (mine, other) = (open(&store), open(&store));
+    // Before all have entered: he counts no more.
+    let mut dead = barrier.enter(&other);
+    assert!(poll(&node, &mut dead).is_none());
+    block_on(other.close()).unwrap();
+    assert!(poll(&node, &mut dead).unwrap().unwrap_err().is_lost());
+    let mut first = barrier.enter(&mine);
+    assert!(poll(&node, &mut first).is_none());
+    // While they are in it: nobody waits for him to leave.
+    let other = open(&store);
+    let second = block_on(barrier.enter(&other)).unwrap();
+    let mut leaving = poll(&node, &mut first).unwrap().unwrap().leave();
+    assert!(poll(&node, &mut leaving).is_none());
+    block_on(other.close()).unwrap();
+    assert!(second.is_lost() && poll(&node, &mut leaving).unwrap().unwrap());
+    assert!(!block_on(second.leave()).unwrap());
+    // All have died: what they left behind keeps nobody out.
+    let (one, two) = (open(&store), open(&store));
+    let mut first = barrier.enter(&one);
+    assert!(poll(&node, &mut first).is_none());
+    let second = block_on(barrier.enter(&two)).unwrap();
+    let first = poll(&node, &mut first).unwrap().unwrap();
+    block_on(one.close()).unwrap();
+    block_on(two.close()).unwrap();
+    drop((first, second));
+    assert_eq!(keys(&store), ["d/ready"]);
+    let mut again = barrier.enter(&mine);
+    assert!(poll(&node, &mut again).is_none());
+    assert_eq!(keys(&store).len(), 1);
+}

@@ -1,0 +1,245 @@
+//! One transaction that takes what is first when it is applied.
+//!
+//! ```text
+//!   the first is still there, and nobody's?   take it
+//!     else the second is?                     take it
+//!       else ..                               nothing is taken
+//! ```
+//!
+//! Items are only ever added behind those that were seen, so the first of them that is still there
+//! is the first of all, whoever took what meanwhile. With priorities it could be otherwise: there
+//! it is a condition too that nothing more urgent has come since.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::QueueItem;
+use super::head::{Head, Item};
+use super::line::Line;
+use crate::error::{Error, Kind, Result};
+use crate::ids::{LeaseId, Revision};
+use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnResponse};
+
+/// Levels of the transaction at most: transactions may be nested sixteen deep.
+const MAX_LEVELS: usize = 12;
+
+/// Attempts that are foiled by what is more urgent, before one takes what it has seen all the same.
+const STRICT_ATTEMPTS: u32 = 8;
+
+/// What becomes of the item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// It is deleted: nobody else will ever see it.
+    Take,
+    /// It is marked as somebody's for as long as the lease lives.
+    Claim(LeaseId),
+}
+
+/// An item that was got.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub(super) item: QueueItem,
+    pub(super) key: Bytes,
+    /// When it was got: of a claim, what says that it is this one.
+    pub(super) at: Revision,
+}
+
+type Levels = Txn<Vec<Op>, Vec<Op>>;
+type Answer = Result<TxnResponse<Vec<OpResponse>, Vec<OpResponse>>>;
+
+/// One that may be under way.
+pub(super) struct Attempt {
+    line: Arc<Line>,
+    under_way: Option<UnderWay>,
+}
+
+/// What is left of one whose caller has gone: it may get an item, which is somebody else's then.
+pub(super) struct UnderWay {
+    pub(super) what: What,
+    /// Who it would be, in the order in which they are asked for.
+    items: Vec<Item>,
+    /// What a claim says, so that it is known among others.
+    mark: Bytes,
+    txn: Levels,
+    /// It was handed over.
+    is_asked: bool,
+    answer: Option<Answer>,
+}
+
+/// Levels that a transaction may have, for so large keys.
+pub(super) fn most_levels(max_ops: usize, max_bytes: usize, key_bytes: usize) -> usize {
+    let by_ops = max_ops.saturating_sub(1) / 3;
+    // Five keys in each, and what is around them; half of the bytes are left for the rest.
+    let by_bytes = max_bytes / 2 / key_bytes.saturating_mul(5).saturating_add(100);
+    by_ops.min(by_bytes).clamp(1, MAX_LEVELS)
+}
+
+impl Attempt {
+    /// To get one of these; `tried` times there were others.
+    pub(super) fn new(line: Arc<Line>, what: What, head: Head, tried: u32) -> Self {
+        let mark: Bytes = line.number().to_string().into();
+        let strict = (tried < STRICT_ATTEMPTS).then_some(head.revision);
+        let mut ops: Vec<Op> = Vec::new();
+        for item in head.items.iter().rev() {
+            let conditions = conditions(&line, item, strict);
+            let level = conditions.into_iter().fold(Op::txn(), |txn, it| txn.when(it));
+            let level = level.then(line.ops(what, item, &mark)).or_else(ops);
+            ops = vec![level.into()];
+        }
+        let txn = line.store.txn().then(ops).or_else(Vec::new());
+        let items = head.items;
+        let under_way = UnderWay { what, items, mark, txn, is_asked: false, answer: None };
+        Self::of(line, under_way)
+    }
+
+    /// Goes on with one that was left.
+    pub(super) fn of(line: Arc<Line>, under_way: UnderWay) -> Self {
+        Self { line, under_way: Some(under_way) }
+    }
+}
+
+/// Under which an item is the one.
+fn conditions(line: &Line, item: &Item, strict: Option<Revision>) -> Vec<Compare> {
+    let key = item.key.clone();
+    let mut all = vec![
+        Compare::create_revision(key).equals(item.created),
+        Compare::absent(line.layout.claim(&item.key)),
+    ];
+    if let (Some(range), Some(seen)) = (line.layout.more_urgent(item.priority), strict) {
+        all.push(Compare::create_revision(range).less_than(seen.next()));
+    }
+    all
+}
+
+impl Line {
+    fn ops(&self, what: What, item: &Item, mark: &Bytes) -> Vec<Op> {
+        let key = item.key.clone();
+        match what {
+            What::Take => vec![Op::delete(key).prev_values().into()],
+            What::Claim(lease) => {
+                let claim = Op::put(self.layout.claim(&key), mark.clone()).lease(lease);
+                vec![Op::get(key).into(), claim.into()]
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        self.is_asked = true;
+        if let Some(answer) = self.answer.take() {
+            return Poll::Ready(answer);
+        }
+        Pin::new(&mut self.txn).poll(context)
+    }
+
+    fn got(&self, answer: Answer) -> Result<Option<Got>> {
+        let response = answer.map_err(|error| match self.what {
+            // Nothing has been claimed under a lease that is gone.
+            What::Claim(_) if error.is_lease_not_found() => {
+                Error::new(Kind::Lost, "the session under which an item was to be claimed is over")
+            }
+            _ => error,
+        })?;
+        let at = response.header.revision;
+        let mut items = self.items.iter();
+        let mut responses = response.branch.into_result().unwrap_or_default();
+        loop {
+            let Some(OpResponse::Txn(level)) = responses.pop() else { return Ok(None) };
+            let item = items.next();
+            match *level {
+                Branch::Else(next) => responses = next,
+                Branch::Then(done) => return got(item, done, at).map(Some),
+            }
+        }
+    }
+
+    /// Gives back what may have been claimed without its caller knowing. What may have been taken
+    /// is gone.
+    ///
+    /// This member has given the claim up, so what it writes later carries a watermark above it
+    /// (`core/machine/session.rs`): behind that it is never made. What slips through goes with the
+    /// session.
+    pub(super) fn unclaim(&self, line: &Line) {
+        if self.what == What::Take {
+            return;
+        }
+        let ops: Vec<Op> = self
+            .items
+            .iter()
+            .map(|item| {
+                let claim = line.layout.claim(&item.key);
+                let mine = Compare::value(claim.clone()).equals(self.mark.clone());
+                Op::txn().when(mine).then(vec![Op::delete(claim).into()]).or_else(Vec::new()).into()
+            })
+            .collect();
+        in_background(line.store.txn().then(ops));
+    }
+}
+
+/// Of what the operations on this item gave back.
+fn got(item: Option<&Item>, done: Vec<OpResponse>, at: Revision) -> Result<Got> {
+    let kv = match done.into_iter().next() {
+        Some(OpResponse::Delete(deleted)) => deleted.prev_kvs.into_iter().next(),
+        Some(OpResponse::Get(got)) => got.kv,
+        _ => None,
+    };
+    let (Some(item), Some(kv)) = (item, kv) else {
+        return Err(Error::corrupt("an item was taken that is not there").with_unknown_outcome());
+    };
+    let Item { priority, created, key } = item.clone();
+    let item = QueueItem { revision: created, priority, value: kv.value_bytes() };
+    Ok(Got { item, key, at })
+}
+
+/// Hands it over, and does not wait for what comes of it.
+pub(super) fn in_background<T: crate::TxnOps, E: crate::TxnOps>(mut txn: Txn<T, E>) {
+    // What is dropped while others gather is driven all the same.
+    let _ = Pin::new(&mut txn).poll(&mut Context::from_waker(Waker::noop()));
+}
+
+impl Future for Attempt {
+    type Output = Result<Option<Got>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { line, under_way } = &mut *self;
+        let Some(it) = under_way else {
+            let text = "the call has ended already: it was polled once too often";
+            return Poll::Ready(Err(Error::invalid(text)));
+        };
+        let answer = std::task::ready!(it.poll(context));
+        let got = it.got(answer);
+        if got.as_ref().is_err_and(Error::is_unknown) {
+            it.unclaim(line);
+        }
+        *under_way = None;
+        line.ended();
+        Poll::Ready(got)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(mut it) = self.under_way.take() else { return };
+        if !it.is_asked {
+            self.line.ended();
+            return;
+        }
+        // Once more, so that it is driven: whoever takes it over may come late.
+        if let Poll::Ready(answer) = it.poll(&mut Context::from_waker(Waker::noop())) {
+            it.answer = Some(answer);
+        }
+        self.line.leave(it);
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").finish_non_exhaustive()
+    }
+}

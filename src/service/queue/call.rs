@@ -1,0 +1,207 @@
+//! Items go out.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::attempt::What;
+use super::line::Line;
+use super::{ClaimedItem, QueueItem};
+use crate::error::{Error, Kind, Result};
+use crate::service::lease::{Holder, Session};
+use crate::service::place::{self, Task, impl_task};
+
+/// What was not there in time.
+const WAITED_FOR: &str = "an item was there";
+
+/// What was not known in time.
+const ASKED: &str = "it was known whether an item was there";
+
+/// Takes the first item of a queue, once there is one: made by
+/// [`Queue::dequeue`](crate::Queue::dequeue) and
+/// [`PriorityQueue::dequeue`](crate::PriorityQueue::dequeue).
+///
+/// The item is gone for everybody else when this has answered, and given out *at most once*:
+/// whoever crashes behind it has lost it. Where that must not be, [`Claim`] it.
+///
+/// Those who wait at one handle are served in the order in which they asked.
+///
+/// Dropping it before it has answered loses nothing, as long as its handle, or a clone of it, is
+/// used on: an item that was being asked for is given to the next one who asks.
+///
+/// # Errors
+///
+/// Those of [`Txn`](crate::Txn). After one that [`is_unknown`](crate::Error::is_unknown) the item
+/// that was the first may be gone; after any other the queue is as it was.
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+/// let job = store.queue("jobs").dequeue().await?;
+/// println!("{:?}, enqueued at {}", job.value, job.revision);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct Dequeue {
+    call: Task<QueueItem>,
+}
+
+/// Takes the first item of a queue, if there is one: made by
+/// [`Queue::try_dequeue`](crate::Queue::try_dequeue) and
+/// [`PriorityQueue::try_dequeue`](crate::PriorityQueue::try_dequeue).
+///
+/// As [`Dequeue`], but where no item is there to be taken it says so. That is as recent as any read
+/// (`LIN-1`): an item whose [`Enqueue`](crate::Enqueue) had answered before is found.
+///
+/// # Errors
+///
+/// Those of [`Dequeue`].
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store) -> quorate::Result<()> {
+/// match store.queue("jobs").try_dequeue().await? {
+///     Some(job) => println!("{:?}", job.value),
+///     None => println!("nothing to do"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct TryDequeue {
+    call: Task<Option<QueueItem>>,
+}
+
+/// Claims the first item of a queue, once there is one: made by
+/// [`Queue::claim`](crate::Queue::claim) and [`PriorityQueue::claim`](crate::PriorityQueue::claim).
+///
+/// The item stays where it is, and nobody else is given it until it is
+/// [acknowledged](ClaimedItem::ack), which deletes it, or the claim ends: with the session at the
+/// latest. Then it is the first again. So it is given out *at least once*, whatever crashes.
+///
+/// Dropping it before it has answered is as with a [`Dequeue`], for the next one who claims under
+/// the same session; at the latest with the session the item is free again.
+///
+/// # Errors
+///
+/// [`is_lost`](crate::Error::is_lost) when the session is over, and those of [`Txn`](crate::Txn).
+/// After any of them nothing stays claimed.
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// let job = store.queue("jobs").claim(&session).await?;
+/// println!("{:?}", job.value());
+/// job.ack().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct Claim {
+    call: Task<ClaimedItem>,
+}
+
+/// Claims the first item of a queue, if there is one: made by
+/// [`Queue::try_claim`](crate::Queue::try_claim) and
+/// [`PriorityQueue::try_claim`](crate::PriorityQueue::try_claim).
+///
+/// As [`Claim`], but where no item is free it says so, as [`TryDequeue`] does.
+///
+/// # Errors
+///
+/// Those of [`Claim`].
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// if let Some(job) = store.queue("jobs").try_claim(&session).await? {
+///     job.ack().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct TryClaim {
+    call: Task<Option<ClaimedItem>>,
+}
+
+impl Dequeue {
+    pub(super) fn new(line: &Arc<Line>) -> Self {
+        let next = Arc::clone(line).next(What::Take);
+        let steps = async move |_| Ok(next.await?.item);
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
+    }
+}
+
+impl TryDequeue {
+    pub(super) fn new(line: &Arc<Line>) -> Self {
+        let next = Arc::clone(line).next_now(What::Take);
+        let steps = async move |_| Ok(next.await?.map(|got| got.item));
+        Self { call: Task::new(line.gate(), ASKED, steps) }
+    }
+}
+
+impl Claim {
+    pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
+        let (of, holder) = (Arc::clone(line), holder(line, session));
+        let steps = async move |_| {
+            let holder = holder?;
+            let next = Arc::clone(&of).next(What::Claim(holder.kept.lease()));
+            let got = during(&holder, next).await?;
+            Ok(ClaimedItem::new(of, holder, got))
+        };
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
+    }
+}
+
+impl TryClaim {
+    pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
+        let (of, holder) = (Arc::clone(line), holder(line, session));
+        let steps = async move |_| {
+            let holder = holder?;
+            let next = Arc::clone(&of).next_now(What::Claim(holder.kept.lease()));
+            let got = during(&holder, next).await?;
+            Ok(got.map(|got| ClaimedItem::new(of, holder, got)))
+        };
+        Self { call: Task::new(line.gate(), ASKED, steps) }
+    }
+}
+
+fn holder(line: &Line, session: &Session) -> Result<Holder> {
+    let directory = line.layout.directory().clone();
+    place::Line { store: line.store.clone(), directory }.holder(session)
+}
+
+/// Does this for as long as a session is there.
+async fn during<T>(holder: &Holder, steps: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut steps = std::pin::pin!(steps);
+    let mut waiting = Waiting { holder, number: None };
+    std::future::poll_fn(|context| {
+        // Before looking: what ends it afterwards wakes.
+        waiting.number = Some(holder.kept.enter(waiting.number, context.waker()));
+        if holder.is_over() {
+            let text = "the session under which an item was to be claimed is over";
+            return Poll::Ready(Err(Error::new(Kind::Lost, text)));
+        }
+        steps.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Somebody who waits for the end of a session too.
+struct Waiting<'a> {
+    holder: &'a Holder,
+    number: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.number.into_iter().for_each(|number| self.holder.kept.leave(number));
+    }
+}
+
+impl_task!(Dequeue -> QueueItem, "store.queue(\"jobs\").dequeue()");
+impl_task!(TryDequeue -> Option<QueueItem>, "store.queue(\"jobs\").try_dequeue()");
+impl_task!(Claim -> ClaimedItem, "store.queue(\"jobs\").claim(&session)");
+impl_task!(TryClaim -> Option<ClaimedItem>, "store.queue(\"jobs\").try_claim(&session)");

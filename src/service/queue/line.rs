@@ -1,0 +1,289 @@
+//! The consumers of one handle, who stand in a line.
+//!
+//! Only the first of them looks at the queue and waits for it. When there are more items than are
+//! being asked for already, he steps out and asks for one, and the next one is the first. So an
+//! item wakes one of them, and is asked for by one; who asks in vain is first again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::attempt::{Attempt, Got, UnderWay, What, most_levels};
+use super::head::Head;
+use super::layout::{Layout, Name};
+use crate::error::{Error, Result};
+use crate::gate::Gate;
+use crate::ids::{NodeId, Revision};
+use crate::service::watch::WatchEnd;
+use crate::store::Store;
+use crate::sync::Mutex;
+
+/// Items that are asked for beside those that the others of this line ask for: so many consumers
+/// elsewhere may be faster, the first time.
+const SPARE: usize = 2;
+
+pub(super) struct Line {
+    pub(super) store: Store,
+    pub(super) layout: Layout,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Numbers that were given.
+    last: u64,
+    /// Who waits to be the first, by number, and how they are woken once they have waited.
+    waiting: BTreeMap<u64, Option<Waker>>,
+    /// Attempts that are under way: no more than there are items.
+    asking: usize,
+    /// Attempts whose callers have gone. They may get something: it is for whoever wants the same
+    /// next, and until then not among those that are under way.
+    left: VecDeque<UnderWay>,
+    /// Rises when what the first has seen of this may be otherwise.
+    changes: u64,
+}
+
+/// Somebody's place.
+struct Turn<'a> {
+    line: &'a Line,
+    number: u64,
+}
+
+impl Line {
+    pub(super) fn new(store: &Store, layout: Layout) -> Arc<Self> {
+        Arc::new(Self { store: store.clone(), layout, state: Mutex::default() })
+    }
+
+    pub(super) fn gate(&self) -> &Arc<dyn Gate> {
+        self.store.gate()
+    }
+
+    /// One that nobody has had on this member.
+    pub(super) fn number(&self) -> u64 {
+        self.gate().number()
+    }
+
+    /// A key for an item that is to be enqueued.
+    pub(super) fn next_key(&self, priority: u16) -> Result<Bytes> {
+        let name = Name { priority, behind: self.gate().reader()?.revision() };
+        Ok(self.layout.item(name, self.member(), self.number()))
+    }
+
+    /// Is a key there that was created then, as far as this member knows?
+    pub(super) fn is_there(&self, key: &Bytes, created: Revision) -> bool {
+        let seen = || -> Result<_> {
+            let key = self.store.scope().key(key.clone())?;
+            Ok(self.gate().reader()?.get(&key, None)?.1)
+        };
+        seen().is_ok_and(|kv| kv.is_some_and(|kv| kv.create_revision() == created))
+    }
+
+    fn member(&self) -> NodeId {
+        self.gate().standing().member
+    }
+
+    /// Gets an item, once there is one.
+    pub(super) async fn next(self: Arc<Self>, what: What) -> Result<Got> {
+        let turn = Turn::enter(&self);
+        let mut tried = 0;
+        loop {
+            turn.first().await;
+            let attempt = loop {
+                let seen = self.state.lock().changes;
+                if let Some(left) = self.take_left(what) {
+                    break left;
+                }
+                let head = self.look(tried)?;
+                let revision = head.revision;
+                match self.begin(what, head, tried) {
+                    Some(attempt) => break attempt,
+                    None => self.news(revision, seen, turn.number).await?,
+                }
+            };
+            turn.step_out();
+            if let Some(got) = attempt.await? {
+                return Ok(got);
+            }
+            tried = tried.saturating_add(1);
+            turn.step_in();
+        }
+    }
+
+    /// Gets an item, if there is one.
+    pub(super) async fn next_now(self: Arc<Self>, what: What) -> Result<Option<Got>> {
+        if let Some(left) = self.take_left(what)
+            && let Some(got) = left.await?
+        {
+            return Ok(Some(got));
+        }
+        let mut tried = 0;
+        let mut is_recent = false;
+        loop {
+            let head = self.look(tried)?;
+            if head.items.is_empty() {
+                if is_recent {
+                    return Ok(None);
+                }
+                // This member may not have heard of it yet.
+                self.recent().await?;
+                is_recent = true;
+                continue;
+            }
+            self.begun();
+            let attempt = Attempt::new(Arc::clone(&self), what, head, tried);
+            if let Some(got) = attempt.await? {
+                return Ok(Some(got));
+            }
+            tried = tried.saturating_add(1);
+        }
+    }
+
+    /// Waits until this member has what had been acknowledged before.
+    async fn recent(&self) -> Result<()> {
+        self.store.range(self.layout.all()).count_only().await.map(drop)
+    }
+
+    /// The first items, as many as an attempt may concern.
+    fn look(&self, tried: u32) -> Result<Head> {
+        let limits = self.gate().limits();
+        let key = self.layout.item(Name::LONGEST, NodeId::new(u64::MAX), u64::MAX);
+        let bytes = key.len().saturating_add(self.store.scope().hidden());
+        let most = most_levels(limits.max_txn_ops, limits.max_request_bytes, bytes);
+        // Who was foiled meets more of others than was thought.
+        let spare = SPARE.saturating_mul(usize::try_from(tried).unwrap_or(most).saturating_add(1));
+        let wanted = self.state.lock().asking.saturating_add(spare).min(most);
+        Head::read(self.gate().reader()?, self.store.scope(), &self.layout, wanted.max(1))
+    }
+
+    /// An attempt, if there is an item that no other one of this line is about to get.
+    fn begin(self: &Arc<Self>, what: What, head: Head, tried: u32) -> Option<Attempt> {
+        let mut state = self.state.lock();
+        if head.items.len() <= state.asking {
+            return None;
+        }
+        state.asking = state.asking.saturating_add(1);
+        drop(state);
+        Some(Attempt::new(Arc::clone(self), what, head, tried))
+    }
+
+    fn begun(&self) {
+        let mut state = self.state.lock();
+        state.asking = state.asking.saturating_add(1);
+    }
+
+    /// An attempt that was left by somebody who wanted the same.
+    fn take_left(self: &Arc<Self>, what: What) -> Option<Attempt> {
+        let mut state = self.state.lock();
+        let at = state.left.iter().position(|left| left.what == what)?;
+        let left = state.left.remove(at)?;
+        state.asking = state.asking.saturating_add(1);
+        drop(state);
+        Some(Attempt::of(Arc::clone(self), left))
+    }
+
+    /// Waits until the queue is otherwise than at a revision, or what is under way is otherwise
+    /// than it was seen.
+    async fn news(&self, revision: Revision, seen: u64, number: u64) -> Result<()> {
+        let watch = self.store.watch(self.layout.all()).from_revision(revision.next());
+        let mut watcher = watch.start()?;
+        let mut next = watcher.next();
+        let ended = std::future::poll_fn(|context| {
+            if self.poll_change(seen, number, context).is_ready() {
+                return Poll::Ready(None);
+            }
+            std::pin::Pin::new(&mut next).poll(context).map(Some)
+        });
+        match ended.await {
+            // What is compacted has happened: that is news too.
+            None | Some(Some(Ok(_) | Err(WatchEnd::Compacted(_)))) => Ok(()),
+            Some(Some(Err(end))) => Err(Error::from(end)),
+            Some(None) => Err(self.gate().ending()),
+        }
+    }
+
+    fn poll_change(&self, seen: u64, number: u64, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.changes != seen {
+            return Poll::Ready(());
+        }
+        state.waiting.insert(number, Some(context.waker().clone()));
+        Poll::Pending
+    }
+
+    /// An attempt is over.
+    pub(super) fn ended(&self) {
+        self.change(|state| state.asking = state.asking.saturating_sub(1));
+    }
+
+    /// An attempt is whoever's wants the same.
+    pub(super) fn leave(&self, left: UnderWay) {
+        self.change(|state| {
+            state.asking = state.asking.saturating_sub(1);
+            state.left.push_back(left);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        state.changes = state.changes.wrapping_add(1);
+        let first = state.first_waker();
+        drop(state);
+        first.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        for left in std::mem::take(&mut self.state.get_mut().left) {
+            left.unclaim(self);
+        }
+    }
+}
+
+impl State {
+    fn first_waker(&mut self) -> Option<Waker> {
+        self.waiting.first_entry()?.get_mut().take()
+    }
+}
+
+impl<'a> Turn<'a> {
+    fn enter(line: &'a Line) -> Self {
+        let mut state = line.state.lock();
+        state.last = state.last.wrapping_add(1);
+        let number = state.last;
+        drop(state);
+        let turn = Self { line, number };
+        turn.step_in();
+        turn
+    }
+
+    /// Stands where its number says: who was there before is before those who came since.
+    fn step_in(&self) {
+        self.line.state.lock().waiting.insert(self.number, None);
+    }
+
+    /// Lets the next one be the first.
+    fn step_out(&self) {
+        self.line.change(|state| drop(state.waiting.remove(&self.number)));
+    }
+
+    /// Waits until it is the first.
+    async fn first(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.line.state.lock();
+            let is_first = state.waiting.keys().next() == Some(&self.number);
+            state.waiting.insert(self.number, Some(context.waker().clone()));
+            if is_first { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.step_out();
+    }
+}

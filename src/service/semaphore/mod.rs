@@ -1,0 +1,225 @@
+//! Semaphores: as many holders at a time as there are permits.
+//!
+//! A line (`place/`) in which the first so many hold, and the others wait until fewer than that are
+//! before them. Who waits watches the whole line, so whoever leaves wakes all who wait: that is
+//! what it costs that nobody writes down who holds.
+//!
+//! How many permits there are each caller says. It is the end of the names of the places, and who
+//! comes behind somebody that says otherwise is refused. Everybody has looked at all before him
+//! that are still there, so at no time are there two in a line that differ.
+//!
+//! # What holds
+//!
+//! - Of the guards of one semaphore no more say that they are not lost than there are permits.
+//! - Permits are given in the order in which they were asked for.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::guard::impl_guard;
+use super::lease::{Holder, Session};
+use super::lock::Release;
+use super::place::{self, Entry, Held, Line, Manner, Sight, Task, impl_task};
+use crate::error::{Error, Result};
+use crate::keys::KeyRange;
+use crate::store::Store;
+
+/// A lock that so many may hold at a time: made by
+/// [`Store::semaphore`](crate::Store::semaphore). Cheap to clone; it holds nothing itself.
+///
+/// Permits are given in the order in which they were asked for. Everybody must name the same number
+/// of them: who names another one than those who hold or wait before him is refused
+/// ([`is_invalid`](crate::Error::is_invalid)). Once nobody holds or waits, it may be another one.
+///
+/// Whoever gives back a permit wakes all who wait, on all members, to look whether it is their
+/// turn: that is well with dozens who wait, and not with many thousands.
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// let uploads = store.semaphore("uploads", 3);
+/// let permit = uploads.acquire(&session).await?;
+/// println!("one of three, with token {}", permit.token());
+/// permit.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Semaphore {
+    store: Store,
+    name: Bytes,
+    permits: usize,
+}
+
+impl Semaphore {
+    pub(crate) fn new(store: &Store, name: Bytes, permits: usize) -> Self {
+        Self { store: store.clone(), name, permits }
+    }
+
+    /// Waits until fewer than so many are before this one: see [`AcquirePermit`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
+    /// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acquire(&self, session: &Session) -> AcquirePermit {
+        let begun = self.begin(session);
+        let acquire = async move |manner| {
+            let (seats, holder) = begun?;
+            let held = seats.enter(&holder, manner).await?;
+            held.turn(|sight| seats.obstacle(sight)).await?;
+            Ok(Permit { held })
+        };
+        AcquirePermit { call: Task::new(self.store.gate(), "a permit was free", acquire) }
+    }
+
+    /// Acquires a permit if one is free: see [`TryAcquirePermit`].
+    ///
+    /// ```no_run
+    /// # async fn example(store: quorate::Store, session: quorate::Session)
+    /// # -> quorate::Result<()> {
+    /// if let Some(permit) = store.semaphore("uploads", 3).try_acquire(&session).await? {
+    ///     println!("one of three, with token {}", permit.token());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_acquire(&self, session: &Session) -> TryAcquirePermit {
+        let begun = self.begin(session);
+        let acquire = async move |manner| {
+            let (seats, holder) = begun?;
+            let held = seats.enter(&holder, manner).await?;
+            let (_, obstacle) = held.place().look(|sight| seats.obstacle(sight))?;
+            if obstacle.is_none() {
+                return Ok(Some(Permit { held }));
+            }
+            Release::new(held).await?;
+            Ok(None)
+        };
+        TryAcquirePermit { call: Task::new(self.store.gate(), "it was known", acquire) }
+    }
+
+    fn begin(&self, session: &Session) -> Result<(Seats, Holder)> {
+        if self.permits == 0 {
+            let text = "a semaphore without permits cannot be acquired: it has 0";
+            return Err(Error::invalid(text));
+        }
+        let directory = place::directory(&self.name)?;
+        let line = Line { store: self.store.clone(), directory };
+        let holder = line.holder(session)?;
+        Ok((Seats { line, permits: self.permits }, holder))
+    }
+}
+
+/// A line of which the first so many hold.
+struct Seats {
+    line: Line,
+    permits: usize,
+}
+
+impl Seats {
+    async fn enter(&self, holder: &Holder, manner: Manner) -> Result<Held> {
+        let entry = Entry { ending: self.ending(), ..Entry::default() };
+        self.line.enter_last(holder, &entry, manner).await
+    }
+
+    fn ending(&self) -> String {
+        format!("-{}", self.permits)
+    }
+
+    /// What is to be watched until it is the turn of a place: everybody, if it is not.
+    fn obstacle(&self, sight: &Sight<'_>) -> Result<Option<KeyRange>> {
+        let all = KeyRange::prefix(self.line.directory.clone());
+        let older = sight.older(all.clone())?;
+        let ending = self.ending();
+        if older.iter().any(|kv| !kv.key().ends_with(ending.as_bytes())) {
+            let permits = self.permits;
+            let text = format!("others use the semaphore with another number than {permits}");
+            return Err(Error::invalid(text));
+        }
+        Ok((older.len() >= self.permits).then_some(all))
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format_args!("\"{}\"", self.name.escape_ascii());
+        let mut semaphore = f.debug_struct("Semaphore");
+        semaphore.field("store", &self.store).field("name", &name).field("permits", &self.permits);
+        semaphore.finish()
+    }
+}
+
+/// Waits until a permit is this caller's: made by [`Semaphore::acquire`].
+///
+/// It costs one write. Dropped, or out of time, it leaves the line in the background.
+///
+/// # Errors
+///
+/// [`is_invalid`](crate::Error::is_invalid) for no permits at all, and for another number of them
+/// than others before this one name; and those of [`Acquire`](crate::Acquire).
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct AcquirePermit {
+    call: Task<Permit>,
+}
+
+impl_task!(AcquirePermit -> Permit, "store.semaphore(\"uploads\", 3).acquire(&session)");
+
+/// Acquires a permit, or does not: made by [`Semaphore::try_acquire`].
+///
+/// It takes a place in the line to see whether it has a permit, and leaves it again if not: two
+/// writes then. Whoever tries at the same moment may find it in the line.
+///
+/// # Errors
+///
+/// Those of [`AcquirePermit`].
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// let permit = store.semaphore("uploads", 3).try_acquire(&session).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing happens before it is awaited or waited for"]
+pub struct TryAcquirePermit {
+    call: Task<Option<Permit>>,
+}
+
+impl_task!(
+    TryAcquirePermit -> Option<Permit>,
+    "store.semaphore(\"uploads\", 3).try_acquire(&session)"
+);
+
+/// Holds one of the permits of a [`Semaphore`]: made by [`Semaphore::acquire`].
+///
+/// What it promises and what not is as with a [`LockGuard`](crate::LockGuard), but that as many may
+/// hold one as there are permits. Dropped, it is given back in the background.
+///
+/// ```no_run
+/// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+/// let permit = store.semaphore("uploads", 3).acquire(&session).await?;
+/// permit.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "the permit is given back when it is dropped"]
+pub struct Permit {
+    held: Held,
+}
+
+impl_guard!(Permit, "store.semaphore(\"uploads\", 3).acquire(&session)");

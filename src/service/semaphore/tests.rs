@@ -1,0 +1,107 @@
+use futures_executor::block_on;
+use proptest::prelude::*;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::{AcquirePermit, Permit};
+use crate::keys::KeyRange;
+use crate::service::fake::{Fake, Manner, fake};
+use crate::store::Store;
+use crate::time::Instant;
+use crate::{Op, Session};
+
+fn node() -> (Arc<Fake>, Store) {
+    fake(Manner::AnswerAtOnce)
+}
+
+fn open(store: &Store) -> Session {
+    block_on(store.session(Duration::from_secs(10))).unwrap()
+}
+
+fn poll<F: Future + Unpin>(node: &Fake, future: &mut F) -> Option<F::Output> {
+    node.advance(Instant::default());
+    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn count(store: &Store) -> u64 {
+    block_on(store.range(KeyRange::prefix("s/"))).unwrap().count
+}
+
+#[test]
+fn a_permit_is_given_back_and_is_somebody_elses() {
+    let (node, store) = node();
+    let (semaphore, session) = (store.semaphore("s", 2), open(&store));
+    let first = block_on(semaphore.acquire(&session)).unwrap();
+    let second = block_on(semaphore.acquire(&session)).unwrap();
+    assert!(second.token() > first.token());
+    assert!(block_on(semaphore.try_acquire(&session)).unwrap().is_none());
+    assert_eq!(count(&store), 2, "who tries in vain leaves nothing behind");
+    let mut third = semaphore.acquire(&session);
+    assert!(poll(&node, &mut third).is_none());
+    assert!(block_on(first.release()).unwrap());
+    let third = poll(&node, &mut third).unwrap().unwrap();
+    block_on(third.txn().then(Op::put("k", "v"))).unwrap();
+    drop(second);
+    assert!(block_on(semaphore.try_acquire(&session)).unwrap().is_some());
+    block_on(session.close()).unwrap();
+    assert!(third.is_lost() && count(&store) == 0);
+}
+
+#[test]
+fn who_names_another_number_is_refused() {
+    let (node, store) = node();
+    let session = open(&store);
+    let held = block_on(store.semaphore("s", 2).acquire(&session)).unwrap();
+    for permits in [0, 1, 3, 12] {
+        let other = store.semaphore("s", permits);
+        assert!(block_on(other.acquire(&session)).unwrap_err().is_invalid());
+        assert!(block_on(other.try_acquire(&session)).unwrap_err().is_invalid());
+    }
+    assert_eq!(count(&store), 1, "who was refused is not in the line");
+    // Nobody is bound by it when all have gone; and names that begin alike are not the same.
+    drop(block_on(store.semaphore("s2", 9).acquire(&session)).unwrap());
+    drop(held);
+    let mut other = store.semaphore("s", 3).acquire(&session);
+    drop(poll(&node, &mut other).unwrap().unwrap());
+}
+
+/// Whoever stands in the line.
+enum One {
+    Waits(AcquirePermit),
+    Holds(#[expect(dead_code, reason = "it is held")] Permit),
+}
+
+proptest! {
+    /// The rule, as a list has it: the first so many hold.
+    #[test]
+    fn who_holds_is_as_in_a_list(
+        permits in 1..4_usize,
+        steps in prop::collection::vec(prop_oneof![Just(None), (0..6_usize).prop_map(Some)], 0..40),
+    ) {
+        let (node, store) = node();
+        let (semaphore, session) = (store.scoped("x/").semaphore("s", permits), open(&store));
+        let mut line: Vec<One> = Vec::new();
+        for step in steps {
+            match step {
+                Some(at) if at < line.len() => drop(line.remove(at)),
+                _ => line.push(One::Waits(semaphore.acquire(&session))),
+            }
+            for one in line.iter_mut().rev() {
+                if let One::Waits(call) = one
+                    && let Some(permit) = poll(&node, call)
+                {
+                    *one = One::Holds(permit.unwrap());
+                }
+            }
+            for (at, one) in line.iter().enumerate() {
+                prop_assert_eq!(matches!(one, One::Holds(_)), at < permits);
+            }
+        }
+    }
+}

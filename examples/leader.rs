@@ -55,7 +55,7 @@ fn run_jobs(store: &Store, lead: &Leadership, me: &'static str, told: &Sender<Do
         // Here the job is run: what it does elsewhere is sent `lead.token()` along.
         let done = lead.txn().when(Compare::absent(key.clone())).then(Op::put(key, me)).wait()?;
         if done.succeeded() {
-            drop(told.send((me, job)));
+            let _told = told.send((me, job));
         }
     }
     Ok(())

@@ -7,7 +7,8 @@
 //! A holder is stopped (a long pause, a suspended machine) for longer than its session lasts, does
 //! not know it, and goes on writing. No lock can prevent that. What prevents it is the *fencing
 //! token*: [`Printer`] remembers the greatest token that it has seen and refuses smaller ones. What
-//! is in the store itself needs no such thing: `LockGuard::txn` commits only while the lock is held.
+//! is in the store itself needs no such thing: `LockGuard::txn` commits only while the lock is
+//! held.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stderr,

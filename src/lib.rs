@@ -88,8 +88,8 @@
 //! **Hold something alone**
 //!
 //! - Keys that go when their owner does: [`Store::session`], [`Store::grant`]
-//! - One holder at a time, in order: [`Store::lock`]; with a token and transactions that commit only
-//!   while it is held: [`LockGuard::token`], [`LockGuard::txn`]
+//! - One holder at a time, in order: [`Store::lock`]; with a token, and transactions that commit
+//!   only while it is held: [`LockGuard::token`], [`LockGuard::txn`]
 //! - One leader, whom all can see: [`Store::election`], [`Leadership::run`], [`Election::observe`]
 //! - What a lock cannot do: `docs/locks-and-elections.md` in the repository, first
 //!

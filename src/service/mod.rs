@@ -35,13 +35,18 @@
 //! What happens later is watched, from the state of this member and on the thread that asks for it:
 //! the chapters of `watch/` and, for a range that is kept at hand, `cache/` say how.
 //!
+//! What is held one after the other, locks and elections, stands on sessions and on watchers: the
+//! chapters of `lease/`, `place/`, `lock/` and `election/`. Its calls are of several steps
+//! (`place/task.rs`), each of which is one of the above.
+//!
 //! Options that several builders have are macros in `options.rs`, over how each reaches what is
 //! set: one text and one implementation, found on the builder itself. Keys go in and come out
 //! through the builder's `Scope` (`scope.rs`), so that a handle may be confined to a prefix.
 //!
 //! # What holds
 //!
-//! - A builder does nothing before it is polled or waited for, and asks its node at most once.
+//! - A builder does nothing before it is polled or waited for, and asks its node at most once; one
+//!   of several steps at most once for each.
 //! - A call ends: with the answer, with the node's error when the timeout has passed (the timeout
 //!   travels with the request; no timer runs here), or with `is_closed` when the node is gone.
 //! - A failed write says [`WriteOutcome::NotApplied`](crate::WriteOutcome) only if that is

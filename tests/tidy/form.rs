@@ -24,6 +24,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("benches/load/cluster.rs", "nothing is measured before there is a leader"),
     ("benches/load/pacer.rs", "offers writes at a fixed rate"),
     ("benches/load/watching.rs", "the same, and lets events that are under way arrive"),
+    ("src/service/place/tests.rs", "tasks of a simulation wait in its own time"),
     ("src/sim/clock.rs", "lets simulated time pass, which takes none"),
     ("tests/scheduler.rs", "a program under test waits in simulated time, which takes none"),
     ("src/sim/workload.rs", "clients of a simulation wait in its own time"),

@@ -21,8 +21,8 @@ use crate::service::txn::{Op, PutOp};
 /// Leads: made by [`Election::campaign`](crate::Election::campaign).
 ///
 /// Nobody else leads before [`valid_until`](Self::valid_until), which moves on as long as the
-/// session is renewed. The exception is whoever takes it away: by revoking the lease or deleting the
-/// key. What must never be done by two leaders goes through [`txn`](Self::txn), or is told the
+/// session is renewed. The exception is whoever takes it away: by revoking the lease or deleting
+/// the key. What must never be done by two leaders goes through [`txn`](Self::txn), or is told the
 /// [`token`](Self::token).
 ///
 /// It does not borrow the session. Dropped, it resigns in the background.
@@ -112,9 +112,9 @@ impl Leadership {
         Resign { call: Leave::of(self.held.place()) }
     }
 
-    /// Until when it leads if the session is not renewed any more, by this process' own clock: known
-    /// without asking anybody, see [`Session::deadline`](crate::Session::deadline). No later than
-    /// now once it is lost.
+    /// Until when it leads if the session is not renewed any more, by this process' own clock:
+    /// known without asking anybody, see [`Session::deadline`](crate::Session::deadline). No later
+    /// than now once it is lost.
     ///
     /// ```no_run
     /// # fn example(leadership: quorate::Leadership) {

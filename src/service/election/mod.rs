@@ -10,8 +10,8 @@
 //! ```
 //!
 //! An election is a line (`place/`) in which the candidates stand with what they propose as values.
-//! Whoever is first leads (`REC-16`); so whose leadership it is, and until which revision, is in the
-//! order of all writes, and everybody who watches the directory sees the same.
+//! Whoever is first leads (`REC-16`); so whose leadership it is, and until which revision, is in
+//! the order of all writes, and everybody who watches the directory sees the same.
 //!
 //! # Priorities
 //!
@@ -105,7 +105,9 @@ impl Election {
     /// [`run`](Leadership::run) makes room then.
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// let near_the_disks = store.election("cron").priority(10);
     /// let leadership = near_the_disks.campaign(&session, "node 3").await?;
     /// # Ok(())
@@ -120,7 +122,9 @@ impl Election {
     /// Waits until this caller leads: see [`Campaign`].
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
     /// # Ok(())
     /// # }

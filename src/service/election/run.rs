@@ -20,7 +20,9 @@ impl Leadership {
     /// [`is_lost`](crate::Error::is_lost) if the work was dropped.
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// use quorate::Op;
     ///
     /// loop {

@@ -44,9 +44,9 @@ use crate::store::Store;
 /// before, on any member, and is given a [`LockGuard`] when they have gone. Locks whose names begin
 /// alike have nothing to do with each other (`REC-15`).
 ///
-/// **It is not re-entrant**, as [`std::sync::Mutex`] is not: acquired again with the same session it
-/// waits for the first guard to go. So two tasks of one process exclude each other as two processes
-/// do (`REC-13`), and a task that acquires twice waits for itself.
+/// **It is not re-entrant**, as [`std::sync::Mutex`] is not: acquired again with the same session
+/// it waits for the first guard to go. So two tasks of one process exclude each other as two
+/// processes do (`REC-13`), and a task that acquires twice waits for itself.
 ///
 /// What it protects has to be written through [`LockGuard::txn`], or has to be told
 /// [`LockGuard::token`] and refuse older ones: no lock can stop a holder who does not know that he
@@ -78,7 +78,9 @@ impl Lock {
     /// Waits until it is this caller's turn: see [`Acquire`].
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// let guard = store.lock("stock").acquire(&session).await?;
     /// # Ok(())
     /// # }
@@ -95,7 +97,9 @@ impl Lock {
     /// The same as `.acquire(session).timeout(timeout)`.
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// use std::time::Duration;
     ///
     /// match store.lock("stock").acquire_timeout(&session, Duration::from_secs(1)).await {
@@ -113,7 +117,9 @@ impl Lock {
     /// Acquires it if nobody holds it or waits for it: see [`TryAcquire`].
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, session: quorate::Session,
+    /// # ) -> quorate::Result<()> {
     /// if let Some(guard) = store.lock("stock").try_acquire(&session).await? {
     ///     println!("held, with token {}", guard.token());
     /// }
@@ -160,8 +166,8 @@ impl fmt::Debug for Lock {
 
 /// Waits until a lock is this caller's: made by [`Lock::acquire`].
 ///
-/// The place in the line is taken when it is first polled, and costs one write; to be the next costs
-/// nothing. Dropped, or out of time, it leaves the line in the background (`REC-10`).
+/// The place in the line is taken when it is first polled, and costs one write; to be the next
+/// costs nothing. Dropped, or out of time, it leaves the line in the background (`REC-10`).
 ///
 /// # Errors
 ///
@@ -213,9 +219,9 @@ impl_task!(TryAcquire -> Option<LockGuard>, "store.lock(\"stock\").try_acquire(&
 /// Holds a [`Lock`]: made by [`Lock::acquire`].
 ///
 /// Nobody else holds the lock before [`valid_until`](Self::valid_until), which moves on as long as
-/// the session is renewed; look at it, or at [`is_lost`](Self::is_lost), before every step that must
-/// not be taken without. The exception is whoever takes the lock away: by revoking the lease or
-/// deleting the key. Then only [`txn`](Self::txn) and the [`token`](Self::token) protect.
+/// the session is renewed; look at it, or at [`is_lost`](Self::is_lost), before every step that
+/// must not be taken without. The exception is whoever takes the lock away: by revoking the lease
+/// or deleting the key. Then only [`txn`](Self::txn) and the [`token`](Self::token) protect.
 ///
 /// It does not borrow the session, and may outlive it: then it is lost, as it is when the session
 /// is closed. Dropped, it releases the lock in the background.
@@ -255,7 +261,9 @@ impl LockGuard {
     /// The key that stands in the line, as the handle shows it (`REC-5`).
     ///
     /// ```no_run
-    /// # async fn example(store: quorate::Store, guard: quorate::LockGuard) -> quorate::Result<()> {
+    /// # async fn example(
+    /// #     store: quorate::Store, guard: quorate::LockGuard,
+    /// # ) -> quorate::Result<()> {
     /// use quorate::{Compare, Op};
     ///
     /// // What `txn` does.

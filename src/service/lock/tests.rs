@@ -94,7 +94,7 @@ fn rec_8_each_waits_for_the_one_before_it_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn rec_8_one_that_goes_from_the_middle_lets_nobody_in() {
+fn rec_7_one_that_goes_from_the_middle_lets_nobody_in() {
     let (node, store) = node();
     let sessions = [(); 3].map(|()| session(&store));
     let first = acquired(&store, &sessions[0]);

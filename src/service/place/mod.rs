@@ -37,7 +37,8 @@
 //!   Only a node that takes nothing more (it is overloaded, or closed) leaves it to the lease.
 //! - What is over stays over: a session that is over, a key that was seen to be gone or that is
 //!   being deleted. No place comes back.
-//! - Nothing here is a thread or a timer: a wait that is dropped leaves nothing but a key that goes.
+//! - Nothing here is a thread or a timer: a wait that is dropped leaves nothing but a key that
+//!   goes.
 //!
 //! Not here: what is done while one holds something (`lock/`, `election/`).
 

@@ -110,12 +110,12 @@ impl<T> Task<T> {
         let State::New(make) = std::mem::replace(&mut self.state, State::Ended) else {
             return Ok(());
         };
-        let sleep = |timeout| {
+        let begin = |timeout| {
             let (reply, answer) = oneshot::channel();
             self.gate.submit(Request::Sleep { timeout, reply }, Then::Leave)?;
             Ok(answer.into_future())
         };
-        let timer: Result<_> = self.timeout.map(sleep).transpose();
+        let timer: Result<_> = self.timeout.map(begin).transpose();
         self.state = State::Running(make(Manner::Awaited), timer?);
         Ok(())
     }

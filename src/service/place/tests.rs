@@ -1,4 +1,5 @@
-//! Lines in simulated clusters: whoever wants to gets in, and nobody who has gone stands in the way.
+//! Lines in simulated clusters: whoever wants to gets in, and nobody who has gone stands in the
+//! way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

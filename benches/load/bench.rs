@@ -406,7 +406,7 @@ impl Bench {
         Ok(())
     }
 
-    fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
+    pub(crate) fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
         let stores = self.cluster.stores()?;
         let seed = std::process::id();
         let caller = |(at, store): (usize, &Store)| {
@@ -493,7 +493,7 @@ fn tries(hot: &HotKey) -> Record {
     more
 }
 
-fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {
+pub(crate) fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {
     tallies.fold(Tally::new(), |mut all, tally| {
         all.merge(tally);
         all

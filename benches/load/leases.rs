@@ -1,5 +1,6 @@
 //! Leases: granted, kept alive, revoked, left to expire, and kept by sessions that do nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -12,8 +13,8 @@ use quorate::{
 };
 
 use crate::Outcome;
-use crate::bench::Bench;
-use crate::callers::{Caller, Workload};
+use crate::bench::{Bench, gather};
+use crate::callers::{Caller, Window, Workload};
 use crate::hist::Hist;
 use crate::report::{Figures, Meter, Record};
 
@@ -100,28 +101,41 @@ impl Bench {
                 self.measure("lease-grant", concurrency, &grants, || Ok(Record::new()))?;
             }
         }
-        let ids = std::mem::take(&mut *grants.ids.lock());
-        let keep_alives = Arc::new(KeepAlives { ids: ids.clone() });
+        // Some are left for the keep-alives: as many as the peer's program has by then, about.
+        let mut ids = std::mem::take(&mut *grants.ids.lock());
+        let kept = usize::try_from(self.options.leases)?.min(ids.len());
+        let left = ids.split_off(ids.len() - kept);
+        let revokes = Arc::new(Revokes { ids, next: AtomicU64::new(0) });
+        self.measure("lease-revoke", 64, &revokes, || Ok(Record::new()))?;
+        let keep_alives = Arc::new(KeepAlives { ids: left.clone() });
+        let left: BTreeSet<LeaseId> = left.into_iter().collect();
+        self.revoke_all_but(&left)?;
         for concurrency in self.options.concurrency(&CALLERS) {
             for _ in 0..self.options.repeat {
                 let name = "lease-keepalive-once";
-                self.measure(name, concurrency, &keep_alives, || Ok(Record::new()))?;
+                let more = || {
+                    let mut more = Record::new();
+                    more.set("leases", left.len());
+                    Ok(more)
+                };
+                self.measure(name, concurrency, &keep_alives, more)?;
             }
         }
-        let revokes = Arc::new(Revokes { ids, next: AtomicU64::new(0) });
-        self.measure("lease-revoke", 64, &revokes, || Ok(Record::new()))?;
-        self.revoke_all()
+        self.revoke_all_but(&BTreeSet::new())
     }
 
-    /// Revokes what is left.
-    fn revoke_all(&self) -> Outcome<()> {
+    /// Revokes what there is, but for some.
+    fn revoke_all_but(&self, left: &BTreeSet<LeaseId>) -> Outcome<()> {
         let store = self.store()?;
-        let calls: Vec<Revoke> =
-            store.leases().wait()?.leases.into_iter().map(|id| store.revoke(id)).collect();
-        for call in calls {
-            call.wait()?;
+        let mut ids = store.leases().wait()?.leases;
+        ids.retain(|id| !left.contains(id));
+        let revokes = Arc::new(Revokes { ids, next: AtomicU64::new(0) });
+        let window = Arc::new(Window::new(Instant::now(), PATIENCE));
+        let tallies = self.callers.run(self.crew(CALLERS[1])?, &window, &revokes);
+        match gather(tallies.iter()).first_error {
+            Some(error) => Err(format!("revoking leases: {error}").into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn store(&self) -> Outcome<Store> {
@@ -242,7 +256,7 @@ impl Bench {
             meter.emit(&self.cluster, &self.options, &figures, more);
             drop(sessions);
             thread::sleep(Duration::from_secs(1));
-            self.revoke_all()?;
+            self.revoke_all_but(&BTreeSet::new())?;
         }
         Ok(())
     }

@@ -51,8 +51,14 @@ mod disk;
 mod exchange;
 #[path = "load/executor.rs"]
 mod executor;
+#[path = "load/failover.rs"]
+mod failover;
 #[path = "load/hist.rs"]
 mod hist;
+#[path = "load/leases.rs"]
+mod leases;
+#[path = "load/locks.rs"]
+mod locks;
 #[path = "load/log_time.rs"]
 mod log_time;
 #[path = "load/machine.rs"]

@@ -12,11 +12,13 @@ usage: cargo run --release -p quorate-load -- WORKLOAD[,WORKLOAD] [OPTIONS]
 workloads:
   put get-lin get-ser get-under-writes range count txn-cas delete load disk
   watch-same watch-distinct watch-same-paced watch-distinct-paced watch-idle
+  lease lease-expiry idle-sessions mutex failover
 
 options (defaults in parentheses):
   --members N           members, all in this process: 1, 3, 5 (1)
   --concurrency C[,C]   callers at once (put: 1,16,64,256,1024; get, delete: 1,16,64,256;
-                        txn-cas: 1,16,64; watch-same, watch-distinct: 1,64; watch-idle: 1,64)
+                        txn-cas: 1,16,64; watch-same, watch-distinct: 1,64; watch-idle: 1,64;
+                        lease: 1,64; load: 16, one number only)
   --value-bytes V       bytes of a value (256)
   --keys K              keys there are before a measurement begins (100000)
   --seconds S           length of a measurement (10)
@@ -30,6 +32,11 @@ options (defaults in parentheses):
   --rate R              puts a second of the paced watch workloads (100)
   --load N              keys that `load` writes, and then puts over, compacts and counts
                         (1000000)
+  --leases N            leases that end together (lease-expiry), or are kept (idle-sessions)
+                        (10000)
+  --failovers N         leaders that are cut off (10)
+  --heartbeat-ms H      between two heartbeats of a leader (100)
+  --election-ms E       the election timeout (1000)
   --dir D               where the members live: D/quorate-load, emptied before and after
                         (the system's folder for temporary files)
   --callers KIND        tasks: futures on two threads, each with a small executor of its own
@@ -72,6 +79,10 @@ pub(crate) struct Options {
     pub(crate) warm: Duration,
     pub(crate) repeat: usize,
     pub(crate) load: u64,
+    pub(crate) leases: u64,
+    pub(crate) failovers: u64,
+    pub(crate) heartbeat: Duration,
+    pub(crate) election: Duration,
     pub(crate) dir: PathBuf,
     pub(crate) callers: Kind,
     pub(crate) via: Via,
@@ -136,6 +147,10 @@ impl Options {
             "repeat" => self.repeat = number(name, value)?,
             "load" => self.load = number(name, value)?,
             "snapshot-count" => self.snapshot_count = Some(number(name, value)?),
+            "leases" => self.leases = number(name, value)?,
+            "failovers" => self.failovers = number(name, value)?,
+            "heartbeat-ms" => self.heartbeat = Duration::from_millis(number(name, value)?),
+            "election-ms" => self.election = Duration::from_millis(number(name, value)?),
             "dir" => self.dir = value.into(),
             "callers" => {
                 self.callers = match value {
@@ -189,6 +204,10 @@ impl Default for Options {
             warm: Duration::from_secs(1),
             repeat: 1,
             load: 1_000_000,
+            leases: 10_000,
+            failovers: 10,
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_secs(1),
             dir: std::env::temp_dir(),
             callers: Kind::Tasks,
             via: Via::Leader,

@@ -82,6 +82,11 @@ impl Bench {
                 self.watches("watch-distinct-paced", false, Some(self.options.rate))
             }
             "watch-idle" => self.beside_idle(),
+            "lease" => self.leases(),
+            "lease-expiry" => self.expiry(),
+            "idle-sessions" => self.idle_sessions(),
+            "mutex" => self.mutexes(),
+            "failover" => self.failovers(),
             _ => Err(format!("there is no workload {workload}").into()),
         }
     }
@@ -401,7 +406,7 @@ impl Bench {
         Ok(())
     }
 
-    fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
+    pub(crate) fn crew(&self, concurrency: usize) -> Outcome<Vec<Caller>> {
         let stores = self.cluster.stores()?;
         let seed = std::process::id();
         let caller = |(at, store): (usize, &Store)| {
@@ -414,7 +419,7 @@ impl Bench {
 
     /// One measurement: callers in a closed loop for the time of the options, after a warm-up. Says
     /// how many operations there were in a second.
-    fn measure<W: Workload>(
+    pub(crate) fn measure<W: Workload>(
         &self,
         name: &str,
         concurrency: usize,
@@ -436,7 +441,8 @@ impl Bench {
         let log = self.cluster.log().clone();
         let window = Window::new(Instant::now() + self.options.warm, self.options.span);
         let window = window.watching(log.clone());
-        self.measure_in(window, (name, self.crew(WRITERS)?), puts, |tally| {
+        let writers = self.options.concurrency(&[WRITERS]).first().copied().unwrap_or(WRITERS);
+        self.measure_in(window, (name, self.crew(writers)?), puts, |tally| {
             let slowest = log.take_slowest();
             let mut more = more()?;
             more.set("apart_p50_us", tally.apart.quantile_us(0.5));
@@ -487,7 +493,7 @@ fn tries(hot: &HotKey) -> Record {
     more
 }
 
-fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {
+pub(crate) fn gather(tallies: impl Iterator<Item = Tally>) -> Tally {
     tallies.fold(Tally::new(), |mut all, tally| {
         all.merge(tally);
         all

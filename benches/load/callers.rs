@@ -44,7 +44,8 @@ macro_rules! calls {
 }
 
 calls!(
-    Put -> PutResponse, Get -> GetResponse, RangeRead -> RangeResponse, Delete -> DeleteResponse
+    Put -> PutResponse, Get -> GetResponse, RangeRead -> RangeResponse, Delete -> DeleteResponse,
+    Grant -> GrantResponse, KeepAlive -> KeepAliveResponse, Revoke -> RevokeResponse
 );
 
 /// What the callers do over and over.

@@ -43,6 +43,8 @@ impl Cluster {
                 let list = names.iter().map(|name| (name.clone(), name.clone()));
                 let config = Config::new(name.clone(), dir.join(name)).initial_cluster(list);
                 let config = config.vfs(Arc::new(WatchedDisk(log.clone())));
+                let config = config.heartbeat_interval(options.heartbeat);
+                let config = config.election_timeout(options.election);
                 match options.snapshot_count {
                     Some(count) => config.snapshot_count(count),
                     None => config,
@@ -68,6 +70,32 @@ impl Cluster {
         Ok(opened)
     }
 
+    /// Cuts a member off from all others, and says when.
+    pub(crate) fn cut_off(&self, place: usize) -> Outcome<Instant> {
+        let node = self.nodes.get(place).ok_or("there is no such member")?;
+        self.network.isolate(node.id());
+        Ok(Instant::now())
+    }
+
+    /// A member that was cut off begins anew.
+    pub(crate) fn revive(&mut self, place: usize) -> Outcome<()> {
+        let config = self.configs.get(place).ok_or("there is no such member")?;
+        let id = config.node_id()?;
+        self.network.disconnect(id);
+        self.nodes.remove(place).close(CLOSE)?;
+        let node = Node::open(config.clone(), self.network.endpoint(id))?;
+        self.network.connect(node.inbox());
+        self.nodes.insert(place, node);
+        self.network.heal_all();
+        self.leader().map(drop)
+    }
+
+    /// The handles of all members but one.
+    pub(crate) fn stores_but(&self, place: usize) -> Vec<Store> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(|(at, _)| *at != place).map(|(_, node)| node.store()).collect()
+    }
+
     /// Closes every member.
     pub(crate) fn stop(&mut self) -> Outcome<()> {
         for node in self.nodes.drain(..) {
@@ -83,7 +111,7 @@ impl Cluster {
     }
 
     /// The place of the leader, once all members agree on one.
-    fn leader(&self) -> Outcome<usize> {
+    pub(crate) fn leader(&self) -> Outcome<usize> {
         let begun = Instant::now();
         loop {
             let seen: Vec<_> = self.nodes.iter().map(|node| node.status().leader).collect();

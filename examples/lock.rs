@@ -96,7 +96,7 @@ fn show(store: &Store) -> Result<(), Failure> {
     }
     second.release().wait()?;
     let last = store.get("printed/last").wait()?.kv;
-    assert_eq!(last.as_ref().map(|kv| kv.value()), Some(b"page 2".as_slice()));
+    assert_eq!(last.as_ref().map(quorate::KeyValue::value), Some(b"page 2".as_slice()));
     assert_eq!(printer.pages, ["page 1", "page 2"]);
     Ok(())
 }

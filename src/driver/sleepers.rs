@@ -27,10 +27,11 @@ impl Sleepers {
         if self.waiting.len() < self.full.max(FEW) {
             return Vec::new();
         }
-        let gone = self.waiting.extract_if(.., |_, reply| reply.is_closed());
-        let gone = gone.map(|(_, reply)| reply).collect();
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (gone, waiting): (BTreeMap<_, _>, _) = all.partition(|(_, reply)| reply.is_closed());
+        self.waiting = waiting;
         self.full = self.waiting.len().saturating_mul(2);
-        gone
+        gone.into_values().collect()
     }
 
     /// Those that are due.
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(sleepers.next(), Some(at(10)));
         assert!(sleepers.due(at(9)).is_empty());
         sleepers.due(at(20)).into_iter().for_each(|reply| reply.send(Ok(())).unwrap());
-        let woken: Vec<bool> = answers.iter().map(|answer| answer.has_message()).collect();
+        let woken: Vec<bool> = answers.iter().map(oneshot::Receiver::has_message).collect();
         assert_eq!(woken, [false, true, true, true]);
         assert_eq!(sleepers.next(), Some(at(30)));
         assert_eq!(sleepers.take_all().count(), 1);

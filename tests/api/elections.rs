@@ -118,6 +118,7 @@ fn the_preferred_candidate_is_made_room_for() {
 /// `REC-24`: with its lease, its key and its token a leader goes on in another handle; here through
 /// another member.
 #[test]
+#[expect(clippy::mem_forget, reason = "a process that ends without a word")]
 fn rec_24_a_leadership_outlives_its_process() {
     let cluster = Cluster::open(3);
     let store = cluster.store(0);

@@ -234,6 +234,7 @@ fn rec_23_an_observer_that_is_too_slow_says_so() {
 }
 
 #[test]
+#[expect(clippy::mem_forget, reason = "a process that ends without a word")]
 fn rec_24_a_leadership_is_taken_up_again_with_its_lease() {
     let (_, store) = node();
     let session = session(&store);

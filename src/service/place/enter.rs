@@ -187,7 +187,7 @@ impl Drop for Entering<'_> {
             match answer.map(|answer| answer.and_then(|outcome| ask.entered(outcome))) {
                 Ok(Ok(Some(since))) => ask.undo(&*gate, Which::MadeAt(since)),
                 Ok(Err(error)) if error.is_unknown() => {
-                    ask.undo(&*gate, Which::MadeAfter(ask.seen))
+                    ask.undo(&*gate, Which::MadeAfter(ask.seen));
                 }
                 // It was not made; or the node is gone, and nobody renews the lease.
                 Ok(Ok(None) | Err(_)) | Err(_) => {}

@@ -53,7 +53,7 @@ struct HeldCall<T: TxnOps, E: TxnOps> {
 
 enum State<T: TxnOps, E: TxnOps> {
     New(TxnOp<T, E>),
-    Asked(Txn<TxnOp<T, E>>),
+    Asked(Box<Txn<TxnOp<T, E>>>),
     /// There was nothing to ask.
     Ended,
 }
@@ -155,7 +155,7 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
                 return Err(self.place.loss());
             }
             if let State::New(op) = std::mem::replace(&mut self.state, State::Ended) {
-                self.state = State::Asked(self.txn(op));
+                self.state = State::Asked(Box::new(self.txn(op)));
             }
         }
         match &mut self.state {

@@ -21,6 +21,7 @@ struct Seen {
     broken: AtomicBool,
 }
 
+#[expect(clippy::mem_forget, reason = "its session is to outlive the judging")]
 async fn take_turns(store: Store, clock: Clock, task: u64, seen: Arc<Seen>) {
     // Longer than anything here: what stands in the way cannot go with its session.
     let mut session = None;

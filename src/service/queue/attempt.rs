@@ -23,7 +23,7 @@ use super::head::{Head, Item};
 use super::line::Line;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{LeaseId, Revision};
-use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnResponse};
+use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnResponse};
 
 /// Levels of the transaction at most: transactions may be nested sixteen deep.
 const MAX_LEVELS: usize = 12;
@@ -87,7 +87,7 @@ impl Attempt {
         let mut ops: Vec<Op> = Vec::new();
         for item in head.items.iter().rev() {
             let conditions = conditions(&line, item, strict);
-            let level = conditions.into_iter().fold(Op::txn(), |txn, it| txn.when(it));
+            let level = conditions.into_iter().fold(Op::txn(), TxnOp::when);
             let level = level.then(line.ops(what, item, &mark)).or_else(ops);
             ops = vec![level.into()];
         }

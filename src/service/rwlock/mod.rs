@@ -34,9 +34,9 @@ use crate::store::Store;
 /// [`Store::rw_lock`](crate::Store::rw_lock). Cheap to clone; it holds nothing itself.
 ///
 /// Readers and writers are served in the order in which they asked (`REC-36`): readers that follow
-/// each other hold it together, and whoever asks behind a writer waits for that one first. It is not
-/// re-entrant, not even for readers: one who reads and reads again waits for himself if a writer has
-/// come in between.
+/// each other hold it together, and whoever asks behind a writer waits for that one first. It is
+/// not re-entrant, not even for readers: one who reads and reads again waits for himself if a
+/// writer has come in between.
 ///
 /// As with a [`Lock`](crate::Lock), what it protects has to be written through
 /// [`WriteGuard::txn`](crate::WriteGuard::txn), or be told the token.

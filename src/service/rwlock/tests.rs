@@ -109,7 +109,7 @@ impl One {
 }
 
 proptest! {
-    /// The rule, as a list has it: a reader holds if no writer is before him, a writer if nobody is.
+    /// As a list has it: a reader holds if no writer is before him, a writer if nobody is.
     #[test]
     fn rec_36_who_holds_is_as_in_a_list(
         steps in prop::collection::vec(prop_oneof![

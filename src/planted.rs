@@ -112,6 +112,8 @@ pub(crate) enum Bug {
     WatchLate,
     /// A transaction of a guard is one as any other (REC-14).
     UnfencedTxn,
+    /// An observer does not say that nobody leads (REC-23).
+    MissVacancy,
 }
 
 /// Whether this bug is planted: never, outside of unit tests.

@@ -20,6 +20,9 @@ const SEEDS: u64 = 100;
 /// Calls of each of these runs.
 const CALLS: u64 = 400;
 
+/// Seeds of each profile whose clients hold leases and locks.
+const HELD_SEEDS: u64 = 40;
+
 /// INV-1 to INV-11, WAT-1 to WAT-36, LIN-1 to LIN-15, DUR-8 to DUR-11, SEL-10 to SEL-12: nothing
 /// that is promised is broken, under any kind of fault.
 fn band(profile: Profile) {
@@ -54,6 +57,16 @@ bands! {
     disk: Disk;
     clock: Clock;
     rot: Rot;
+}
+
+/// LSE-8 to LSE-20, REC-1 to REC-25: nor of what holders of leases, locks and leaderships are told.
+#[test]
+fn holders_under_every_kind_of_fault() {
+    for profile in Profile::ALL {
+        for seed in 0..HELD_SEEDS {
+            Run::new(Seed::new(seed)).profile(profile).holders().run().unwrap();
+        }
+    }
 }
 
 /// What a few runs were, in a line each: what happened, and what clients were told.

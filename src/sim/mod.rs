@@ -107,6 +107,8 @@ mod planted;
 mod port;
 mod run;
 #[cfg(test)]
+mod scenes;
+#[cfg(test)]
 mod script;
 mod seen;
 mod shared;

@@ -95,6 +95,7 @@ held! {
     holding_at_once: HoldAtOnce, Calm, 20, ["REC-7"];
     watching_too_late_in_a_line: WatchLate, Calm, 50, ["REC-8"];
     writing_without_a_token: UnfencedTxn, Network, 200, ["REC-14"];
+    missing_that_nobody_leads: MissVacancy, Calm, 50, ["REC-23"];
 }
 
 cases! {

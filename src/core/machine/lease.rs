@@ -302,4 +302,6 @@ impl Lease {
 }
 
 #[cfg(test)]
+mod explore;
+#[cfg(test)]
 mod tests;

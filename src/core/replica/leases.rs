@@ -26,7 +26,7 @@ impl Replica {
     pub(super) fn come_to_term(&mut self) {
         let leads = self.standing.role == Role::Leader;
         if leads && self.machine.applied().1 == self.standing.term {
-            if planted(Bug::ForgetTime) {
+            if planted(Bug::ForgetTime) && !self.ticks.leads() {
                 self.ticks.replaced(self.now);
             }
             self.ticks.lead(self.standing.term, self.machine.leases());

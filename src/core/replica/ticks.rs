@@ -95,6 +95,10 @@ impl Ticks {
         self.led = None;
     }
 
+    pub(super) fn leads(&self) -> bool {
+        self.led.is_some()
+    }
+
     /// This member leads, and everything from before its term is applied here.
     pub(super) fn lead(&mut self, term: Term, leases: &Leases) {
         if self.led.is_none() {

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::gate::Gate;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::service::pending::block_on;
 use crate::service::place::{Manner, Task, impl_task};
 use crate::service::watch::{WatchEnd, Watcher};
@@ -164,6 +165,9 @@ impl Observer {
             let (token, value, key) = (*token, value.clone(), key.clone());
             Observed::Elected(Leader { token, value, key })
         });
+        if now == Observed::Vacant && planted(Bug::MissVacancy) {
+            return;
+        }
         if self.told.as_ref() != Some(&now) {
             self.told = Some(now.clone());
             self.due.push_back(now);

@@ -49,7 +49,8 @@ pub(super) fn peace(cluster: &Cluster, setting: &Setting, notes: &Holdings) -> R
 fn run_out(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
     // In front of a grant there is a tick, which everybody has soon.
     if let Some(store) = cluster.leader().and_then(|leader| cluster.store(&leader).ok()) {
-        drop(cluster.block_on(async move { store.grant(Duration::ZERO).await })?);
+        let ttl = setting.election * 8;
+        drop(cluster.block_on(async move { store.grant(ttl).await })?);
     }
     cluster.run_for(setting.heartbeat * 2)?;
     // What passes from here on only a clock knows.

@@ -115,6 +115,9 @@ struct Held {
     looks: Looks,
     /// A place in some line is left to it: nobody would get it before the session ends.
     leaks: bool,
+    /// It stood in some line. Who adopts its lease might wait for a place of its own, which the
+    /// process that it adopts from has had no time to give back.
+    stood: bool,
 }
 
 impl Holder {
@@ -242,7 +245,7 @@ impl Holder {
         let until = Until::Kept(Arc::downgrade(session.kept()));
         self.notes.granted(&self.cluster, place.boot, (lease, ttl), until);
         self.note(|| format!("holds {lease} for {ttl:?} at {}", place.name));
-        let mut held = Held { session, place, looks: Looks::default(), leaks: false };
+        let mut held = Held { session, place, looks: Looks::default(), leaks: false, stood: false };
         let end = self.cluster.clock().now() + self.dice.span(Duration::ZERO, self.holders.kept);
         while !held.leaks && self.cluster.clock().now() < end && !self.cluster.has_failed() {
             if self.looks(&mut held) {
@@ -284,7 +287,9 @@ impl Holder {
     async fn stop(&mut self, held: &mut Held, ttl: Duration) {
         let span = self.dice.span(Duration::ZERO, ttl * 2);
         self.note(|| format!("is stopped with {} for {span:?}", held.place.name));
-        if self.cluster.is_running(held.place.boot) {
+        // Nothing goes wrong any more when faults have ended.
+        let ends = self.cluster.clock().now() + span;
+        if self.cluster.is_running(held.place.boot) && ends < self.holders.until {
             drop(self.cluster.pause(&held.place.name, span));
         }
         self.cluster.clock().sleep(span).await;
@@ -361,10 +366,9 @@ impl Holder {
         let lease = held.session.lease();
         self.note(|| format!("orphans {lease}"));
         // Nobody revokes it: it lasts as long as its holder was told, and somebody may take it.
-        let Held { session, leaks, .. } = held;
+        let Held { session, stood, .. } = held;
         session.orphan();
-        // With what it leaks nobody else goes on: he would wait for himself.
-        if !leaks && self.dice.chance(500_000) {
+        if !stood && self.dice.chance(500_000) {
             self.left.lock().push(lease);
         }
     }

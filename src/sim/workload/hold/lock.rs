@@ -60,6 +60,7 @@ impl Holder {
     /// lets go.
     pub(super) async fn lock(&mut self, held: &mut Held) {
         let limit = self.dice.span(Duration::ZERO, held.session.ttl() * 2);
+        held.stood = true;
         let (name, scope, asked) = if self.dice.chance(400_000) {
             let (name, scope, election) = draw_election(&mut self.dice, &held.place);
             let value = self.value();

@@ -23,7 +23,7 @@ use super::head::{Head, Item};
 use super::line::Line;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{LeaseId, Revision};
-use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnResponse};
+use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnOps, TxnResponse};
 
 /// Levels of the transaction at most: transactions may be nested sixteen deep.
 const MAX_LEVELS: usize = 12;
@@ -198,7 +198,7 @@ fn got(item: Option<&Item>, done: Vec<OpResponse>, at: Revision) -> Result<Got> 
 }
 
 /// Hands it over, and does not wait for what comes of it.
-pub(super) fn in_background<T: crate::TxnOps, E: crate::TxnOps>(mut txn: Txn<T, E>) {
+pub(super) fn in_background<T: TxnOps, E: TxnOps>(mut txn: Txn<T, E>) {
     // What is dropped while others gather is driven all the same.
     let _ = Pin::new(&mut txn).poll(&mut Context::from_waker(Waker::noop()));
 }

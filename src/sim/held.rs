@@ -220,11 +220,8 @@ impl Cluster {
     pub(super) fn is_drowsy(&self, boot: Boot, span: Duration) -> bool {
         let world = self.shared.world.lock();
         let paused = world.nodes.get(boot.place).map(|node| node.paused_until);
-        Instant::from_nanos(paused.unwrap_or_default()).after(span) >= self.true_time(&world)
-    }
-
-    fn true_time(&self, world: &super::world::World) -> Instant {
-        Instant::from_nanos(world.now())
+        Instant::from_nanos(paused.unwrap_or_default()).after(span)
+            >= Instant::from_nanos(world.now())
     }
 
     fn applied(&self, boot: Boot) -> Index {

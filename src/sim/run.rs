@@ -249,10 +249,8 @@ impl Run {
         let mut watchers = Watchers::drawn(self.seed, span);
         let (own, max_pinned) = (setting.clone(), watchers.max_pinned);
         let faults = self.faults.clone().unwrap_or_else(|| self.profile.faults(self.seed));
-        let (faults, loose) = match self.holders {
-            true => holders::with_clocks(faults, self.seed),
-            false => (faults, true),
-        };
+        let (faults, loose) =
+            if self.holders { holders::with_clocks(faults, self.seed) } else { (faults, true) };
         let cluster = Builder::new(self.seed)
             .members(setting.members)
             .config(move |config| own.apply(config).max_pinned_revisions(max_pinned))

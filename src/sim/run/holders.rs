@@ -88,7 +88,7 @@ fn keep(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
     for name in cluster.names() {
         let Ok(store) = cluster.store(&name) else { continue };
         let open = store.session(Duration::ZERO);
-        match cluster.block_on(async move { open.await })? {
+        match cluster.block_on(open)? {
             Ok(session) => sessions.push(session),
             Err(error) => cluster.fail(format!("REC-1: {name} opens no session: {error}")),
         }

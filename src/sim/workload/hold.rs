@@ -26,7 +26,7 @@ use crate::service::Session;
 use crate::sim::check::lease::Until;
 use crate::sim::cluster::Cluster;
 use crate::sim::dice::{Dice, Seed};
-use crate::sim::held::{Boot, Holdings};
+use crate::sim::held::{Boot, Holdings, Thing};
 use crate::store::Store;
 
 /// By its own clock, who waits for a loss is woken so soon at the latest.
@@ -76,6 +76,7 @@ impl Holders {
                 holders: self.clone(),
                 left: Arc::clone(&left),
                 puts: 0,
+                leaked: Vec::new(),
             };
             if number % 3 == 2 {
                 cluster.spawn(holder.observe());
@@ -98,6 +99,8 @@ struct Holder {
     holders: Holders,
     left: Left,
     puts: u64,
+    /// What it never gives back: what is held by it goes with its session.
+    leaked: Vec<Thing>,
 }
 
 /// Where something is held.

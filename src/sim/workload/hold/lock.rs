@@ -244,9 +244,9 @@ impl Holder {
         };
         match self.dice.below(6) {
             0 => {
-                // It goes with the session.
+                // It goes with the session, and nobody gives it back before.
                 held.leaks = true;
-                std::mem::forget(guard);
+                self.leaked.push(guard);
             }
             1 | 2 => drop(guard),
             _ => {

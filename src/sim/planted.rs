@@ -87,7 +87,7 @@ macro_rules! held {
 }
 
 held! {
-    expiring_by_ones_own_clock: ExpireByOwnClock, Network, 50, ["LSE-11"];
+    expiring_by_ones_own_clock: ExpireByOwnClock, Network, 50, ["LSE-11", "LSE-16"];
     forgetting_what_has_passed: ForgetTime, Calm, 50, ["LSE-16"];
     renewing_what_is_gone: RenewGone, Calm, 50, ["LSE-13"];
     counting_from_the_answer: DeadlineAfterAnswer, Network, 50, ["LSE-11"];

@@ -151,9 +151,9 @@ impl Run {
         self
     }
 
-    /// Its clients hold leases, instead of reading and writing. Clocks then run as alike as a holder
-    /// relies on, but in some of the runs where they are at fault, in which deadlines are not
-    /// judged.
+    /// Its clients hold leases, instead of reading and writing. Clocks then run as alike as a
+    /// holder relies on, but in some of the runs where they are at fault, in which deadlines are
+    /// not judged.
     ///
     /// ```
     /// use quorate::sim::{Profile, Run, Seed};

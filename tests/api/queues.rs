@@ -33,12 +33,12 @@ fn rec_40_each_item_is_given_to_one_consumer_in_order() {
     let got: Vec<Vec<(Revision, u32)>> = thread::scope(|scope| {
         let running: Vec<_> =
             consumers.iter().map(|queue| scope.spawn(move || consume(queue))).collect();
-        let producers: Vec<_> = (0..2)
+        let producers: Vec<_> = (0_u32..2)
             .map(|at| {
-                let queue = cluster.store(at).queue("jobs");
+                let queue = cluster.store(at as usize).queue("jobs");
                 scope.spawn(move || {
                     for number in 0..ITEMS {
-                        queue.enqueue((number * 2 + at as u32).to_string()).wait().unwrap();
+                        queue.enqueue((number * 2 + at).to_string()).wait().unwrap();
                     }
                 })
             })

@@ -40,5 +40,5 @@ fn permits_of_a_member_that_is_gone_are_free_again() {
     assert!(store.semaphore("s", 2).try_acquire(&long).wait().unwrap().is_none());
     drop(cluster.take(gone));
     let permit = store.semaphore("s", 2).acquire(&long).wait().unwrap();
-    assert!(permits.iter().all(|it| it.is_lost()) && !permit.is_lost());
+    assert!(permits.iter().all(quorate::Permit::is_lost) && !permit.is_lost());
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::double::Entered;
 use crate::Session;
 use crate::keys::KeyRange;
 use crate::service::fake::{Fake, Manner, fake};
@@ -100,7 +101,7 @@ fn rec_38_all_enter_together_and_leave_together() {
         let first = poll(&node, &mut entering[0]).unwrap().unwrap();
         let second = poll(&node, &mut entering[1]).unwrap().unwrap();
         assert!(!first.is_lost());
-        let mut leaving = [second, first].map(|it| it.leave());
+        let mut leaving = [second, first].map(Entered::leave);
         assert!(leaving.iter_mut().all(|it| poll(&node, it).is_none()));
         // Nobody enters while somebody is in it.
         assert!(block_on(barrier.enter(&session)).unwrap_err().is_conflict());

@@ -237,7 +237,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        for left in std::mem::take(&mut self.state.get_mut().left) {
+        for left in std::mem::take(&mut self.state.lock().left) {
             left.unclaim(self);
         }
     }

@@ -482,9 +482,10 @@ fn run(has_priorities: bool, steps: Vec<Step>) {
     let (node, store) = node();
     node.set_limits(1 << 20, 128);
     let session = open(&store);
-    let queue = match has_priorities {
-        true => Either::Priority(store.priority_queue("q")),
-        false => Either::Plain(store.queue("q")),
+    let queue = if has_priorities {
+        Either::Priority(store.priority_queue("q"))
+    } else {
+        Either::Plain(store.queue("q"))
     };
     let layout = Layout::new(b"q", has_priorities);
     let mut twin: Vec<(u16, Revision, u8)> = Vec::new();

@@ -1,8 +1,8 @@
 //! Locks, judged against the one history of events.
 //!
 //! ```text
-//!   the line k/lines/0/    8 made  9 fenced = 8   12 made   15 gone   16 fenced = 12   17 fenced = 8
-//!                          └ first in line ────────────────┘└ first: told it after 15  └ not held
+//!   line k/lines/0/   8 made  9 fenced = 8   12 made   15 gone   16 fenced = 12   17 fenced = 8
+//!                     └ first in line ────────────────┘└ first: told it after 15  └ not held
 //! ```
 //!
 //! | what must hold | rules |
@@ -10,7 +10,7 @@
 //! | whoever is told that it holds a lock was the first in its line | `REC-7`, `REC-8` |
 //! | tokens grow from one who is told to the next | `REC-14` |
 //! | what a guard's transaction writes was written while its key was there | `REC-14` |
-//! | nothing is written of what was said to be lost, and all of what was said to be written | `REC-14` |
+//! | nothing is written that was said to be lost, and all that was said to be written | `REC-14` |
 //!
 //! All of that holds whatever clocks do. That no two holders rely on one lock at the same time does
 //! not, and is judged where they look (`workload/hold/`).

@@ -44,8 +44,8 @@ pub(super) fn peace(cluster: &Cluster, setting: &Setting, notes: &Holdings) -> R
     keep(cluster, setting)
 }
 
-/// Every lease ends when what is left of it is over, though another member leads by then (`LSE-16`):
-/// within an election timeout, if that member has had the last tick as soon as others.
+/// Every lease ends when what is left of it is over, though another member leads by then
+/// (`LSE-16`): within an election timeout, if that member has had the last tick as soon as others.
 fn run_out(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
     // In front of a grant there is a tick, which everybody has soon.
     if let Some(store) = cluster.leader().and_then(|leader| cluster.store(&leader).ok()) {

@@ -5,8 +5,9 @@
 //! adopts what another has left; puts keys with the lease, and takes them away from it; is stopped
 //! with its process and goes on; and closes, drops, orphans or revokes, or waits until it is lost.
 //! Whenever it looks at its session, what it sees is held against its own clock and against what
-//! it has seen before (`REC-2`). With its session it takes locks, and stands for
-//! election (`lock.rs`); others look on (`observe.rs`). Others hold leases without sessions, and renew them, or do not.
+//! it has seen before (`REC-2`). With its session it takes locks, and stands for election
+//! (`lock.rs`); others look on (`observe.rs`). Others hold leases without sessions, and renew them,
+//! or do not.
 
 mod lock;
 mod look;

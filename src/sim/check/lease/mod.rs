@@ -13,7 +13,7 @@
 //! | what must hold | rules |
 //! |---|---|
 //! | a lease that nobody revoked ends after every deadline that was told of it | `LSE-11` |
-//! | a lease that has ended is not renewed: what a deadline counts from was before that | `LSE-13`, `LSE-14` |
+//! | an ended lease is not renewed: what a deadline counts from was before | `LSE-13`, `LSE-14` |
 //! | without renewals it ends, soon after what was left of it | `LSE-8`, `LSE-16` |
 //!
 //! The first only if clocks run as alike as is promised: [`Tenures::loose`] says that they do not.

@@ -14,6 +14,7 @@ use crate::core::mvcc::{Pinned, Reader};
 use crate::core::watch::Watches;
 use crate::error::{Error, Result};
 use crate::ids::{ClusterId, LeaseId, NodeId, Revision, Term};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::oneshot;
 use crate::time::Instant;
 
@@ -127,6 +128,26 @@ pub(crate) trait Gate: Send + Sync + 'static {
 
     fn limits(&self) -> Limits;
 
-    /// A number that nobody was given before, since the node was opened: a part of a name.
-    fn number(&self) -> u64;
+    /// A number that nobody was given before, since the node was opened, and no lower than `least`:
+    /// a part of a name.
+    fn number(&self, least: u64) -> u64;
+}
+
+/// For [`Gate::number`]: the next one behind the last.
+pub(crate) fn next_number(last: &AtomicU64, least: u64) -> u64 {
+    let next = |last: u64| last.saturating_add(1).max(least);
+    let last = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    next(last.unwrap_or_else(|last| last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_given_once_and_is_high_enough() {
+        let last = AtomicU64::new(0);
+        let given = [0, 7, 3, 0, 20].map(|least| next_number(&last, least));
+        assert_eq!(given, [1, 7, 8, 9, 20]);
+    }
 }

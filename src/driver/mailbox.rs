@@ -202,7 +202,6 @@ impl Mailbox {
         fence(Ordering::SeqCst);
     }
 
-    #[cfg(feature = "sim")]
     pub(super) fn max_requests(&self) -> usize {
         self.bounds.max_requests
     }

@@ -1,4 +1,7 @@
 //! Callers that wait for a moment, so that nobody needs a timer of a runtime for it.
+//!
+//! Most of them are gone long before their moment comes: what they waited for has happened. They
+//! are looked for when there are many, and always before somebody is refused.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +23,23 @@ pub(super) struct Sleepers {
 }
 
 impl Sleepers {
-    /// Takes one. Gives back those whose asker has gone, now and then.
-    pub(super) fn add(&mut self, due: Instant, reply: Reply<()>) -> Vec<Reply<()>> {
+    /// Takes one, unless there are `most` whose askers still wait.
+    pub(super) fn add(
+        &mut self,
+        due: Instant,
+        reply: Reply<()>,
+        most: usize,
+    ) -> Result<(), Reply<()>> {
+        if self.waiting.len() >= self.full.max(FEW).min(most) {
+            self.waiting.retain(|_, reply| !reply.is_closed());
+            self.full = self.waiting.len().saturating_mul(2);
+        }
+        if self.waiting.len() >= most {
+            return Err(reply);
+        }
         self.came = self.came.saturating_add(1);
         self.waiting.insert((due, self.came), reply);
-        if self.waiting.len() < self.full.max(FEW) {
-            return Vec::new();
-        }
-        let all = std::mem::take(&mut self.waiting).into_iter();
-        let (gone, waiting): (BTreeMap<_, _>, _) = all.partition(|(_, reply)| reply.is_closed());
-        self.waiting = waiting;
-        self.full = self.waiting.len().saturating_mul(2);
-        gone.into_values().collect()
+        Ok(())
     }
 
     /// Those that are due.
@@ -73,7 +81,7 @@ mod tests {
         let answers: Vec<_> = [30, 10, 20, 10]
             .map(|ms| {
                 let (reply, answer) = oneshot::channel();
-                assert!(sleepers.add(at(ms), reply).is_empty());
+                assert!(sleepers.add(at(ms), reply, 100).is_ok());
                 answer
             })
             .into();
@@ -93,12 +101,28 @@ mod tests {
         let mut kept = Vec::new();
         for ms in 0..10_000 {
             let (reply, answer) = oneshot::channel();
-            sleepers.add(at(ms), reply);
+            assert!(sleepers.add(at(ms), reply, FEW).is_ok());
             if ms % 1000 == 0 {
                 kept.push(answer);
             }
         }
         assert!(sleepers.waiting.len() <= FEW, "{}", sleepers.waiting.len());
         assert_eq!(sleepers.due(at(20_000)).iter().filter(|it| !it.is_closed()).count(), 10);
+    }
+    #[test]
+    fn who_is_gone_is_in_nobodys_way_and_who_is_not_is() {
+        let mut sleepers = Sleepers::default();
+        let askers = [(); 3].map(|()| oneshot::channel());
+        let mut waiting: Vec<_> = askers
+            .into_iter()
+            .map(|(reply, answer)| {
+                assert!(sleepers.add(at(1), reply, 3).is_ok());
+                answer
+            })
+            .collect();
+        let (reply, _answer) = oneshot::channel();
+        let refused = sleepers.add(at(1), reply, 3).unwrap_err();
+        waiting.pop();
+        assert!(sleepers.add(at(1), refused, 3).is_ok(), "one has gone");
     }
 }

@@ -146,13 +146,20 @@ pub(crate) struct Driver {
     sleepers: Sleepers,
     /// Answers to give once the driver is let go: waking a caller may run the caller's code.
     answers: Vec<(Waiter, Answer)>,
+    /// Likewise, to those who sleep, and may not or need not any longer.
+    woken: Vec<Woken>,
     /// Leases that are kept no more: who waits for that is woken then, too.
     lost: Vec<Arc<Kept>>,
 }
 
+/// Who slept, and why no longer. The mailbox does not count them: they wait for nothing of this
+/// node, and have a bound of their own.
+type Woken = (Reply<()>, Result<()>);
+
 /// Answers that leave with whoever drove.
 pub(crate) struct Answers {
     answers: Vec<(Waiter, Answer)>,
+    woken: Vec<Woken>,
     lost: Vec<Arc<Kept>>,
 }
 
@@ -160,6 +167,7 @@ pub(crate) struct Answers {
 pub(crate) struct Left {
     /// Every caller, and whether a turn has taken the request.
     waiters: Vec<(Waiter, bool)>,
+    sleepers: Vec<Reply<()>>,
     /// Leases that are kept no more.
     lost: Vec<Arc<Kept>>,
 }
@@ -174,6 +182,7 @@ impl Driver {
             removals: Vec::new(),
             sleepers: Sleepers::default(),
             answers: Vec::new(),
+            woken: Vec::new(),
             lost: Vec::new(),
         }
     }
@@ -196,7 +205,7 @@ impl Driver {
             self.replica.handle(now, Input::Deliver(envelope))?;
         }
         while let Some(posted) = self.batch.requests.pop_front() {
-            if let Some(input) = self.admit(posted) {
+            if let Some(input) = self.admit(posted, mailbox) {
                 self.replica.handle(now, input)?;
             }
         }
@@ -208,20 +217,15 @@ impl Driver {
         }
         host.publish(&self.replica);
         self.end_removals(now);
-        let due = self.sleepers.due(now);
-        self.wake(due);
-        let (answers, lost) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.lost));
-        Ok(Answers { answers, lost })
+        self.woken.extend(self.sleepers.due(now).into_iter().map(|reply| (reply, Ok(()))));
+        let (answers, woken) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.woken));
+        Ok(Answers { answers, woken, lost: std::mem::take(&mut self.lost) })
     }
 
     /// When to turn again at the latest.
     pub(crate) fn wake_at(&self) -> Instant {
         let at = self.replica.wake_at();
         self.sleepers.next().map_or(at, |next| next.min(at))
-    }
-
-    fn wake(&mut self, sleepers: Vec<Reply<()>>) {
-        self.answers.extend(sleepers.into_iter().map(|it| (Waiter::Done(it), Answer::Done)));
     }
 
     /// Removes some of what was compacted (`CMP-8`): looks at up to `work` records, which takes
@@ -256,9 +260,10 @@ impl Driver {
     pub(crate) fn abandon(&mut self, mailbox: &Mailbox) -> Left {
         let answers = std::mem::take(&mut self.answers).into_iter().map(|(waiter, _)| waiter);
         let removals = self.removals.drain(..).map(|it| Waiter::Write(it.reply, it.bytes));
-        let sleepers = self.sleepers.take_all().map(Waiter::Done);
+        let woken = self.woken.drain(..).map(|(reply, _)| reply);
+        let sleepers = self.sleepers.take_all().chain(woken).collect();
         let waiters = self.waiters.drain(..).flatten();
-        let taken = waiters.chain(removals).chain(sleepers).chain(answers);
+        let taken = waiters.chain(removals).chain(answers);
         let mut left: Vec<(Waiter, bool)> = taken.map(|waiter| (waiter, true)).collect();
         self.free.clear();
         let mut waiting = std::mem::take(&mut self.batch).requests;
@@ -268,7 +273,7 @@ impl Driver {
         left.extend(waiting.into_iter().map(|posted| (posted.request.into(), false)));
         let mut lost = std::mem::take(&mut self.lost);
         lost.extend(self.replica.end_leases());
-        Left { waiters: left, lost }
+        Left { waiters: left, sleepers, lost }
     }
 
     /// How much there is of what has a bound, between two turns; the replica's part aside.
@@ -283,7 +288,7 @@ impl Driver {
     }
 
     /// Nothing for what does not concern the replica.
-    fn admit(&mut self, posted: Posted) -> Option<Input> {
+    fn admit(&mut self, posted: Posted, mailbox: &Mailbox) -> Option<Input> {
         let Posted { request, at } = posted;
         Some(match request {
             Request::Write { payload, timeout, reply } => {
@@ -320,8 +325,12 @@ impl Driver {
                 Input::Transfer { token, to, deadline: at.after(timeout) }
             }
             Request::Sleep { timeout, reply } => {
-                let gone = self.sleepers.add(at.after(timeout), reply);
-                self.wake(gone);
+                mailbox.answered(1, 0);
+                let most = mailbox.max_requests();
+                if let Err(reply) = self.sleepers.add(at.after(timeout), reply, most) {
+                    let text = format!("{most} callers wait for a time-out, and no more may");
+                    self.woken.push((reply, Err(Error::new(Kind::Overloaded, text))));
+                }
                 return None;
             }
         })
@@ -385,7 +394,7 @@ impl Left {
     /// Without a word: the process is no more.
     #[cfg(feature = "sim")]
     pub(crate) fn leave(self) {
-        drop(self.waiters);
+        drop((self.waiters, self.sleepers));
         self.lost.iter().for_each(|kept| kept.wake());
     }
 
@@ -395,6 +404,9 @@ impl Left {
         mailbox.answered(self.waiters.len(), bytes);
         for (waiter, taken) in self.waiters {
             waiter.fail(why(), taken);
+        }
+        for reply in self.sleepers {
+            drop(reply.send(Err(why())));
         }
         self.lost.iter().for_each(|kept| kept.wake());
     }
@@ -409,6 +421,9 @@ impl Answers {
         }
         for (waiter, answer) in self.answers {
             waiter.give(answer);
+        }
+        for (reply, answer) in self.woken {
+            drop(reply.send(answer));
         }
         self.lost.iter().for_each(|kept| kept.wake());
     }

@@ -17,7 +17,7 @@ use crate::core::machine::txn::{self, Compare, Delete, Operator, Put, Target, Tx
 use crate::core::machine::{Command, Machine, Origin, decode, stamp};
 use crate::core::mvcc::Query;
 use crate::entry::{ConfState, Entry, EntryKind};
-use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
+use crate::ids::{Incarnation, Index, LeaseId, NodeId, Revision};
 use crate::keys::KeyRange;
 
 /// Entries, by the byte that asks for them.
@@ -279,7 +279,10 @@ fn command(input: &mut Input<'_>, kind: u8) -> Bytes {
             let ttl = input.number().clamp(1, MAX_TTL_MS);
             Command::Grant { lease: LeaseId::new(input.number()), ttl }
         }
-        entry::REVOKE => Command::Revoke { lease: LeaseId::new(input.number()) },
+        entry::REVOKE => {
+            let lease = LeaseId::new(input.number());
+            Command::Revoke { lease, grant: Index::default() }
+        }
         entry::RENEW => {
             let leases = (0..input.below(4)).map(|_| LeaseId::new(input.number()));
             Command::Renew { leases: leases.collect() }

@@ -13,7 +13,7 @@ use crate::core::replica::io::{Input, Output, Persist};
 use crate::core::watch::{Budget, Watches};
 use crate::driver::{Driver, Host, Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
-use crate::gate::{Gate, Limits, Request, Standing, Then};
+use crate::gate::{Gate, Limits, Request, Standing, Then, next_number};
 use crate::ids::{Index, NodeId, Term};
 use crate::storage::Snapshots;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -513,7 +513,7 @@ impl Gate for Shared {
         self.limits
     }
 
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    fn number(&self, least: u64) -> u64 {
+        next_number(&self.numbers, least)
     }
 }

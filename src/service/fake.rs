@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::core::lease::{Ends, Kept, Look, Offered, Opened, Opening, Which, deadline};
@@ -12,7 +12,7 @@ use crate::core::mvcc::{Pace, Reader};
 use crate::core::watch::{Budget, Watches};
 use crate::entry::{ConfState, Entry, EntryKind, SnapshotMark};
 use crate::error::{Error, Kind, Result};
-use crate::gate::{Gate, Limits, Reply, Request, Standing, Then};
+use crate::gate::{Gate, Limits, Reply, Request, Standing, Then, next_number};
 use crate::ids::{ClusterId, Incarnation, Index, LeaseId, NodeId, Revision, Term};
 use crate::store::Store;
 use crate::time::Instant;
@@ -318,7 +318,7 @@ impl State {
         let which = Which { lease, grant, number: self.kept_leases.len() as u64 };
         let kept = Arc::new(Kept::new(which, ttl, deadline(self.now, ttl), &self.ends));
         self.kept_leases.push(Arc::clone(&kept));
-        Opened::Kept(Offered::new(kept))
+        Opened::Kept(Offered::granted(kept))
     }
 
     fn look_at(&self, id: LeaseId, keys: bool) -> Option<Look> {
@@ -458,7 +458,7 @@ impl Gate for Fake {
         }
     }
 
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    fn number(&self, least: u64) -> u64 {
+        next_number(&self.numbers, least)
     }
 }

@@ -14,7 +14,7 @@ use crate::core::replica::envelope::Address;
 use crate::core::watch::Watches;
 use crate::driver::{Mailbox, Posted};
 use crate::error::{Error, Kind, Result};
-use crate::gate::{Gate, Limits, Request, Standing, Then};
+use crate::gate::{Gate, Limits, Request, Standing, Then, next_number};
 use crate::ids::Term;
 use crate::time::Instant;
 
@@ -215,7 +215,7 @@ impl Gate for Port {
         self.limits
     }
 
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    fn number(&self, least: u64) -> u64 {
+        next_number(&self.numbers, least)
     }
 }

@@ -144,32 +144,44 @@ impl Ends {
 }
 
 /// A kept lease on its way to whoever asked for it. If it does not get there, because nobody waits
-/// any more, it is let go of and its lease is revoked.
+/// any more, it is let go of, and its lease is revoked if it was granted for that: what was there
+/// before is not for who gives up to end.
 #[derive(Debug)]
-pub(crate) struct Offered(Option<Arc<Kept>>);
+pub(crate) struct Offered {
+    kept: Option<Arc<Kept>>,
+    adopted: bool,
+}
 
 impl Offered {
-    pub(crate) fn new(kept: Arc<Kept>) -> Self {
-        Self(Some(kept))
+    pub(crate) fn granted(kept: Arc<Kept>) -> Self {
+        Self { kept: Some(kept), adopted: false }
+    }
+
+    pub(crate) fn adopted(kept: Arc<Kept>) -> Self {
+        Self { kept: Some(kept), adopted: true }
     }
 
     #[cfg(test)]
     pub(crate) fn kept(&self) -> Option<&Arc<Kept>> {
-        self.0.as_ref()
+        self.kept.as_ref()
     }
 
     /// It got there. From now on its holder sees to its end.
     pub(crate) fn take(mut self) -> Option<Arc<Kept>> {
-        self.0.take()
+        self.kept.take()
     }
 }
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        if let Some(kept) = self.0.take() {
+        if let Some(kept) = self.kept.take() {
             // Nobody is there to be told when it ended.
-            kept.end(Instant::default());
-            kept.revoke_later();
+            if self.adopted {
+                kept.let_go(Instant::default());
+            } else {
+                kept.end(Instant::default());
+                kept.revoke_later();
+            }
         }
     }
 }
@@ -186,7 +198,7 @@ const OVER: u64 = 1 << 63;
 
 impl Kept {
     pub(crate) fn new(which: Which, ttl: Duration, deadline: Instant, ends: &Arc<Ends>) -> Self {
-        let deadline = AtomicU64::new(deadline.nanos() & !OVER);
+        let deadline = AtomicU64::new(nanos_of(deadline));
         Self { which, ttl, deadline, waiters: Mutex::default(), ends: Arc::clone(ends) }
     }
 
@@ -278,5 +290,5 @@ impl Kept {
 }
 
 fn nanos_of(at: Instant) -> u64 {
-    at.nanos() & !OVER
+    at.nanos().min(OVER - 1)
 }

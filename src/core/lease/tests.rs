@@ -58,11 +58,14 @@ fn rec_3_the_node_hears_of_what_is_let_go_and_of_what_nobody_takes() {
     assert_eq!(ends.take(), [End { which, revoke: false }]);
     assert!(ends.take().is_empty());
     let (kept, ends) = self::kept();
-    let taken = Offered::new(Arc::new(kept)).take().unwrap();
+    let taken = Offered::granted(Arc::new(kept)).take().unwrap();
     assert!(ends.take().is_empty() && !taken.is_over(at(300)), "its holder has it");
-    drop(Offered::new(Arc::clone(&taken)));
+    drop(Offered::granted(Arc::clone(&taken)));
     assert!(taken.is_over(at(300)));
     assert_eq!(ends.take(), [End { which, revoke: true }]);
+    let (kept, ends) = self::kept();
+    drop(Offered::adopted(Arc::new(kept)));
+    assert_eq!(ends.take(), [End { which, revoke: false }], "it was somebody else's before");
 }
 
 #[test]

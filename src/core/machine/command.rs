@@ -21,7 +21,7 @@ use self::wire::{WireDelete, WirePut, WireTxn};
 use super::lease::MAX_TTL_MS;
 use super::txn::{Delete, MAX_DEPTH, Put, Txn};
 use crate::codec::{Malformed, Reader};
-use crate::ids::{Incarnation, LeaseId, NodeId, Revision};
+use crate::ids::{Incarnation, Index, LeaseId, NodeId, Revision};
 
 /// The version this code writes. Every released one stays readable: what 2 and 3 added are fields
 /// and kinds that a command of the version before does not have.
@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Ends a lease, and its keys with it (`LSE-6`).
     Revoke {
         lease: LeaseId,
+        /// Only the one that was granted at this index, since its id may have been granted again;
+        /// 0: whichever it is.
+        grant: Index,
     },
     /// Gives leases their whole time again (`LSE-12`): at most [`MAX_RENEWALS`].
     Renew {
@@ -128,7 +131,9 @@ impl Command {
             Self::Grant { lease, ttl } => {
                 WireCommand::Grant(WireGrant { lease: lease.get(), ttl: *ttl })
             }
-            Self::Revoke { lease } => WireCommand::Revoke(WireRevoke { lease: lease.get() }),
+            Self::Revoke { lease, grant } => {
+                WireCommand::Revoke(WireRevoke { lease: lease.get(), grant: grant.get() })
+            }
             Self::Renew { leases } => {
                 let leases = leases.iter().map(|lease| lease.get()).collect();
                 WireCommand::Renew(WireRenew { leases })
@@ -159,7 +164,9 @@ impl Command {
                 }
                 Ok(Self::Grant { lease: LeaseId::new(lease), ttl })
             }
-            WireCommand::Revoke(revoke) => Ok(Self::Revoke { lease: LeaseId::new(revoke.lease) }),
+            WireCommand::Revoke(WireRevoke { lease, grant }) => {
+                Ok(Self::Revoke { lease: LeaseId::new(lease), grant: Index::new(grant) })
+            }
             WireCommand::Renew(renew) => {
                 if renew.leases.len() > MAX_RENEWALS {
                     return Err(Malformed { what: "number of leases to renew" });
@@ -277,6 +284,8 @@ struct WireGrant {
 struct WireRevoke {
     #[prost(fixed64, tag = "1")]
     lease: u64,
+    #[prost(uint64, tag = "2")]
+    grant: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -326,10 +326,14 @@ impl Machine {
                 let granted = leases.grant((lease, entry.index), ttl, entry.term);
                 Ok(granted.map_or_else(Outcome::Refused, |lease| Outcome::Granted { lease, ttl }))
             }
-            Command::Revoke { lease } => Ok(match self.end_lease(lease) {
-                Some(revision) => Outcome::Revoked { lease, revision },
-                None => Outcome::Refused(Refusal::LeaseNotFound(lease)),
-            }),
+            Command::Revoke { lease, grant } => {
+                let found = leases.get(lease).map(|lease| lease.grant);
+                let meant = found.filter(|found| grant == Index::default() || grant == *found);
+                Ok(match meant.and_then(|_| self.end_lease(lease)) {
+                    Some(revision) => Outcome::Revoked { lease, revision },
+                    None => Outcome::Refused(Refusal::LeaseNotFound(lease)),
+                })
+            }
             Command::Renew { leases: ids } => {
                 let renewed = ids.into_iter().map(|id| leases.renew(id, entry.term));
                 Ok(Outcome::Renewed(renewed.collect()))

@@ -43,7 +43,7 @@ use super::txn::{Delete, OpOutcome, Put, TxnOutcome};
 use super::*;
 use crate::core::mvcc::script::number;
 use crate::core::mvcc::{KeyValue, Reader};
-use crate::ids::{Incarnation, LeaseId, Revision};
+use crate::ids::{Incarnation, Index, LeaseId, Revision};
 use crate::keys::KeyRange;
 
 /// Operations that a transaction may have, as by default.
@@ -317,7 +317,9 @@ fn parse_lease_command(name: &str, args: &mut ArgumentConsumer<'_>) -> Text<Comm
     }
     match (name, &*numbers) {
         ("grant", [id, ttl]) => Ok(Command::Grant { lease: LeaseId::new(*id), ttl: *ttl }),
-        ("revoke", [id]) => Ok(Command::Revoke { lease: LeaseId::new(*id) }),
+        ("revoke", [id]) => {
+            Ok(Command::Revoke { lease: LeaseId::new(*id), grant: Index::default() })
+        }
         ("renew", ids) => {
             Ok(Command::Renew { leases: ids.iter().copied().map(LeaseId::new).collect() })
         }

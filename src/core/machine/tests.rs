@@ -10,7 +10,7 @@ use super::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
 use super::*;
 use crate::codec;
 use crate::core::mvcc::Query;
-use crate::ids::{Incarnation, LeaseId, Revision};
+use crate::ids::{Incarnation, Index, LeaseId, Revision};
 use crate::keys::KeyRange;
 
 const FIRST: &[u8] = include_bytes!("../../../tests/fixtures/image-v1");
@@ -382,7 +382,7 @@ fn richest() -> Machine {
         Command::Tick { advance: 700 },
         Command::Grant { lease: lease(5), ttl: 9 },
         leased,
-        Command::Revoke { lease: lease(6) },
+        Command::Revoke { lease: lease(6), grant: Index::default() },
     ];
     for (sequence, command) in (16_u64..).zip(more) {
         apply(&mut machine, &Proposal { origin: origin(2, 6, sequence, 3), command });

@@ -183,11 +183,11 @@ impl KeptLeases {
     }
 
     /// Forgets what holders have let go of. Gives the leases of those that are to be revoked.
-    pub(super) fn let_go(&mut self) -> Vec<LeaseId> {
+    pub(super) fn let_go(&mut self) -> Vec<Which> {
         let mut revoke = Vec::new();
         for End { which, revoke: wanted } in self.ends.take() {
             self.remove(which.number);
-            revoke.extend(wanted.then_some(which.lease));
+            revoke.extend(wanted.then_some(which));
         }
         revoke
     }
@@ -232,6 +232,6 @@ mod tests {
         let holder = kept.add((LeaseId::new(7), Index::new(3)), Duration::from_secs(9), now);
         holder.end(now);
         holder.revoke_later();
-        assert_eq!(kept.let_go(), [LeaseId::new(7)]);
+        assert_eq!(kept.let_go(), [holder.which()]);
     }
 }

@@ -3,6 +3,8 @@
 //! `ticks.rs` moves the lease clock, `renewals.rs` gathers keep-alives, `kept.rs` has the timers of
 //! leases that are kept for their holders. Here they meet the replica.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::consensus::Role;
@@ -11,7 +13,7 @@ use super::kept::{Due, MAX_KEPT};
 use super::proposals::Whose;
 use super::renewals::{Asker, Batch, Renewal};
 use super::{Me, Replica};
-use crate::core::lease::{Look, Offered, Opened, Opening};
+use crate::core::lease::{Kept, Look, Offered, Opened, Opening, Which};
 use crate::core::machine::{Command, MAX_RENEWALS, Origin, Outcome, Refusal, stamp};
 use crate::error::{Error, Kind};
 use crate::ids::{Index, LeaseId, Term};
@@ -139,9 +141,9 @@ impl Replica {
 
     /// Keeps no more what holders have let go of.
     fn end_let_go(&mut self) {
-        for lease in self.kept.let_go() {
+        for Which { lease, grant, .. } in self.kept.let_go() {
             let deadline = self.now.after(self.settings.patience());
-            let payload = Command::Revoke { lease }.encode();
+            let payload = Command::Revoke { lease, grant }.encode();
             // If there is no room for it, the lease expires.
             drop(self.proposals.push(Whose::Nobody, payload, deadline));
         }
@@ -196,7 +198,8 @@ impl Replica {
                 self.kept.asked();
                 let answer = match answer {
                     Answer::Applied(Outcome::Granted { lease, ttl }) => {
-                        self.opened(lease, ttl, asked)
+                        let kept = self.keep(lease, ttl, asked);
+                        Answer::Opened(Opened::Kept(Offered::granted(kept)))
                     }
                     Answer::Applied(outcome) => Answer::Opened(Opened::Not(outcome)),
                     other => other,
@@ -206,14 +209,13 @@ impl Replica {
         }
     }
 
-    fn opened(&mut self, lease: LeaseId, ttl: u64, asked: Instant) -> Answer {
+    fn keep(&mut self, lease: LeaseId, ttl: u64, asked: Instant) -> Arc<Kept> {
         // It was applied just now; or is part of a state that was installed, and if it is gone
         // again there, that ends it.
         let found = self.machine.leases().get(lease);
         let which = (lease, found.map_or(Index::default(), |lease| lease.grant));
         let asked = if planted(Bug::DeadlineAfterAnswer) { self.now } else { asked };
-        let kept = self.kept.add(which, Duration::from_millis(ttl), asked);
-        Answer::Opened(Opened::Kept(Offered::new(kept)))
+        self.kept.add(which, Duration::from_millis(ttl), asked)
     }
 
     fn reply(&mut self, token: Token, answer: Answer) {
@@ -254,7 +256,10 @@ impl Replica {
                 self.kept.asked();
                 let answer = match answer {
                     Answer::Applied(Outcome::Renewed(ttls)) => match ttls.first() {
-                        Some(Some(ttl)) => self.opened(lease, *ttl, asked),
+                        Some(Some(ttl)) => {
+                            let kept = self.keep(lease, *ttl, asked);
+                            Answer::Opened(Opened::Kept(Offered::adopted(kept)))
+                        }
                         _ => Answer::Opened(Opened::Not(Outcome::Renewed(ttls))),
                     },
                     Answer::Applied(outcome) => Answer::Opened(Opened::Not(outcome)),

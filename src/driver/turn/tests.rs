@@ -181,3 +181,28 @@ fn lse_11_a_turn_is_not_earlier_than_what_it_takes() {
     alone.rest();
     assert!(!alone.is_there());
 }
+
+#[test]
+fn who_sleeps_is_not_in_the_way_of_who_asks() {
+    let mut alone = Alone::new();
+    let hour = Duration::from_secs(3600);
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Sleep { timeout: hour, reply };
+        alone.mailbox.post(Posted { request, at: alone.now.get() }).unwrap();
+        alone.turn(|_, _| ());
+        answers.push(answer);
+    }
+    let refused = |answer: &mut oneshot::Receiver<Result<()>>| {
+        answer.try_recv().is_ok_and(|answer| answer.unwrap_err().is_overloaded())
+    };
+    let refused = answers.iter_mut().map(refused).filter(|refused| *refused).count();
+    assert_eq!(refused, 10, "as many sleep as may ask");
+    assert!(!alone.mailbox.is_busy(), "nobody waits for an answer of the node");
+    let (reply, answer) = oneshot::channel();
+    let request = Request::Read { timeout: hour, reply };
+    alone.mailbox.post(Posted { request, at: alone.now.get() }).unwrap();
+    alone.rest();
+    assert!(answer.has_message());
+}

@@ -35,7 +35,7 @@ use crate::core::machine::lease::MAX_TTL_MS;
 use crate::core::machine::{Command, Outcome};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
-use crate::ids::{LeaseId, Revision};
+use crate::ids::{Index, LeaseId, Revision};
 
 /// Makes a lease: made by [`Store::grant`](crate::Store::grant).
 ///
@@ -168,7 +168,10 @@ impl Ask for RevokeAsk {
     const WRITES: bool = true;
 
     fn start(&mut self, counter: &Counter<'_>) -> Result<Started<Self>> {
-        counter.write(encode(counter.gate, &Command::Revoke { lease: self.lease })?)
+        counter.write(encode(
+            counter.gate,
+            &Command::Revoke { lease: self.lease, grant: Index::default() },
+        )?)
     }
 
     fn finish(&mut self, gate: &dyn Gate, outcome: Outcome) -> Result<RevokeResponse> {

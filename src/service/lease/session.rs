@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::effective_ttl;
-use crate::core::lease::{Kept, Opened, Opening};
+use crate::core::lease::{Kept, Opened, Opening, Which};
 use crate::core::machine::{Command, Outcome, Refusal};
 use crate::error::Result;
 use crate::gate::{Gate, Request, Then};
 use crate::ids::LeaseId;
 use crate::service::kv::{encode, failed};
 use crate::service::pending::{Ask, Call, Counter, Started, block_on, impl_call};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::oneshot;
 
 /// Opens a session: made by [`Store::session`](crate::Store::session).
@@ -109,9 +108,9 @@ impl Ask for OpenAsk {
     fn finish(&mut self, _gate: &dyn Gate, opened: Opened) -> Result<Session> {
         match opened {
             Opened::Kept(offered) => {
-                let (gate, places) = (Arc::clone(&self.gate), Arc::default());
+                let gate = Arc::clone(&self.gate);
                 let kept = offered.take().ok_or_else(|| self.gate.ending())?;
-                Ok(Session { gate, kept, places })
+                Ok(Session { gate, kept })
             }
             Opened::Not(outcome) => Err(failed("session", outcome)),
         }
@@ -146,8 +145,6 @@ impl Ask for OpenAsk {
 pub struct Session {
     gate: Arc<dyn Gate>,
     kept: Arc<Kept>,
-    /// The number of its last place in a line.
-    places: Arc<AtomicU64>,
 }
 
 /// The inside of a session, which outlives it: in whose name something is held.
@@ -155,21 +152,12 @@ pub struct Session {
 pub(in crate::service) struct Holder {
     pub(in crate::service) gate: Arc<dyn Gate>,
     pub(in crate::service) kept: Arc<Kept>,
-    places: Arc<AtomicU64>,
 }
 
 impl Holder {
     /// It may be relied on no longer.
     pub(in crate::service) fn is_over(&self) -> bool {
         self.kept.is_over(self.gate.now())
-    }
-
-    /// A number for a place, which no other place of this session has: no lower than `least`.
-    pub(in crate::service) fn number(&self, least: u64) -> u64 {
-        let next = |last: u64| last.saturating_add(1).max(least);
-        let last =
-            self.places.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)));
-        next(last.unwrap_or_else(|last| last))
     }
 }
 
@@ -296,7 +284,7 @@ impl Session {
 
     pub(in crate::service) fn holder(&self) -> Holder {
         let (gate, kept) = (Arc::clone(&self.gate), Arc::clone(&self.kept));
-        Holder { gate, kept, places: Arc::clone(&self.places) }
+        Holder { gate, kept }
     }
 
     /// Says whether it was held until now.
@@ -321,7 +309,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         // The id of what is lost may be somebody else's by now.
         if self.end() {
-            let payload = Command::Revoke { lease: self.kept.lease() }.encode();
+            let Which { lease, grant, .. } = self.kept.which();
+            let payload = Command::Revoke { lease, grant }.encode();
             let timeout = self.gate.limits().request_timeout;
             let (reply, _) = oneshot::channel();
             if self.gate.submit(Request::Write { payload, timeout, reply }, Then::Leave).is_err() {
@@ -450,7 +439,10 @@ impl Ask for CloseAsk {
         let Some(session) = self.session.take().filter(Session::end) else {
             return Ok(Started::Answered(()));
         };
-        counter.write(encode(counter.gate, &Command::Revoke { lease: session.lease() })?)
+        let Which { lease, grant, .. } = session.kept.which();
+        // Who is not heard leaves it to the node, as who drops the session does.
+        let asked = encode(counter.gate, &Command::Revoke { lease, grant });
+        asked.and_then(|revoke| counter.write(revoke)).inspect_err(|_| session.kept.revoke_later())
     }
 
     fn finish(&mut self, _gate: &dyn Gate, outcome: Outcome) -> Result<()> {

@@ -326,3 +326,24 @@ fn sessions_can_go_anywhere() {
     movable(&store.grant(secs(1)));
     assert!(format!("{session:?}").contains("remaining"));
 }
+
+#[test]
+fn rec_5_sessions_of_one_lease_have_keys_of_their_own() {
+    let (_, store) = fake(Manner::AnswerAtOnce);
+    let opener = store.session(secs(60)).wait().unwrap();
+    let adopter = store.session(secs(60)).lease(opener.lease()).wait().unwrap();
+    let guard = block_on(store.lock("a").acquire(&opener)).unwrap();
+    let other = block_on(store.lock("b").acquire(&adopter)).unwrap();
+    let name = |key: &[u8]| key.split(|byte| *byte == b'/').next_back().map(<[u8]>::to_vec);
+    assert_ne!(name(guard.key()), name(other.key()), "whatever the line and its revision");
+}
+
+#[test]
+fn rec_3_closing_that_is_refused_leaves_the_end_to_the_node() {
+    let (node, store) = node();
+    let session = store.session(secs(10)).wait().unwrap();
+    let lease = session.lease();
+    node.set_manner(Manner::Refuse(Kind::Overloaded));
+    assert!(session.close().wait().unwrap_err().is_overloaded());
+    assert_eq!(node.left_to_revoke(), [lease]);
+}

@@ -72,7 +72,7 @@ impl Line {
             }
             let seen = holder.gate.reader()?.revision();
             let lease = holder.kept.lease();
-            let number = holder.number(seen.get());
+            let number = holder.gate.number(seen.get());
             let member = holder.gate.standing().member;
             let name = format!("{:x}-{:x}-{number:x}{}", lease.get(), member.get(), entry.ending);
             let key = Bytes::from([&self.directory[..], name.as_bytes()].concat());

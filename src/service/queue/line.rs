@@ -62,7 +62,7 @@ impl Line {
 
     /// One that nobody has had on this member.
     pub(super) fn number(&self) -> u64 {
-        self.gate().number()
+        self.gate().number(0)
     }
 
     /// A key for an item that is to be enqueued.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::machine::txn::{Compare, MAX_ITEMS, Op, Operator, Target};
 use crate::core::mvcc::{Bounds, Order, Query, SortBy};
-use crate::ids::LeaseId;
+use crate::ids::{Index, LeaseId};
 use crate::keys::KeyRange;
 
 const FIRST: &[u8] = include_bytes!("../../../../tests/fixtures/commands-v1");
@@ -110,8 +110,8 @@ fn third_samples() -> Vec<Command> {
     vec![
         Command::Grant { lease: lease(0), ttl: 1 },
         Command::Grant { lease: lease(u64::MAX), ttl: MAX_TTL_MS },
-        Command::Revoke { lease: lease(0) },
-        Command::Revoke { lease: lease(7) },
+        Command::Revoke { lease: lease(0), grant: Index::default() },
+        Command::Revoke { lease: lease(7), grant: Index::new(u64::MAX) },
         Command::Renew { leases: Vec::new() },
         Command::Renew { leases: [1, 0, u64::MAX, 1].map(lease).to_vec() },
         Command::Tick { advance: 0 },

@@ -10,7 +10,7 @@ use crate::core::machine::tests::genesis;
 use crate::core::machine::txn::{Delete, Put};
 use crate::core::machine::{Command, Machine, Origin, Outcome, stamp};
 use crate::entry::{Entry, EntryKind};
-use crate::ids::{Incarnation, NodeId, Revision};
+use crate::ids::{Incarnation, Index, NodeId, Revision};
 use crate::keys::KeyRange;
 
 /// A machine that is given commands, each as a proposal of its own.
@@ -169,7 +169,9 @@ impl Step {
         let key = |key: &u8| Bytes::copy_from_slice(&[*key]);
         Some(match self {
             Self::Grant(id, ttl) => Command::Grant { lease: LeaseId::new(*id), ttl: *ttl },
-            Self::Revoke(id) => Command::Revoke { lease: LeaseId::new(*id) },
+            Self::Revoke(id) => {
+                Command::Revoke { lease: LeaseId::new(*id), grant: Index::default() }
+            }
             Self::Renew(ids) => {
                 Command::Renew { leases: ids.iter().copied().map(LeaseId::new).collect() }
             }
@@ -359,11 +361,17 @@ fn a_grant_made_anew_is_another_lease() {
     let place = |fed: &Fed| fed.machine.leases().get(LeaseId::new(7)).map(|lease| lease.grant);
     fed.apply(&grant(7, 100));
     let first = place(&fed);
-    fed.apply(&Command::Revoke { lease: LeaseId::new(7) });
+    fed.apply(&Command::Revoke { lease: LeaseId::new(7), grant: Index::default() });
     fed.apply(&grant(7, 100));
     assert!(place(&fed).is_some() && place(&fed) != first);
     fed.restore();
     assert_eq!(place(&fed), Some(fed.machine.applied().0));
+    // Who means the first one does not end the second (`REC-3`).
+    let lease = LeaseId::new(7);
+    let late = fed.apply(&Command::Revoke { lease, grant: first.unwrap() });
+    assert_eq!(late, Outcome::Refused(Refusal::LeaseNotFound(lease)));
+    let grant = place(&fed).unwrap();
+    assert!(matches!(fed.apply(&Command::Revoke { lease, grant }), Outcome::Revoked { .. }));
 }
 
 #[test]

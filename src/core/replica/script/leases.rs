@@ -9,7 +9,7 @@ use super::{Answered, Cluster, node, number};
 use crate::core::lease::{Opened, Opening};
 use crate::core::machine::Command;
 use crate::core::replica::io::Input;
-use crate::ids::LeaseId;
+use crate::ids::{Index, LeaseId};
 use crate::time::Instant;
 
 impl Cluster {
@@ -39,7 +39,9 @@ impl Cluster {
         let grant = Command::Grant { lease: id, ttl: given };
         match name {
             "grant" => self.write(at, &grant, deadline),
-            "revoke" => self.write(at, &Command::Revoke { lease }, deadline),
+            "revoke" => {
+                self.write(at, &Command::Revoke { lease, grant: Index::default() }, deadline)
+            }
             "keep" => {
                 let token = self.token();
                 self.give(at, Input::KeepAlive { token, lease, deadline });

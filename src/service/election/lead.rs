@@ -33,7 +33,7 @@ use crate::service::txn::{Op, PutOp};
 ///
 /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
 /// while !leadership.is_lost() {
-///     leadership.txn().then(Op::put("cron/last", "backup")).await?;
+///     leadership.txn().then(Op::put("last-job", "backup")).await?;
 /// }
 /// # Ok(())
 /// # }
@@ -78,7 +78,7 @@ impl Leadership {
     ///
     /// ```no_run
     /// # async fn example(leadership: quorate::Leadership) -> quorate::Result<()> {
-    /// leadership.txn().then(quorate::Op::put("cron/last", "backup")).await?;
+    /// leadership.txn().then(quorate::Op::put("last-job", "backup")).await?;
     /// # Ok(())
     /// # }
     /// ```

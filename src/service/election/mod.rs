@@ -45,7 +45,7 @@ pub use self::observe::{NextObserved, Observe, Observed, ObservedIter, Observer}
 use super::lease::{Holder, Session};
 use super::lock::the_one_before;
 use super::place::{self, Entry, Held, Line, Manner, Place, Sight, Task, impl_task};
-use crate::core::mvcc::{KeyValue, SortBy};
+use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -62,7 +62,7 @@ use crate::store::Store;
 /// let session = store.session(Duration::from_secs(10)).await?;
 /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
 /// let done = leadership
-///     .run(async |lead| lead.txn().then(Op::put("cron/last", "backup")).await)
+///     .run(async |lead| lead.txn().then(Op::put("last-job", "backup")).await)
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -152,13 +152,7 @@ impl Election {
     /// ```
     pub fn leader(&self) -> GetLeader {
         let line = self.line();
-        let store = self.store.clone();
-        let look = async move |manner| {
-            let read = store.range(KeyRange::prefix(line?.directory));
-            let read = read.sort_by(SortBy::CreateRevision).limit(1);
-            let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
-            Ok(page.kvs.first().map(Leader::of))
-        };
+        let look = async move |manner| Ok(line?.first(manner).await?.as_ref().map(Leader::of));
         GetLeader { call: Task::new(self.store.gate(), "it was known who leads", look) }
     }
 
@@ -196,14 +190,11 @@ impl Election {
         let (key, priority) = (key.into(), self.priority);
         let resume = async move |manner| {
             let (holder, line) = begun?;
-            let read = line.store.range(KeyRange::prefix(line.directory.clone()));
-            let read = read.sort_by(SortBy::CreateRevision).limit(1);
-            let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
             let lease = holder.kept.lease();
             let same = |kv: &&KeyValue| {
                 kv.key() == key && kv.create_revision() == token && kv.lease() == lease
             };
-            if page.kvs.first().filter(same).is_none() {
+            if line.first(manner).await?.as_ref().filter(same).is_none() {
                 let text = "the key does not lead: it is gone, of another revision or lease, or \
                             not the first";
                 return Err(Error::new(Kind::Lost, text));

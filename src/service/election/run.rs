@@ -29,7 +29,7 @@ impl Leadership {
     ///     let leadership = store.election("cron").campaign(&session, "node 3").await?;
     ///     let work = async |lead: &quorate::Leadership| {
     ///         for job in ["backup", "report"] {
-    ///             lead.txn().then(Op::put("cron/last", job)).await?;
+    ///             lead.txn().then(Op::put("last-job", job)).await?;
     ///         }
     ///         quorate::Result::Ok(())
     ///     };
@@ -75,7 +75,7 @@ impl Leadership {
     /// let leadership = store.election("cron").campaign(&session, "node 3").wait()?;
     /// leadership.run_blocking(|lead| {
     ///     while !lead.is_lost() {
-    ///         lead.txn().then(Op::put("cron/last", "backup")).wait()?;
+    ///         lead.txn().then(Op::put("last-job", "backup")).wait()?;
     ///     }
     ///     quorate::Result::Ok(())
     /// })?

@@ -207,9 +207,12 @@ fn rec_23_an_observer_sees_every_change_in_order_and_vacancy_too() {
     let first = late.into_iter().next().unwrap().unwrap();
     assert!(matches!(first, Observed::Elected(leader) if leader.value == "three"));
     // Two at once are one change.
-    let both = (Op::put("e/b", "b"), Op::put("e/a", "a"));
-    store.txn().then(both).wait().unwrap();
-    let handed = (Op::delete("e/a"), Op::delete("e/b"), Op::put("e/c", "c"));
+    let leases = [5, 6, 7].map(LeaseId::new);
+    leases.map(|id| store.grant(secs(10)).id(id).wait().unwrap());
+    let [five, six, seven] =
+        leases.map(|id| move |value| Op::put(format!("e/{id}"), value).lease(id));
+    store.txn().then((six("b"), five("a"))).wait().unwrap();
+    let handed = (Op::delete("e/5"), Op::delete("e/6"), seven("c"));
     store.txn().then(handed).wait().unwrap();
     assert_eq!(seen(&node, &mut observer), ["a", "c"]);
     node.watches().end();
@@ -277,8 +280,36 @@ fn rec_25_with_the_lease_goes_the_leadership() {
 fn rec_26_elections_whose_names_begin_alike_do_not_interfere() {
     let (_, store) = node();
     let session = session(&store);
-    let campaign = |name| store.election(name).campaign(&session, "x").wait().unwrap();
-    let (_test, _testa) = (campaign("test"), campaign("testa"));
+    let campaign = |name: &'static str| {
+        store.election(name).campaign(&session, "x").wait_timeout(Duration::ZERO).unwrap()
+    };
+    let (_test, _testa, _below) = (campaign("test"), campaign("testa"), campaign("test/a"));
+    assert!(store.election("test").campaign(&session, "x").wait_timeout(Duration::ZERO).is_err());
+}
+
+/// What somebody keeps in the directory is no candidate, whatever its name.
+#[test]
+fn rec_16_data_in_the_directory_is_no_candidate() {
+    let (node, store) = node();
+    let session = session(&store);
+    for key in ["e/last", "e/5", "e/1-2-3", "e/5-7-9-p9"] {
+        store.put(key, "data").wait().unwrap();
+    }
+    let election = store.election("e");
+    assert_eq!(election.leader().wait().unwrap(), None);
+    let mut observer = election.observe().wait().unwrap();
+    for round in 0..2_u8 {
+        let lead = election.campaign(&session, "one").wait_timeout(Duration::ZERO).unwrap();
+        lead.txn().then(Op::put("e/last", vec![round])).wait().unwrap();
+        assert_eq!(election.leader().wait().unwrap().unwrap().token, lead.token());
+        assert!(!lead.outranked().wait_timeout(Duration::ZERO));
+        let resumed = election.resume(&session, lead.key().clone(), lead.token());
+        drop(resumed.wait().unwrap());
+    }
+    assert_eq!(seen(&node, &mut observer), ["-", "one", "-", "one", "-"]);
+    // Who keeps something there with his session is no candidate either.
+    store.put("e/here", "").lease(session.lease()).wait().unwrap();
+    assert_eq!(election.leader().wait().unwrap(), None);
 }
 
 #[test]

@@ -6,33 +6,42 @@ use std::task::{Context, Poll};
 
 use futures_core::stream::Stream;
 
-use super::{Held, Place};
-use crate::core::mvcc::{Bounds, KeyValue, Order, Query, Reader, SortBy};
+use super::{Held, MORE, Place, is_place};
+use crate::core::mvcc::{Bounds, Event, KeyValue, Order, Query, Reader, SortBy};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::service::lease::Holder;
-use crate::service::watch::{Watch, WatchEnd, Watcher};
+use crate::service::watch::{Watch, WatchBatch, WatchEnd, Watcher};
 
-/// What this member sees of a line, at a revision that is not before the place was taken.
+/// What this member sees of lines, at a revision that is not before the place was taken.
+///
+/// A line is named by the range of its directory. What is there and is no place is not seen.
 pub(in crate::service) struct Sight<'a> {
     place: &'a Place,
     reader: &'a Reader,
 }
 
 impl Sight<'_> {
-    /// The newest key of the range that is older than the place (`REC-8`).
+    /// The newest place of a line that is older than this one (`REC-8`).
     pub(in crate::service) fn newest_older(&self, range: KeyRange) -> Result<Option<KeyValue>> {
-        let mut query = Query::new(self.place.scope().range(range)?);
+        let mut query = Query::new(self.place.scope().range(range.clone())?);
         query.create_revision.max = Revision::new(self.place.since.get().saturating_sub(1));
         (query.sort, query.order, query.limit) = (SortBy::CreateRevision, Order::Descending, 1);
         query.keys_only = true;
-        let page = self.reader.query(&query)?;
-        Ok(page.kvs.into_iter().next().map(|kv| self.place.scope().show(kv)))
+        loop {
+            let page = self.reader.query(&query)?;
+            let kvs = self.place.scope().show_all(page.kvs);
+            let found = kvs.into_iter().find(|kv| is_place(range.start(), kv));
+            if found.is_some() || !page.more {
+                return Ok(found);
+            }
+            query.limit = query.limit.saturating_mul(MORE);
+        }
     }
 
-    /// The keys of the range that are older than the place, or those that are younger.
+    /// The places of a line that are older than this one, or those that are younger.
     pub(in crate::service) fn older(&self, range: KeyRange) -> Result<Vec<KeyValue>> {
         let max = Revision::new(self.place.since.get().saturating_sub(1));
         self.made(range, Bounds { min: Revision::new(0), max })
@@ -44,10 +53,12 @@ impl Sight<'_> {
 
     /// In the order in which they were made.
     fn made(&self, range: KeyRange, when: Bounds) -> Result<Vec<KeyValue>> {
-        let mut query = Query::new(self.place.scope().range(range)?);
+        let mut query = Query::new(self.place.scope().range(range.clone())?);
         (query.create_revision, query.sort) = (when, SortBy::CreateRevision);
         query.keys_only = true;
-        Ok(self.place.scope().show_all(self.reader.query(&query)?.kvs))
+        let mut kvs = self.place.scope().show_all(self.reader.query(&query)?.kvs);
+        kvs.retain(|kv| is_place(range.start(), kv));
+        Ok(kvs)
     }
 }
 

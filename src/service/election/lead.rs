@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::is_outranked;
+use super::{is_outranked, outranks};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -232,7 +232,9 @@ impl Outranked {
             return Ok(None);
         }
         let come = KeyRange::prefix(self.directory.clone());
-        self.place.stir(revision, [self.place.store.watch(come).no_deletes()]).map(Some)
+        let come = self.place.store.watch(come).no_deletes();
+        let outranks = outranks(self.directory.clone(), self.priority);
+        self.place.stir_if(revision, [], come, outranks).map(Some)
     }
 }
 

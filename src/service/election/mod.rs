@@ -44,8 +44,8 @@ pub use self::lead::{Leadership, Outranked, Proclaim, Resign};
 pub use self::observe::{NextObserved, Observe, Observed, ObservedIter, Observer};
 use super::lease::{Holder, Session};
 use super::lock::the_one_before;
-use super::place::{self, Entry, Held, Line, Manner, Place, Sight, Task, impl_task};
-use crate::core::mvcc::KeyValue;
+use super::place::{self, Entry, Held, Line, Manner, Place, Sight, Task, impl_task, is_place};
+use crate::core::mvcc::{Event, KeyValue};
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -187,7 +187,7 @@ impl Election {
     /// ```
     pub fn resume(&self, session: &Session, key: impl Into<Bytes>, token: Revision) -> Resume {
         let begun = self.line().and_then(|line| Ok((line.holder(session)?, line)));
-        let (key, priority) = (key.into(), self.priority);
+        let key = key.into();
         let resume = async move |manner| {
             let (holder, line) = begun?;
             let lease = holder.kept.lease();
@@ -199,6 +199,8 @@ impl Election {
                             not the first";
                 return Err(Error::new(Kind::Lost, text));
             }
+            // What it campaigned with, whatever this handle has.
+            let priority = priority_of(&key);
             let held = Held::new(Place::new(&line.store, holder, key, token)?);
             Ok(Leadership::new(held, line.directory, priority))
         };
@@ -228,14 +230,15 @@ async fn campaign(
         let Some(before) = before else { break };
         if outranked {
             entry.instead_of = Some(std::sync::Arc::clone(place));
-            // What is stepped out of is gone then, in the same entry.
+            // What is stepped out of goes by the same entry.
             held = line.enter_last(holder, &entry, manner).await?;
             entry.instead_of = None;
             continue;
         }
         let gone = place.store.watch(before).no_puts();
-        let come = place.store.watch(KeyRange::prefix(line.directory.clone())).no_deletes();
-        place.stir(revision, [gone, come])?.await?;
+        let come = place.store.watch(line.range()).no_deletes();
+        let outranks = outranks(line.directory.clone(), priority);
+        place.stir_if(revision, [gone], come, outranks)?.await?;
     }
     Ok(Leadership::new(held, line.directory, priority))
 }
@@ -244,6 +247,15 @@ async fn campaign(
 fn is_outranked(sight: &Sight<'_>, directory: &Bytes, priority: u32) -> Result<bool> {
     let behind = sight.younger(KeyRange::prefix(directory.clone()))?;
     Ok(behind.iter().any(|kv| priority_of(kv.key()) > priority))
+}
+
+/// Is an event the coming of somebody of a higher priority? What others proclaim, and who comes
+/// with no higher one, is no reason to look at the whole line again.
+fn outranks(directory: Bytes, priority: u32) -> impl Fn(&Event) -> bool + Send + Sync + 'static {
+    move |event| {
+        let kv = event.kv();
+        kv.version() == 1 && priority_of(kv.key()) > priority && is_place(&directory, kv)
+    }
 }
 
 fn ending(priority: u32) -> String {
@@ -319,7 +331,13 @@ impl_task!(GetLeader -> Option<Leader>, "store.election(\"cron\").leader()");
 /// Takes a leadership up again: made by [`Election::resume`].
 ///
 /// For a process that was restarted, and has kept the id of its lease, its key and its token: with
-/// a session that [adopts](crate::OpenSession::lease) the lease before it ends (`REC-24`).
+/// a session that [adopts](crate::OpenSession::lease) the lease before it ends (`REC-24`). Its
+/// priority is the one that it campaigned with.
+///
+/// **Only when the old process is certainly gone.** If it was but paused, or its network cut, there
+/// are two that lead with one lease, one key and one token: neither is told of the other, and
+/// neither [`txn`](Leadership::txn) nor the token tells them apart. Where that cannot be ruled out,
+/// campaign anew: the old one is out then when its lease has ended.
 ///
 /// # Errors
 ///

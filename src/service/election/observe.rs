@@ -191,11 +191,12 @@ impl Observer {
 
     /// Looks again at what holds, and says so whatever was said before.
     fn skip(&mut self) -> Result<(), WatchEnd> {
-        self.due.push_back(Observed::Skipped);
-        self.told = None;
         let mut watcher = self.watcher.again().start().map_err(|_| self.node_end())?;
         let (_, kvs) = watcher.list().map_err(|_| self.node_end())?;
         self.watcher = watcher;
+        // Not before: what fails ends it, and nothing comes behind an end.
+        self.due.push_back(Observed::Skipped);
+        self.told = None;
         self.list(&kvs);
         Ok(())
     }

@@ -329,8 +329,11 @@ fn a_leader_is_told_that_it_is_outranked_and_those_who_wait_step_back() {
     assert!(first.outranked().wait_timeout(Duration::ZERO));
     let before = store.range(KeyRange::prefix("e/")).wait().unwrap().header.revision;
     node.advance(Instant::default());
+    node.take_log();
     assert!(poll(&mut second).is_pending());
     assert_eq!((candidates(&store), node.revision()), (3, before.next()), "by one entry");
+    let log = node.take_log();
+    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 1, "{log:?}");
     node.advance(Instant::default());
     assert!(poll(&mut third).is_pending() && poll(&mut second).is_pending());
     assert_eq!(node.revision(), before.next(), "once");
@@ -398,6 +401,84 @@ fn the_work_of_a_leader_is_dropped_with_the_leadership() {
         elected(&store, &session, "x").run_blocking(|lead| !lead.is_lost()).ok(),
         Some(true)
     );
+}
+
+/// The cluster is out of reach: the loss is told when the session is over, not when a resignation
+/// that cannot be delivered has been given up.
+#[test]
+fn a_loss_is_told_at_once_by_who_is_cut_off() {
+    let (node, store) = node();
+    let session = session(&store);
+    let lead = elected(&store, &session, "one");
+    let mut run = pin!(lead.run(async |_: &Leadership| pending::<()>().await));
+    assert!(poll(&mut run).is_pending());
+    node.set_manner(Manner::Keep);
+    node.pass(secs(10));
+    assert!(ready(&node, &mut run).unwrap_err().is_lost());
+    assert_eq!(node.take_kept().len(), 1, "its deletion, in the background");
+
+    node.set_manner(Manner::AnswerAtOnce);
+    let session = self::session(&store);
+    let lead = store.election("f").campaign(&session, "one").wait().unwrap();
+    node.take_log();
+    let lost = lead.run_blocking(|_| {
+        node.pass(secs(10));
+        node.set_manner(Manner::Keep);
+    });
+    assert!(lost.unwrap_err().is_lost());
+    let log = node.take_log();
+    let waited = log.iter().any(|line| line.starts_with("write") && !line.contains("Leave"));
+    assert!(!waited, "{log:?}");
+}
+
+/// The work hears of the loss first, from a transaction of its own: the loop of the examples has to
+/// see a loss, and not work that is done.
+#[test]
+fn work_that_ends_with_the_loss_is_lost() {
+    let (_, store) = node();
+    let session = session(&store);
+    let run = elected(&store, &session, "one").run(async |lead: &Leadership| {
+        store.delete(lead.key().clone()).await.unwrap();
+        lead.txn().then(Op::put("k", "1")).await
+    });
+    assert!(block_on(run).unwrap_err().is_lost());
+}
+
+/// Whatever the handle says by which it is resumed.
+#[test]
+fn rec_24_a_leadership_is_resumed_with_its_own_priority() {
+    let (node, store) = node();
+    let session = session(&store);
+    let lead = store.election("e").priority(5).campaign(&session, "one").wait().unwrap();
+    let (key, token) = (lead.key().clone(), lead.token());
+    let resumed = store.election("e").resume(&session, key, token).wait().unwrap();
+    let mut outranked = resumed.outranked();
+    for (priority, is_higher) in [(1, false), (5, false), (6, true)] {
+        let mut next = store.election("e").priority(priority).campaign(&session, "two");
+        assert!(poll(&mut next).is_pending());
+        node.advance(Instant::default());
+        assert_eq!(poll(&mut outranked).is_ready(), is_higher, "{priority}");
+    }
+}
+
+/// It has to begin anew, and its node ends before it can.
+#[test]
+fn rec_23_an_observer_says_nothing_behind_its_end() {
+    let (node, store) = node();
+    let session = session(&store);
+    let mut observer = store.election("e").observe().wait().unwrap();
+    assert_eq!(seen(&node, &mut observer), ["-"]);
+    drop(elected(&store, &session, "one"));
+    let lead = elected(&store, &session, "two");
+    store.compact(lead.token()).wait().unwrap();
+    node.tidy(0);
+    node.advance(Instant::default());
+    node.watches().end();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut next = || Pin::new(&mut observer).poll_next(&mut context);
+    let Poll::Ready(Some(Err(end))) = next() else { panic!("it has not ended") };
+    assert!(matches!(end, WatchEnd::Closed), "{end:?}");
+    assert!(matches!(next(), Poll::Ready(None)));
 }
 
 #[test]

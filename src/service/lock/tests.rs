@@ -404,18 +404,14 @@ fn rec_7_data_in_the_directory_stands_in_nobodys_way() {
 fn rec_8_the_one_before_is_found_among_much_else() {
     let (node, store) = node();
     let sessions = [(); 2].map(|()| session(&store));
-    let fill = || {
+    let fill = |part: &str| {
         for at in 0..40 {
-            store.put(format!("l/data/{at}"), "").wait().unwrap();
+            store.put(format!("l/{part}/{at}"), "").wait().unwrap();
         }
     };
-    fill();
+    fill("older");
     let first = acquired(&store, &sessions[0]);
-    let fence = Op::put("l/data", "");
-    first.txn().then(fence).wait().unwrap();
-    for at in 0..40 {
-        store.put(format!("l/more/{at}"), "").wait().unwrap();
-    }
+    fill("newer");
     let mut second = store.lock("l").acquire(&sessions[1]);
     assert!(poll(&mut second).is_pending());
     assert!(store.lock("l").try_acquire(&sessions[1]).wait().unwrap().is_none());

@@ -85,6 +85,7 @@ impl Line {
             let mut entering = Entering { call, holder };
             match entering.ended(manner).await? {
                 Some(since) => {
+                    entry.instead_of.iter().for_each(|place| place.set_replaced());
                     let place = Place::new(&self.store, holder.clone(), key, since)?;
                     return Ok(Some(Held::new(place)));
                 }

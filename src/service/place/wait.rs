@@ -104,12 +104,28 @@ impl Place {
         watches: [Watch; N],
     ) -> Result<Stir> {
         let own = self.store.watch(self.key.clone()).no_puts();
-        let late = planted(Bug::WatchLate);
-        let from = if late { revision.next().next() } else { revision.next() };
-        let start = |watch: Watch| watch.from_revision(from).start();
+        let start = |watch| start(watch, revision);
         let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
-        Ok(Stir { end: End::new(&self.holder), watchers })
+        Ok(Stir { end: End::new(&self.holder), watchers, judged: None })
     }
+
+    /// As [`stir`](Self::stir), and also when something happens in `judged` that is a reason.
+    pub(in crate::service) fn stir_if<const N: usize>(
+        &self,
+        revision: Revision,
+        watches: [Watch; N],
+        judged: Watch,
+        is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Result<Stir> {
+        let mut stir = self.stir(revision, watches)?;
+        stir.judged = Some((start(judged, revision)?, Box::new(is_reason)));
+        Ok(stir)
+    }
+}
+
+fn start(watch: Watch, behind: Revision) -> Result<Watcher> {
+    let from = if planted(Bug::WatchLate) { behind.next().next() } else { behind.next() };
+    watch.from_revision(from).start()
 }
 
 /// The end of a session, for one who waits for it among other things.
@@ -143,26 +159,40 @@ impl Drop for End {
 /// Ends when there is a reason to look again.
 pub(in crate::service) struct Stir {
     end: End,
+    /// Whatever they see is a reason.
     watchers: Vec<Watcher>,
+    judged: Option<(Watcher, Judge)>,
+}
+
+type Judge = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// That something was seen. What was compacted is seen by looking.
+fn reason(seen: Option<Result<WatchBatch, WatchEnd>>) -> Result<()> {
+    match seen {
+        Some(Err(end)) if !matches!(end, WatchEnd::Compacted(_)) => Err(end.into()),
+        _ => Ok(()),
+    }
 }
 
 impl Future for Stir {
     type Output = Result<()>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.end.poll(context) {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { end, watchers, judged } = self.get_mut();
+        if end.poll(context) {
             return Poll::Ready(Ok(()));
         }
-        for watcher in &mut self.watchers {
-            return Poll::Ready(match Pin::new(watcher).poll_next(context) {
-                Poll::Pending => continue,
-                Poll::Ready(Some(Err(end))) if !matches!(end, WatchEnd::Compacted(_)) => {
-                    Err(end.into())
-                }
-                // What was compacted is seen by looking.
-                Poll::Ready(_) => Ok(()),
-            });
+        for watcher in watchers {
+            if let Poll::Ready(seen) = Pin::new(watcher).poll_next(context) {
+                return Poll::Ready(reason(seen));
+            }
         }
-        Poll::Pending
+        let Some((watcher, is_reason)) = judged else { return Poll::Pending };
+        loop {
+            match std::task::ready!(Pin::new(&mut *watcher).poll_next(context)) {
+                Some(Ok(batch)) if !batch.events().iter().any(&**is_reason) => {}
+                seen => return Poll::Ready(reason(seen)),
+            }
+        }
     }
 }

@@ -208,7 +208,9 @@ fn rec_23_an_observer_sees_every_change_in_order_and_vacancy_too() {
     assert!(matches!(first, Observed::Elected(leader) if leader.value == "three"));
     // Two at once are one change.
     let leases = [5, 6, 7].map(LeaseId::new);
-    leases.map(|id| store.grant(secs(10)).id(id).wait().unwrap());
+    for id in leases {
+        store.grant(secs(10)).id(id).wait().unwrap();
+    }
     let [five, six, seven] =
         leases.map(|id| move |value| Op::put(format!("e/{id}"), value).lease(id));
     store.txn().then((six("b"), five("a"))).wait().unwrap();

@@ -26,14 +26,15 @@ pub(in crate::service) struct Sight<'a> {
 impl Sight<'_> {
     /// The newest place of a line that is older than this one (`REC-8`).
     pub(in crate::service) fn newest_older(&self, range: KeyRange) -> Result<Option<KeyValue>> {
-        let mut query = Query::new(self.place.scope().range(range.clone())?);
+        let directory = range.start().to_vec();
+        let mut query = Query::new(self.place.scope().range(range)?);
         query.create_revision.max = Revision::new(self.place.since.get().saturating_sub(1));
         (query.sort, query.order, query.limit) = (SortBy::CreateRevision, Order::Descending, 1);
         query.keys_only = true;
         loop {
             let page = self.reader.query(&query)?;
             let kvs = self.place.scope().show_all(page.kvs);
-            let found = kvs.into_iter().find(|kv| is_place(range.start(), kv));
+            let found = kvs.into_iter().find(|kv| is_place(&directory, kv));
             if found.is_some() || !page.more {
                 return Ok(found);
             }
@@ -53,11 +54,12 @@ impl Sight<'_> {
 
     /// In the order in which they were made.
     fn made(&self, range: KeyRange, when: Bounds) -> Result<Vec<KeyValue>> {
-        let mut query = Query::new(self.place.scope().range(range.clone())?);
+        let directory = range.start().to_vec();
+        let mut query = Query::new(self.place.scope().range(range)?);
         (query.create_revision, query.sort) = (when, SortBy::CreateRevision);
         query.keys_only = true;
         let mut kvs = self.place.scope().show_all(self.reader.query(&query)?.kvs);
-        kvs.retain(|kv| is_place(range.start(), kv));
+        kvs.retain(|kv| is_place(&directory, kv));
         Ok(kvs)
     }
 }

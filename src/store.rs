@@ -360,7 +360,7 @@ impl Store {
     ///
     /// let session = store.session(Duration::from_secs(10)).await?;
     /// let guard = store.lock("stock").acquire(&session).await?;
-    /// guard.txn().then(Op::put("stock/shoes", "41")).await?;
+    /// guard.txn().then(Op::put("shoes", "41")).await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -40,7 +40,7 @@ macro_rules! impl_guard {
             /// # async fn example(store: quorate::Store, session: quorate::Session)
             /// # -> quorate::Result<()> {
             #[doc = concat!("let guard = ", $make, ".await?;")]
-            /// guard.txn().then(quorate::Op::put("stock/shoes", "41")).await?;
+            /// guard.txn().then(quorate::Op::put("shoes", "41")).await?;
             /// # Ok(())
             /// # }
             /// ```

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::is_outranked;
+use super::{is_outranked, outranks};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -33,7 +33,7 @@ use crate::service::txn::{Op, PutOp};
 ///
 /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
 /// while !leadership.is_lost() {
-///     leadership.txn().then(Op::put("cron/last", "backup")).await?;
+///     leadership.txn().then(Op::put("last-job", "backup")).await?;
 /// }
 /// # Ok(())
 /// # }
@@ -78,7 +78,7 @@ impl Leadership {
     ///
     /// ```no_run
     /// # async fn example(leadership: quorate::Leadership) -> quorate::Result<()> {
-    /// leadership.txn().then(quorate::Op::put("cron/last", "backup")).await?;
+    /// leadership.txn().then(quorate::Op::put("last-job", "backup")).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -232,7 +232,9 @@ impl Outranked {
             return Ok(None);
         }
         let come = KeyRange::prefix(self.directory.clone());
-        self.place.stir(revision, [self.place.store.watch(come).no_deletes()]).map(Some)
+        let come = self.place.store.watch(come).no_deletes();
+        let outranks = outranks(self.directory.clone(), self.priority);
+        self.place.stir_if(revision, [], come, outranks).map(Some)
     }
 }
 

@@ -44,8 +44,8 @@ pub use self::lead::{Leadership, Outranked, Proclaim, Resign};
 pub use self::observe::{NextObserved, Observe, Observed, ObservedIter, Observer};
 use super::lease::{Holder, Session};
 use super::lock::the_one_before;
-use super::place::{self, Entry, Held, Line, Manner, Place, Sight, Task, impl_task};
-use crate::core::mvcc::{KeyValue, SortBy};
+use super::place::{self, Entry, Held, Line, Manner, Place, Sight, Task, impl_task, is_place};
+use crate::core::mvcc::{Event, KeyValue};
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
@@ -62,7 +62,7 @@ use crate::store::Store;
 /// let session = store.session(Duration::from_secs(10)).await?;
 /// let leadership = store.election("cron").campaign(&session, "node 3").await?;
 /// let done = leadership
-///     .run(async |lead| lead.txn().then(Op::put("cron/last", "backup")).await)
+///     .run(async |lead| lead.txn().then(Op::put("last-job", "backup")).await)
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -152,13 +152,7 @@ impl Election {
     /// ```
     pub fn leader(&self) -> GetLeader {
         let line = self.line();
-        let store = self.store.clone();
-        let look = async move |manner| {
-            let read = store.range(KeyRange::prefix(line?.directory));
-            let read = read.sort_by(SortBy::CreateRevision).limit(1);
-            let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
-            Ok(page.kvs.first().map(Leader::of))
-        };
+        let look = async move |manner| Ok(line?.first(manner).await?.as_ref().map(Leader::of));
         GetLeader { call: Task::new(self.store.gate(), "it was known who leads", look) }
     }
 
@@ -193,21 +187,20 @@ impl Election {
     /// ```
     pub fn resume(&self, session: &Session, key: impl Into<Bytes>, token: Revision) -> Resume {
         let begun = self.line().and_then(|line| Ok((line.holder(session)?, line)));
-        let (key, priority) = (key.into(), self.priority);
+        let key = key.into();
         let resume = async move |manner| {
             let (holder, line) = begun?;
-            let read = line.store.range(KeyRange::prefix(line.directory.clone()));
-            let read = read.sort_by(SortBy::CreateRevision).limit(1);
-            let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
             let lease = holder.kept.lease();
             let same = |kv: &&KeyValue| {
                 kv.key() == key && kv.create_revision() == token && kv.lease() == lease
             };
-            if page.kvs.first().filter(same).is_none() {
+            if line.first(manner).await?.as_ref().filter(same).is_none() {
                 let text = "the key does not lead: it is gone, of another revision or lease, or \
                             not the first";
                 return Err(Error::new(Kind::Lost, text));
             }
+            // What it campaigned with, whatever this handle has.
+            let priority = priority_of(&key);
             let held = Held::new(Place::new(&line.store, holder, key, token)?);
             Ok(Leadership::new(held, line.directory, priority))
         };
@@ -237,14 +230,15 @@ async fn campaign(
         let Some(before) = before else { break };
         if outranked {
             entry.instead_of = Some(std::sync::Arc::clone(place));
-            // What is stepped out of is gone then, in the same entry.
+            // What is stepped out of goes by the same entry.
             held = line.enter_last(holder, &entry, manner).await?;
             entry.instead_of = None;
             continue;
         }
         let gone = place.store.watch(before).no_puts();
-        let come = place.store.watch(KeyRange::prefix(line.directory.clone())).no_deletes();
-        place.stir(revision, [gone, come])?.await?;
+        let come = place.store.watch(line.range()).no_deletes();
+        let outranks = outranks(line.directory.clone(), priority);
+        place.stir_if(revision, [gone], come, outranks)?.await?;
     }
     Ok(Leadership::new(held, line.directory, priority))
 }
@@ -253,6 +247,15 @@ async fn campaign(
 fn is_outranked(sight: &Sight<'_>, directory: &Bytes, priority: u32) -> Result<bool> {
     let behind = sight.younger(KeyRange::prefix(directory.clone()))?;
     Ok(behind.iter().any(|kv| priority_of(kv.key()) > priority))
+}
+
+/// Is an event the coming of somebody of a higher priority? What others proclaim, and who comes
+/// with no higher one, is no reason to look at the whole line again.
+fn outranks(directory: Bytes, priority: u32) -> impl Fn(&Event) -> bool + Send + Sync + 'static {
+    move |event| {
+        let kv = event.kv();
+        kv.version() == 1 && priority_of(kv.key()) > priority && is_place(&directory, kv)
+    }
 }
 
 fn ending(priority: u32) -> String {
@@ -328,7 +331,13 @@ impl_task!(GetLeader -> Option<Leader>, "store.election(\"cron\").leader()");
 /// Takes a leadership up again: made by [`Election::resume`].
 ///
 /// For a process that was restarted, and has kept the id of its lease, its key and its token: with
-/// a session that [adopts](crate::OpenSession::lease) the lease before it ends (`REC-24`).
+/// a session that [adopts](crate::OpenSession::lease) the lease before it ends (`REC-24`). Its
+/// priority is the one that it campaigned with.
+///
+/// **Only when the old process is certainly gone.** If it was but paused, or its network cut, there
+/// are two that lead with one lease, one key and one token: neither is told of the other, and
+/// neither [`txn`](Leadership::txn) nor the token tells them apart. Where that cannot be ruled out,
+/// campaign anew: the old one is out then when its lease has ended.
 ///
 /// # Errors
 ///

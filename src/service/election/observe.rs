@@ -17,7 +17,7 @@ use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::service::pending::block_on;
-use crate::service::place::{Manner, Task, impl_task};
+use crate::service::place::{Manner, Task, impl_task, is_place};
 use crate::service::watch::{WatchEnd, Watcher};
 use crate::store::Store;
 
@@ -46,12 +46,15 @@ impl Observe {
     pub(super) fn new(store: &Store, directory: Result<Bytes>) -> Self {
         let mine = store.clone();
         let observe = async move |manner| {
-            let list = mine.list_and_watch(KeyRange::prefix(directory?));
+            let directory = directory?;
+            let list = mine.list_and_watch(KeyRange::prefix(directory.clone()));
             let listing = if manner == Manner::Blocking { list.wait()? } else { list.await? };
             let mut observer = Observer {
                 gate: Arc::clone(mine.gate()),
+                directory,
                 watcher: listing.watcher,
                 candidates: BTreeMap::new(),
+                made: BTreeMap::new(),
                 told: None,
                 due: VecDeque::new(),
                 ended: false,
@@ -104,9 +107,12 @@ pub enum Observed {
 #[must_use = "an observer that is dropped observes nothing"]
 pub struct Observer {
     gate: Arc<dyn Gate>,
+    directory: Bytes,
     watcher: Watcher,
     /// In the order in which they lead: by create revision, and by key within one.
     candidates: BTreeMap<(Revision, Bytes), Bytes>,
+    /// When each of them was made: where it is there.
+    made: BTreeMap<Bytes, Revision>,
     /// What was said last, and whether anything was.
     told: Option<Observed>,
     /// What is to be said.
@@ -134,25 +140,34 @@ impl Observer {
     /// Begins anew with what is there.
     fn list(&mut self, kvs: &[KeyValue]) {
         self.candidates.clear();
+        self.made.clear();
         kvs.iter().for_each(|kv| self.put(kv));
         self.see();
     }
 
     fn put(&mut self, kv: &KeyValue) {
-        let bytes = Bytes::copy_from_slice;
-        let place = (kv.create_revision(), bytes(kv.key()));
-        self.candidates.insert(place, bytes(kv.value()));
+        // Of a key that was made again its old place is no more.
+        self.remove(kv.key());
+        if is_place(&self.directory, kv) {
+            let (key, value) = (Bytes::copy_from_slice(kv.key()), kv.value());
+            self.made.insert(key.clone(), kv.create_revision());
+            let place = (kv.create_revision(), key);
+            self.candidates.insert(place, Bytes::copy_from_slice(value));
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some((key, made)) = self.made.remove_entry(key) {
+            self.candidates.remove(&(made, key));
+        }
     }
 
     /// What one revision has done to the candidates.
     fn apply(&mut self, events: &[Event]) {
         for event in events {
-            // Of a key that was made again its old place is no more.
-            if event.kind() == EventKind::Delete || event.kv().version() == 1 {
-                self.candidates.retain(|(_, key), _| key != event.key());
-            }
-            if event.kind() == EventKind::Put {
-                self.put(event.kv());
+            match event.kind() {
+                EventKind::Put => self.put(event.kv()),
+                EventKind::Delete => self.remove(event.key()),
             }
         }
         self.see();
@@ -176,11 +191,12 @@ impl Observer {
 
     /// Looks again at what holds, and says so whatever was said before.
     fn skip(&mut self) -> Result<(), WatchEnd> {
-        self.due.push_back(Observed::Skipped);
-        self.told = None;
         let mut watcher = self.watcher.again().start().map_err(|_| self.node_end())?;
         let (_, kvs) = watcher.list().map_err(|_| self.node_end())?;
         self.watcher = watcher;
+        // Not before: what fails ends it, and nothing comes behind an end.
+        self.due.push_back(Observed::Skipped);
+        self.told = None;
         self.list(&kvs);
         Ok(())
     }

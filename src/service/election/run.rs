@@ -10,14 +10,17 @@ use crate::error::Result;
 impl Leadership {
     /// Does the work of a leader for as long as this one leads: when it is lost the work is dropped
     /// where it is, and when it is [outranked](Self::outranked) it is dropped and resigns. When the
-    /// work is done, it resigns.
+    /// work is done, it resigns. A loss is told at once: what is left to give back then is given
+    /// back in the background.
     ///
     /// To be dropped takes effect at the work's next `await`: what it does between two of them goes
     /// on. So what two must never do goes through [`txn`](Self::txn) all the same.
     ///
     /// # Errors
     ///
-    /// [`is_lost`](crate::Error::is_lost) if the work was dropped.
+    /// [`is_lost`](crate::Error::is_lost) if the work was dropped, or if the leadership was lost by
+    /// the time at which it was done: what the work gave is dropped then. So a work that ends with
+    /// an error because it was lost ends `run` as a loss, too.
     ///
     /// ```no_run
     /// # async fn example(
@@ -29,7 +32,7 @@ impl Leadership {
     ///     let leadership = store.election("cron").campaign(&session, "node 3").await?;
     ///     let work = async |lead: &quorate::Leadership| {
     ///         for job in ["backup", "report"] {
-    ///             lead.txn().then(Op::put("cron/last", job)).await?;
+    ///             lead.txn().then(Op::put("last-job", job)).await?;
     ///         }
     ///         quorate::Result::Ok(())
     ///     };
@@ -53,10 +56,12 @@ impl Leadership {
             })
             .await
         };
-        let loss = self.loss();
-        // If it is not taken back in time, that goes on in the background.
-        drop(self.resign().await);
-        done.ok_or(loss)
+        let (lost, loss) = (self.is_lost(), self.loss());
+        if !lost {
+            // If it is not taken back in time, that goes on in the background.
+            drop(self.resign().await);
+        }
+        done.filter(|_| !lost).ok_or(loss)
     }
 
     /// Does the work of a leader on this thread, and resigns when it is done. Nothing can stop a
@@ -75,7 +80,7 @@ impl Leadership {
     /// let leadership = store.election("cron").campaign(&session, "node 3").wait()?;
     /// leadership.run_blocking(|lead| {
     ///     while !lead.is_lost() {
-    ///         lead.txn().then(Op::put("cron/last", "backup")).wait()?;
+    ///         lead.txn().then(Op::put("last-job", "backup")).wait()?;
     ///     }
     ///     quorate::Result::Ok(())
     /// })?
@@ -83,8 +88,10 @@ impl Leadership {
     /// ```
     pub fn run_blocking<T>(self, work: impl FnOnce(&Self) -> T) -> Result<T> {
         let done = work(&self);
-        let lost = self.is_lost();
+        if self.is_lost() {
+            return Err(self.loss());
+        }
         drop(self.resign().wait());
-        if lost { Err(self.loss()) } else { Ok(done) }
+        Ok(done)
     }
 }

@@ -207,9 +207,14 @@ fn rec_23_an_observer_sees_every_change_in_order_and_vacancy_too() {
     let first = late.into_iter().next().unwrap().unwrap();
     assert!(matches!(first, Observed::Elected(leader) if leader.value == "three"));
     // Two at once are one change.
-    let both = (Op::put("e/b", "b"), Op::put("e/a", "a"));
-    store.txn().then(both).wait().unwrap();
-    let handed = (Op::delete("e/a"), Op::delete("e/b"), Op::put("e/c", "c"));
+    let leases = [5, 6, 7].map(LeaseId::new);
+    for id in leases {
+        store.grant(secs(10)).id(id).wait().unwrap();
+    }
+    let [five, six, seven] =
+        leases.map(|id| move |value| Op::put(format!("e/{id}"), value).lease(id));
+    store.txn().then((six("b"), five("a"))).wait().unwrap();
+    let handed = (Op::delete("e/5"), Op::delete("e/6"), seven("c"));
     store.txn().then(handed).wait().unwrap();
     assert_eq!(seen(&node, &mut observer), ["a", "c"]);
     node.watches().end();
@@ -277,8 +282,36 @@ fn rec_25_with_the_lease_goes_the_leadership() {
 fn rec_26_elections_whose_names_begin_alike_do_not_interfere() {
     let (_, store) = node();
     let session = session(&store);
-    let campaign = |name| store.election(name).campaign(&session, "x").wait().unwrap();
-    let (_test, _testa) = (campaign("test"), campaign("testa"));
+    let campaign = |name: &'static str| {
+        store.election(name).campaign(&session, "x").wait_timeout(Duration::ZERO).unwrap()
+    };
+    let (_test, _testa, _below) = (campaign("test"), campaign("testa"), campaign("test/a"));
+    assert!(store.election("test").campaign(&session, "x").wait_timeout(Duration::ZERO).is_err());
+}
+
+/// What somebody keeps in the directory is no candidate, whatever its name.
+#[test]
+fn rec_16_data_in_the_directory_is_no_candidate() {
+    let (node, store) = node();
+    let session = session(&store);
+    for key in ["e/last", "e/5", "e/1-2-3", "e/5-7-9-p9"] {
+        store.put(key, "data").wait().unwrap();
+    }
+    let election = store.election("e");
+    assert_eq!(election.leader().wait().unwrap(), None);
+    let mut observer = election.observe().wait().unwrap();
+    for round in 0..2_u8 {
+        let lead = election.campaign(&session, "one").wait_timeout(Duration::ZERO).unwrap();
+        lead.txn().then(Op::put("e/last", vec![round])).wait().unwrap();
+        assert_eq!(election.leader().wait().unwrap().unwrap().token, lead.token());
+        assert!(!lead.outranked().wait_timeout(Duration::ZERO));
+        let resumed = election.resume(&session, lead.key().clone(), lead.token());
+        drop(resumed.wait().unwrap());
+    }
+    assert_eq!(seen(&node, &mut observer), ["-", "one", "-", "one", "-"]);
+    // Who keeps something there with his session is no candidate either.
+    store.put("e/here", "").lease(session.lease()).wait().unwrap();
+    assert_eq!(election.leader().wait().unwrap(), None);
 }
 
 #[test]
@@ -298,8 +331,11 @@ fn a_leader_is_told_that_it_is_outranked_and_those_who_wait_step_back() {
     assert!(first.outranked().wait_timeout(Duration::ZERO));
     let before = store.range(KeyRange::prefix("e/")).wait().unwrap().header.revision;
     node.advance(Instant::default());
+    node.take_log();
     assert!(poll(&mut second).is_pending());
     assert_eq!((candidates(&store), node.revision()), (3, before.next()), "by one entry");
+    let log = node.take_log();
+    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 1, "{log:?}");
     node.advance(Instant::default());
     assert!(poll(&mut third).is_pending() && poll(&mut second).is_pending());
     assert_eq!(node.revision(), before.next(), "once");
@@ -367,6 +403,84 @@ fn the_work_of_a_leader_is_dropped_with_the_leadership() {
         elected(&store, &session, "x").run_blocking(|lead| !lead.is_lost()).ok(),
         Some(true)
     );
+}
+
+/// The cluster is out of reach: the loss is told when the session is over, not when a resignation
+/// that cannot be delivered has been given up.
+#[test]
+fn a_loss_is_told_at_once_by_who_is_cut_off() {
+    let (node, store) = node();
+    let session = session(&store);
+    let lead = elected(&store, &session, "one");
+    let mut run = pin!(lead.run(async |_: &Leadership| pending::<()>().await));
+    assert!(poll(&mut run).is_pending());
+    node.set_manner(Manner::Keep);
+    node.pass(secs(10));
+    assert!(ready(&node, &mut run).unwrap_err().is_lost());
+    assert_eq!(node.take_kept().len(), 1, "its deletion, in the background");
+
+    node.set_manner(Manner::AnswerAtOnce);
+    let session = self::session(&store);
+    let lead = store.election("f").campaign(&session, "one").wait().unwrap();
+    node.take_log();
+    let lost = lead.run_blocking(|_| {
+        node.pass(secs(10));
+        node.set_manner(Manner::Keep);
+    });
+    assert!(lost.unwrap_err().is_lost());
+    let log = node.take_log();
+    let waited = log.iter().any(|line| line.starts_with("write") && !line.contains("Leave"));
+    assert!(!waited, "{log:?}");
+}
+
+/// The work hears of the loss first, from a transaction of its own: the loop of the examples has to
+/// see a loss, and not work that is done.
+#[test]
+fn work_that_ends_with_the_loss_is_lost() {
+    let (_, store) = node();
+    let session = session(&store);
+    let run = elected(&store, &session, "one").run(async |lead: &Leadership| {
+        store.delete(lead.key().clone()).await.unwrap();
+        lead.txn().then(Op::put("k", "1")).await
+    });
+    assert!(block_on(run).unwrap_err().is_lost());
+}
+
+/// Whatever the handle says by which it is resumed.
+#[test]
+fn rec_24_a_leadership_is_resumed_with_its_own_priority() {
+    let (node, store) = node();
+    let session = session(&store);
+    let lead = store.election("e").priority(5).campaign(&session, "one").wait().unwrap();
+    let (key, token) = (lead.key().clone(), lead.token());
+    let resumed = store.election("e").resume(&session, key, token).wait().unwrap();
+    let mut outranked = resumed.outranked();
+    for (priority, is_higher) in [(1, false), (5, false), (6, true)] {
+        let mut next = store.election("e").priority(priority).campaign(&session, "two");
+        assert!(poll(&mut next).is_pending());
+        node.advance(Instant::default());
+        assert_eq!(poll(&mut outranked).is_ready(), is_higher, "{priority}");
+    }
+}
+
+/// It has to begin anew, and its node ends before it can.
+#[test]
+fn rec_23_an_observer_says_nothing_behind_its_end() {
+    let (node, store) = node();
+    let session = session(&store);
+    let mut observer = store.election("e").observe().wait().unwrap();
+    assert_eq!(seen(&node, &mut observer), ["-"]);
+    drop(elected(&store, &session, "one"));
+    let lead = elected(&store, &session, "two");
+    store.compact(lead.token()).wait().unwrap();
+    node.tidy(0);
+    node.advance(Instant::default());
+    node.watches().end();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut next = || Pin::new(&mut observer).poll_next(&mut context);
+    let Poll::Ready(Some(Err(end))) = next() else { panic!("it has not ended") };
+    assert!(matches!(end, WatchEnd::Closed), "{end:?}");
+    assert!(matches!(next(), Poll::Ready(None)));
 }
 
 #[test]

@@ -71,6 +71,13 @@ impl OpenSession {
     /// Keeps this lease alive, which must be there, instead of one of its own (`REC-1`). It has the
     /// TTL that it was granted with, and is revoked with the session as one of its own would be.
     ///
+    /// To be adopted from a process that is certainly gone: what hung on its lease is kept as well.
+    /// If that process is but paused, the two share what it held, and nothing tells them apart (see
+    /// [`Resume`](crate::Resume)). And if it died while it held something or waited for it, its
+    /// place in that line stays too: whoever asks for the same with this session waits behind it,
+    /// so for himself. [`Election::resume`](crate::Election::resume) takes up a leadership; a place
+    /// in any other line can only be deleted, or ended with the lease.
+    ///
     /// ```no_run
     /// # async fn example(store: quorate::Store, id: quorate::LeaseId) -> quorate::Result<()> {
     /// use std::time::Duration;

@@ -42,7 +42,8 @@ use crate::store::Store;
 ///
 /// Whoever acquires it with a [session](crate::Session) stands in a line behind all who came
 /// before, on any member, and is given a [`LockGuard`] when they have gone. Locks whose names begin
-/// alike have nothing to do with each other (`REC-15`).
+/// alike have nothing to do with each other (`REC-15`), nor has other data below the name. But a
+/// lock, an election and a semaphore of the same name are one line: give them different ones.
 ///
 /// **It is not re-entrant**, as [`std::sync::Mutex`] is not: acquired again with the same session
 /// it waits for the first guard to go. So two tasks of one process exclude each other as two
@@ -59,7 +60,7 @@ use crate::store::Store;
 ///
 /// let session = store.session(Duration::from_secs(10)).await?;
 /// let guard = store.lock("stock").acquire(&session).await?;
-/// guard.txn().then(Op::put("stock/shoes", "41")).await?;
+/// guard.txn().then(Op::put("shoes", "41")).await?;
 /// guard.release().await?;
 /// # Ok(())
 /// # }
@@ -130,8 +131,7 @@ impl Lock {
         let begun = self.line().and_then(|line| Ok((line.holder(session)?, line)));
         let acquire = async move |manner| {
             let (holder, line) = begun?;
-            let unless = vec![KeyRange::prefix(line.directory.clone())];
-            let held = line.enter(&holder, &Entry { unless, ..Entry::default() }, manner).await?;
+            let held = line.try_enter(&holder, &[&line], manner).await?;
             Ok(held.map(|held| LockGuard { held }))
         };
         TryAcquire { call: Task::new(self.store.gate(), "it was known", acquire) }
@@ -194,8 +194,10 @@ impl_task!(Acquire -> LockGuard, "store.lock(\"stock\").acquire(&session)");
 
 /// Acquires a lock, or does not: made by [`Lock::try_acquire`].
 ///
-/// It is one write, which takes a place only if the line is empty: nobody waits behind somebody who
-/// only tries. `None`: somebody holds it, or waits for it (`REC-11`).
+/// It looks at the line, as recent as a [`Get`](crate::Get), and takes a place by one write if
+/// nobody is there: nobody waits behind somebody who only tries. If somebody came in between, it
+/// leaves the line again. `None`: somebody holds it, or waits for it (`REC-11`). Of two that try
+/// at the same moment one has it.
 ///
 /// # Errors
 ///
@@ -232,7 +234,7 @@ impl_task!(TryAcquire -> Option<LockGuard>, "store.lock(\"stock\").try_acquire(&
 ///
 /// let guard = store.lock("stock").acquire(&session).await?;
 /// while !guard.is_lost() {
-///     guard.txn().then(Op::put("stock/shoes", "41")).await?;
+///     guard.txn().then(Op::put("shoes", "41")).await?;
 /// }
 /// # Ok(())
 /// # }
@@ -266,9 +268,9 @@ impl LockGuard {
     /// # ) -> quorate::Result<()> {
     /// use quorate::{Compare, Op};
     ///
-    /// // What `txn` does.
+    /// // The greater part of what `txn` does.
     /// let held = Compare::create_revision(guard.key().clone()).equals(guard.token());
-    /// store.txn().when(held).then(Op::put("stock/shoes", "41")).await?;
+    /// store.txn().when(held).then(Op::put("shoes", "41")).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -280,7 +282,7 @@ impl LockGuard {
     ///
     /// ```no_run
     /// # async fn example(guard: quorate::LockGuard) -> quorate::Result<()> {
-    /// guard.txn().then(quorate::Op::put("stock/shoes", "41")).await?;
+    /// guard.txn().then(quorate::Op::put("shoes", "41")).await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::leave::{Which, delete};
 use super::wait::End;
-use super::{Held, Manner, Place, loss, until_answered};
+use super::{Held, Leave, MORE, Manner, Place, Sight, is_place, loss, until_answered};
 use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Outcome, Refusal};
+use crate::core::mvcc::{KeyValue, SortBy};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
@@ -39,7 +40,7 @@ pub(in crate::service) struct Entry {
     pub(in crate::service) value: Bytes,
     /// What the key's name ends with.
     pub(in crate::service) ending: String,
-    /// Only if no key is in any of these (`REC-11`): by one entry, so nobody's turn is taken.
+    /// Only if no key is in any of these: judged by the entry itself.
     pub(in crate::service) unless: Vec<KeyRange>,
     /// In exchange for this place: by one entry, and only if that is there.
     pub(in crate::service) instead_of: Option<Arc<Place>>,
@@ -84,6 +85,7 @@ impl Line {
             let mut entering = Entering { call, holder };
             match entering.ended(manner).await? {
                 Some(since) => {
+                    entry.instead_of.iter().for_each(|place| place.set_replaced());
                     let place = Place::new(&self.store, holder.clone(), key, since)?;
                     return Ok(Some(Held::new(place)));
                 }
@@ -106,6 +108,57 @@ impl Line {
     ) -> Result<Held> {
         let held = self.enter(holder, entry, manner).await?;
         held.ok_or_else(|| Error::corrupt("a line was not entered that everybody may enter"))
+    }
+
+    /// Takes a place if nobody stands in these lines, which it is to be first in (`REC-11`).
+    ///
+    /// They are looked at before, so nobody waits behind who tries in vain; but for a moment, if
+    /// somebody came in between: then the place is left again.
+    pub(in crate::service) async fn try_enter(
+        &self,
+        holder: &Holder,
+        before: &[&Self],
+        manner: Manner,
+    ) -> Result<Option<Held>> {
+        if holder.is_over() {
+            return Err(over(holder));
+        }
+        for line in before {
+            if line.first(manner).await?.is_some() {
+                return Ok(None);
+            }
+        }
+        let held = self.enter_last(holder, &Entry::default(), manner).await?;
+        let is_late = |sight: &Sight<'_>| {
+            let older = |line: &&Self| sight.newest_older(line.range()).transpose();
+            before.iter().find_map(older).transpose().map(|older| older.is_some())
+        };
+        let (_, is_late) = held.place().look(is_late)?;
+        if !is_late {
+            return Ok(Some(held));
+        }
+        let mut leave = Leave::new(held);
+        // If it is not done in time, it goes on in the background.
+        drop(poll_fn(|context| leave.poll(context)).await);
+        Ok(None)
+    }
+
+    /// Who stands first, as of now: the oldest place, as recent as any read.
+    pub(in crate::service) async fn first(&self, manner: Manner) -> Result<Option<KeyValue>> {
+        let mut limit = 1;
+        loop {
+            let read = self.store.range(self.range()).sort_by(SortBy::CreateRevision).limit(limit);
+            let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
+            let found = page.kvs.into_iter().find(|kv| is_place(&self.directory, kv));
+            if found.is_some() || !page.more {
+                return Ok(found);
+            }
+            limit = limit.saturating_mul(MORE);
+        }
+    }
+
+    pub(in crate::service) fn range(&self) -> KeyRange {
+        KeyRange::prefix(self.directory.clone())
     }
 
     fn txn(&self, put: Put, entry: &Entry) -> Result<Txn> {

@@ -14,13 +14,13 @@ use crate::service::txn::{Branch, Compare, Op, Txn, TxnOp, TxnOps, TxnResponse};
 /// A transaction that commits only while something is held: made by
 /// [`LockGuard::txn`](crate::LockGuard::txn) and [`Leadership::txn`](crate::Leadership::txn).
 ///
-/// It is a [`Txn`](crate::Txn) with one condition more (`REC-14`): that the key of the lock or of
-/// the candidate is still there, and of the revision that the token names. That is decided where
-/// the transaction takes effect, in the order of all writes: whoever was stopped for an hour and
-/// goes on then writes nothing. A condition of one's own that does not hold is no loss, and takes
-/// the other branch as always.
+/// It is a [`Txn`](crate::Txn) with two conditions more (`REC-14`): that the key of the lock or of
+/// the candidate is still there, of the revision that the token names, and attached to the lease.
+/// That is decided where the transaction takes effect, in the order of all writes: whoever was
+/// stopped for an hour and goes on then writes nothing. A condition of one's own that does not hold
+/// is no loss, and takes the other branch as always.
 ///
-/// It counts for one operation, and one level, of those that a transaction may have.
+/// It counts for two operations, and one level, of those that a transaction may have.
 ///
 /// # Errors
 ///
@@ -166,9 +166,10 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
 
     fn txn(&self, op: TxnOp<T, E>) -> Txn<TxnOp<T, E>> {
         let place = &self.place;
-        let held = Compare::create_revision(place.key.clone()).equals(place.since);
+        let made = Compare::create_revision(place.key.clone()).equals(place.since);
+        let leased = Compare::lease(place.key.clone()).equals(place.holder.kept.lease());
         let txn = place.store.txn();
-        let txn = if planted(Bug::UnfencedTxn) { txn } else { txn.when(held) };
+        let txn = if planted(Bug::UnfencedTxn) { txn } else { txn.when(made).when(leased) };
         let txn = txn.then(op);
         match self.timeout {
             Some(timeout) => txn.timeout(timeout),

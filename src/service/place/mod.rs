@@ -31,6 +31,10 @@
 //!   So what deletes one, however late it comes, cannot hit another. It is etcd's layout but for
 //!   the name behind the lease, and since only create revisions decide, etcd's clients stand in the
 //!   same line.
+//! - A place is told from what else is in its directory by its name and its lease: the name begins
+//!   with the lease that the key is attached to, and goes on as ours do, or not at all as etcd's.
+//!   Nothing else there is anybody's obstacle ([`is_place`]). Whoever has put such a key again
+//!   without its lease has taken the place away, and its holder sees that too.
 //! - A key that was asked for, and that nobody holds, is deleted: in the background once it is
 //!   known to be there, if whoever asked has gone (`REC-10`). It is never deleted before that,
 //!   since a proposal that was lost on its way is made again, and would come behind its deletion.
@@ -66,11 +70,16 @@ pub(super) use self::task::{Manner, Task, impl_task, until_answered};
 pub(super) use self::wait::{Sight, Stir};
 use super::lease::Holder;
 use super::scope::Scope;
+use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
-use crate::ids::Revision;
+use crate::ids::{LeaseId, Revision};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// How many times more keys are read if there was no place among them. Where there is nothing but
+/// places, one key is read.
+const MORE: usize = 16;
 
 /// A key in a line, and what is known of it.
 pub(in crate::service) struct Place {
@@ -135,13 +144,23 @@ impl Place {
     /// Is the key there, in the state of this member? It must have applied the entry that made it.
     fn is_there(&self) -> bool {
         let Ok(reader) = self.gate().reader() else { return false };
-        let there = reader
-            .get(&self.whole, None)
-            .is_ok_and(|(_, kv)| kv.is_some_and(|kv| kv.create_revision() == self.since));
+        let there =
+            reader.get(&self.whole, None).is_ok_and(|(_, kv)| kv.is_some_and(|kv| self.is_of(&kv)));
         if !there {
             self.set_gone();
         }
         there
+    }
+
+    /// Others pass over a key that has lost its lease, so its holder must not rely on it.
+    fn is_of(&self, kv: &KeyValue) -> bool {
+        kv.create_revision() == self.since && kv.lease() == self.holder.kept.lease()
+    }
+
+    /// Its key was deleted by an entry that is known to be applied.
+    fn set_replaced(&self) {
+        self.set_gone();
+        self.left.store(true, Ordering::SeqCst);
     }
 
     /// Why nothing can be done any more.
@@ -189,6 +208,32 @@ impl fmt::Debug for Place {
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Is this a place of the line in the directory, or something else that somebody keeps there?
+///
+/// A place is called as the lease that it hangs on (so etcd's clients call theirs), or as that, a
+/// member and a number, and what a kind of line adds behind another "-".
+pub(in crate::service) fn is_place(directory: &[u8], kv: &KeyValue) -> bool {
+    let Some(name) = kv.key().strip_prefix(directory) else { return false };
+    if kv.lease() == LeaseId::new(0) {
+        return false;
+    }
+    let mut parts = name.split(|byte| *byte == b'-');
+    if parts.next() != Some(format!("{:x}", kv.lease().get()).as_bytes()) {
+        return false;
+    }
+    let is_hex = |part: &[u8]| {
+        !part.is_empty() && part.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (None, ..) => true,
+        (Some(member), Some(number), ending, None) => {
+            let is_plain = |part: &[u8]| part.iter().all(u8::is_ascii_alphanumeric);
+            is_hex(member) && is_hex(number) && ending.is_none_or(is_plain)
+        }
+        _ => false,
     }
 }
 

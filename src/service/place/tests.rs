@@ -1,14 +1,90 @@
 //! Lines in simulated clusters: whoever wants to gets in, and nobody who has gone stands in the
 //! way.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures_executor::block_on;
+
+use super::{Entry, Line, Manner, Stir};
+use crate::core::mvcc::Event;
+use crate::ids::LeaseId;
 use crate::keys::KeyRange;
 use crate::service::Op;
+use crate::service::fake::{self, fake};
 use crate::sim::{Builder, Clock, Cluster, Faults, Seed};
 use crate::store::Store;
+use crate::time::Instant;
+
+/// What concerns nobody who waits wakes nobody to look.
+#[test]
+fn rec_17_only_a_reason_stirs() {
+    let (node, store) = fake(fake::Manner::AnswerAtOnce);
+    let session = store.session(Duration::from_secs(10)).wait().unwrap();
+    let line = Line { store: store.clone(), directory: "l/".into() };
+    let holder = line.holder(&session).unwrap();
+    let entry = Entry::default();
+    let held = block_on(line.enter_last(&holder, &entry, Manner::Awaited)).unwrap();
+    let begin = || {
+        let (revision, ()) = held.place().look(|_| Ok(())).unwrap();
+        let judged = store.watch(line.range());
+        let is_reason = |event: &Event| event.kv().value() == b"2";
+        held.place().stir_if(revision, [], judged, is_reason).unwrap()
+    };
+    let mut stir = begin();
+    let is_stirred = |stir: &mut Stir| {
+        node.advance(Instant::default());
+        Pin::new(stir).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    };
+    store.put("l/a", "1").wait().unwrap();
+    assert!(!is_stirred(&mut stir));
+    store.put("l/b", "1").wait().unwrap();
+    store.put("l/a", "2").wait().unwrap();
+    assert!(is_stirred(&mut stir));
+    let mut stir = begin();
+    store.delete(held.place().key.clone()).wait().unwrap();
+    assert!(is_stirred(&mut stir), "its own key");
+}
+
+#[test]
+fn rec_5_a_place_is_told_by_its_name_and_its_lease() {
+    let (_, store) = fake(fake::Manner::AnswerAtOnce);
+    let lease = store.grant(Duration::from_secs(10)).id(LeaseId::new(0x1f)).wait().unwrap().id;
+    let is_place = |name: &str, lease| {
+        let key = format!("l/{name}");
+        store.put(key.clone(), "").lease(lease).wait().unwrap();
+        let kv = store.get(key).wait().unwrap().kv.unwrap();
+        super::is_place(b"l/", &kv)
+    };
+    for name in ["1f", "1f-a-7", "1f-a-7-p5", "1f-a-7-3"] {
+        assert!(is_place(name, lease), "{name}");
+        assert!(!is_place(name, LeaseId::new(0)), "{name} without a lease");
+    }
+    for name in [
+        "",
+        "0",
+        "1F",
+        "01f",
+        "2f",
+        "1f/",
+        "1f-",
+        "1f-a",
+        "1f-a-",
+        "1f--7",
+        "1f-a-7/x",
+        "1f-a-7-p/5",
+        "1f-a-7-p5-6",
+        "1f-x-7",
+        "x/1f-a-7",
+        "2f-a-7",
+    ] {
+        assert!(!is_place(name, lease), "{name}");
+    }
+}
 
 /// Acquisitions of each task.
 const TURNS: usize = 6;

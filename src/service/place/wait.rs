@@ -6,33 +6,43 @@ use std::task::{Context, Poll};
 
 use futures_core::stream::Stream;
 
-use super::{Held, Place};
-use crate::core::mvcc::{Bounds, KeyValue, Order, Query, Reader, SortBy};
+use super::{Held, MORE, Place, is_place};
+use crate::core::mvcc::{Bounds, Event, KeyValue, Order, Query, Reader, SortBy};
 use crate::error::Result;
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::service::lease::Holder;
-use crate::service::watch::{Watch, WatchEnd, Watcher};
+use crate::service::watch::{Watch, WatchBatch, WatchEnd, Watcher};
 
-/// What this member sees of a line, at a revision that is not before the place was taken.
+/// What this member sees of lines, at a revision that is not before the place was taken.
+///
+/// A line is named by the range of its directory. What is there and is no place is not seen.
 pub(in crate::service) struct Sight<'a> {
     place: &'a Place,
     reader: &'a Reader,
 }
 
 impl Sight<'_> {
-    /// The newest key of the range that is older than the place (`REC-8`).
+    /// The newest place of a line that is older than this one (`REC-8`).
     pub(in crate::service) fn newest_older(&self, range: KeyRange) -> Result<Option<KeyValue>> {
+        let directory = range.start().to_vec();
         let mut query = Query::new(self.place.scope().range(range)?);
         query.create_revision.max = Revision::new(self.place.since.get().saturating_sub(1));
         (query.sort, query.order, query.limit) = (SortBy::CreateRevision, Order::Descending, 1);
         query.keys_only = true;
-        let page = self.reader.query(&query)?;
-        Ok(page.kvs.into_iter().next().map(|kv| self.place.scope().show(kv)))
+        loop {
+            let page = self.reader.query(&query)?;
+            let kvs = self.place.scope().show_all(page.kvs);
+            let found = kvs.into_iter().find(|kv| is_place(&directory, kv));
+            if found.is_some() || !page.more {
+                return Ok(found);
+            }
+            query.limit = query.limit.saturating_mul(MORE);
+        }
     }
 
-    /// The keys of the range that are older than the place, or those that are younger.
+    /// The places of a line that are older than this one, or those that are younger.
     pub(in crate::service) fn older(&self, range: KeyRange) -> Result<Vec<KeyValue>> {
         let max = Revision::new(self.place.since.get().saturating_sub(1));
         self.made(range, Bounds { min: Revision::new(0), max })
@@ -44,10 +54,13 @@ impl Sight<'_> {
 
     /// In the order in which they were made.
     fn made(&self, range: KeyRange, when: Bounds) -> Result<Vec<KeyValue>> {
+        let directory = range.start().to_vec();
         let mut query = Query::new(self.place.scope().range(range)?);
         (query.create_revision, query.sort) = (when, SortBy::CreateRevision);
         query.keys_only = true;
-        Ok(self.place.scope().show_all(self.reader.query(&query)?.kvs))
+        let mut kvs = self.place.scope().show_all(self.reader.query(&query)?.kvs);
+        kvs.retain(|kv| is_place(&directory, kv));
+        Ok(kvs)
     }
 }
 
@@ -93,12 +106,28 @@ impl Place {
         watches: [Watch; N],
     ) -> Result<Stir> {
         let own = self.store.watch(self.key.clone()).no_puts();
-        let late = planted(Bug::WatchLate);
-        let from = if late { revision.next().next() } else { revision.next() };
-        let start = |watch: Watch| watch.from_revision(from).start();
+        let start = |watch| start(watch, revision);
         let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
-        Ok(Stir { end: End::new(&self.holder), watchers })
+        Ok(Stir { end: End::new(&self.holder), watchers, judged: None })
     }
+
+    /// As [`stir`](Self::stir), and also when something happens in `judged` that is a reason.
+    pub(in crate::service) fn stir_if<const N: usize>(
+        &self,
+        revision: Revision,
+        watches: [Watch; N],
+        judged: Watch,
+        is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Result<Stir> {
+        let mut stir = self.stir(revision, watches)?;
+        stir.judged = Some((start(judged, revision)?, Box::new(is_reason)));
+        Ok(stir)
+    }
+}
+
+fn start(watch: Watch, behind: Revision) -> Result<Watcher> {
+    let from = if planted(Bug::WatchLate) { behind.next().next() } else { behind.next() };
+    watch.from_revision(from).start()
 }
 
 /// The end of a session, for one who waits for it among other things.
@@ -132,26 +161,40 @@ impl Drop for End {
 /// Ends when there is a reason to look again.
 pub(in crate::service) struct Stir {
     end: End,
+    /// Whatever they see is a reason.
     watchers: Vec<Watcher>,
+    judged: Option<(Watcher, Judge)>,
+}
+
+type Judge = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// That something was seen. What was compacted is seen by looking.
+fn reason(seen: Option<Result<WatchBatch, WatchEnd>>) -> Result<()> {
+    match seen {
+        Some(Err(end)) if !matches!(end, WatchEnd::Compacted(_)) => Err(end.into()),
+        _ => Ok(()),
+    }
 }
 
 impl Future for Stir {
     type Output = Result<()>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.end.poll(context) {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { end, watchers, judged } = self.get_mut();
+        if end.poll(context) {
             return Poll::Ready(Ok(()));
         }
-        for watcher in &mut self.watchers {
-            return Poll::Ready(match Pin::new(watcher).poll_next(context) {
-                Poll::Pending => continue,
-                Poll::Ready(Some(Err(end))) if !matches!(end, WatchEnd::Compacted(_)) => {
-                    Err(end.into())
-                }
-                // What was compacted is seen by looking.
-                Poll::Ready(_) => Ok(()),
-            });
+        for watcher in watchers {
+            if let Poll::Ready(seen) = Pin::new(watcher).poll_next(context) {
+                return Poll::Ready(reason(seen));
+            }
         }
-        Poll::Pending
+        let Some((watcher, is_reason)) = judged else { return Poll::Pending };
+        loop {
+            match std::task::ready!(Pin::new(&mut *watcher).poll_next(context)) {
+                Some(Ok(batch)) if !batch.events().iter().any(&**is_reason) => {}
+                seen => return Poll::Ready(reason(seen)),
+            }
+        }
     }
 }

@@ -47,7 +47,7 @@ use crate::store::Store;
 /// let reading = stock.read(&session).await?;
 /// reading.release().await?;
 /// let writing = stock.write(&session).await?;
-/// writing.txn().then(quorate::Op::put("stock/shoes", "41")).await?;
+/// writing.txn().then(quorate::Op::put("shoes", "41")).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -124,8 +124,7 @@ impl RwLock {
         let begun = self.begin(session);
         let acquire = async move |manner| {
             let (lines, holder) = begun?;
-            let entry = Entry { unless: vec![keys(&lines.writers)], ..Entry::default() };
-            let held = lines.readers.enter(&holder, &entry, manner).await?;
+            let held = lines.readers.try_enter(&holder, &[&lines.writers], manner).await?;
             Ok(held.map(|held| ReadGuard { held }))
         };
         TryAcquireRead { call: Task::new(self.store.gate(), "it was known", acquire) }
@@ -137,7 +136,7 @@ impl RwLock {
     /// # async fn example(store: quorate::Store, session: quorate::Session)
     /// # -> quorate::Result<()> {
     /// if let Some(guard) = store.rw_lock("stock").try_write(&session).await? {
-    ///     guard.txn().then(quorate::Op::put("stock/shoes", "41")).await?;
+    ///     guard.txn().then(quorate::Op::put("shoes", "41")).await?;
     /// }
     /// # Ok(())
     /// # }
@@ -146,9 +145,8 @@ impl RwLock {
         let begun = self.begin(session);
         let acquire = async move |manner| {
             let (lines, holder) = begun?;
-            let unless = vec![keys(&lines.readers), keys(&lines.writers)];
-            let entry = Entry { unless, ..Entry::default() };
-            let held = lines.writers.enter(&holder, &entry, manner).await?;
+            let before = [&lines.readers, &lines.writers];
+            let held = lines.writers.try_enter(&holder, &before, manner).await?;
             Ok(held.map(|held| WriteGuard { held }))
         };
         TryAcquireWrite { call: Task::new(self.store.gate(), "it was known", acquire) }
@@ -224,13 +222,13 @@ acquisition!(
     AcquireWrite -> WriteGuard, "store.rw_lock(\"stock\").write(&session)"
 );
 acquisition!(
-    /// Acquires a lock to read, or does not: made by [`RwLock::try_read`]. It is one write, which
-    /// takes a place only if there is no writer.
+    /// Acquires a lock to read, or does not: made by [`RwLock::try_read`]. It looks, and takes
+    /// a place by one write if there is no writer; it leaves again if one came in between.
     TryAcquireRead -> Option<ReadGuard>, "store.rw_lock(\"stock\").try_read(&session)"
 );
 acquisition!(
-    /// Acquires a lock to write, or does not: made by [`RwLock::try_write`]. It is one write, which
-    /// takes a place only if there is nobody.
+    /// Acquires a lock to write, or does not: made by [`RwLock::try_write`]. It looks, and
+    /// takes a place by one write if there is nobody; it leaves again if one came in between.
     TryAcquireWrite -> Option<WriteGuard>, "store.rw_lock(\"stock\").try_write(&session)"
 );
 
@@ -259,7 +257,7 @@ pub struct ReadGuard {
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
 /// let guard = store.rw_lock("stock").write(&session).await?;
-/// guard.txn().then(quorate::Op::put("stock/shoes", "41")).await?;
+/// guard.txn().then(quorate::Op::put("shoes", "41")).await?;
 /// # Ok(())
 /// # }
 /// ```

@@ -151,8 +151,7 @@ impl ClaimedItem {
 
     fn unclaim(&self) -> Option<Txn<DeleteOp>> {
         let [_, claim] = &self.keys;
-        let txn = self.line.as_ref()?.store.txn();
-        Some(txn.when(self.is_mine()).then(Op::delete(claim.clone())))
+        Some(self.line.as_ref()?.free(claim, self.token))
     }
 }
 

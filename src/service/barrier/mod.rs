@@ -10,10 +10,13 @@
 //!
 //! - Who waits for a barrier passes if it was ever seen to be gone since, also if it is held again
 //!   at once (`REC-37`).
-//! - Nobody enters a double barrier while others are in it that are enough (`REC-38`), and what a
-//!   participant was that died counts for nothing: his place goes with his session (`REC-39`).
-//! - Everything that is waited for is seen in this member's own state. It may be a moment old, but
-//!   what it waits for does not come back.
+//! - Nobody enters a double barrier while others are in it that are enough (`REC-38`): that is
+//!   judged by the state in which he entered, not by what a member happens to know. All that were
+//!   wanted are there at the moment when it opens: that is a condition of the entry that opens it.
+//! - What a participant was that died counts for nothing: his place goes with his session
+//!   (`REC-39`).
+//! - Everything else that is waited for is seen in this member's own state. It may be a moment old,
+//!   but what it waits for does not come back.
 
 mod double;
 #[cfg(test)]

@@ -137,13 +137,79 @@ fn rec_38_more_than_are_wanted_are_refused_before_all_are_there() {
     poll(&node, &mut leaving).unwrap().unwrap();
 }
 
+/// A member that gets to look late sees that there is room. There was none when he entered.
+#[test]
+fn rec_38_who_was_one_too_many_stays_so() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
+    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    let second = poll(&node, &mut second).unwrap().unwrap();
+    drop(poll(&node, &mut first).unwrap().unwrap());
+    let error = poll(&node, &mut third).unwrap().unwrap_err();
+    assert!(error.is_conflict(), "two have gone through: {error}");
+    drop(second);
+}
+
+/// Between that somebody sees that they are enough and that he says so, one goes.
+#[test]
+fn rec_38_nobody_goes_alone() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let mut second = barrier.enter(&session);
+    assert!(poll(&node, &mut second).is_none());
+    node.answer();
+    assert!(poll(&node, &mut second).is_none());
+    let opening = node.take_kept();
+    assert_eq!(opening.len(), 1);
+    node.set_manner(Manner::AnswerAtOnce);
+    drop(first);
+    node.keep(opening);
+    node.answer();
+    assert!(poll(&node, &mut second).is_none(), "it would be alone");
+    assert_eq!(keys(&store).len(), 1);
+    let third = block_on(barrier.enter(&session)).unwrap();
+    drop((third, poll(&node, &mut second).unwrap().unwrap()));
+}
+
+/// Who is to be refused stands there for a moment, and is none of them.
+#[test]
+fn rec_38_who_is_about_to_leave_is_not_counted() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
+    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    drop((first, second));
+    let mut fourth = barrier.enter(&session);
+    assert!(poll(&node, &mut fourth).is_none(), "the third is not in it");
+    assert!(poll(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    let fifth = block_on(barrier.enter(&session)).unwrap();
+    drop((fifth, poll(&node, &mut fourth).unwrap().unwrap()));
+    assert_eq!(keys(&store), ["d/ready"]);
+}
+
 #[test]
 fn rec_38_who_counts_otherwise_is_refused() {
     let (node, store) = node();
     let session = open(&store);
     let mut first = store.double_barrier("d", 2).enter(&session);
     assert!(poll(&node, &mut first).is_none());
-    for count in [0, 1, 3, 12] {
+    let large = block_on(store.double_barrier("d", 7).enter(&session)).unwrap_err();
+    assert!(large.is_too_large(), "{large}");
+    for count in [0, 1, 3] {
         let error = block_on(store.double_barrier("d", count).enter(&session)).unwrap_err();
         assert!(error.is_invalid(), "{error}");
     }

@@ -119,6 +119,19 @@ fn what_had_failed_before_is_tried_anew() {
     }
 }
 
+/// Somebody has taken the claim away: then nobody is promised anything.
+#[test]
+fn what_is_claimed_no_more_is_not_valid() {
+    let (node, store) = node();
+    let (queue, session) = (store.queue("q"), open(&store));
+    enqueue(&queue, "a");
+    let claimed = block_on(queue.claim(&session)).unwrap();
+    let now = node.system_zero;
+    assert!(claimed.valid_until() > now && !claimed.is_lost());
+    block_on(store.delete(keys(&store)[1].clone())).unwrap();
+    assert!(claimed.valid_until() <= now && claimed.is_lost());
+}
+
 /// Nobody asks again for what nobody waits for: it is offered until it is done.
 #[test]
 fn what_is_given_back_is_given_back_for_certain() {

@@ -245,8 +245,9 @@ impl fmt::Debug for DoubleBarrier {
 /// [`is_conflict`](crate::Error::is_conflict) if as many have entered and not yet left;
 /// [`is_invalid`](crate::Error::is_invalid) for a count of 0, and for another count than that of
 /// those who are in; [`is_too_large`](crate::Error::is_too_large) for a count above `max_txn_ops`,
-/// since that they are all there is one transaction; [`is_lost`](crate::Error::is_lost) if the session is over;
-/// [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout); and those of
+/// since that they are all there is one transaction; [`is_lost`](crate::Error::is_lost) if the
+/// session is over; [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout); and
+/// those of
 /// [`Txn`](crate::Txn).
 ///
 /// ```no_run

@@ -201,7 +201,12 @@ impl UnderWay {
                 // Marks are told apart on one member as long as it is open, leases everywhere.
                 let mine = Compare::value(claim.clone()).equals(self.mark.clone());
                 let under = Compare::lease(claim.clone()).equals(lease);
-                Op::txn().when(mine).when(under).then(vec![Op::delete(claim).into()]).or_else(Vec::new()).into()
+                Op::txn()
+                    .when(mine)
+                    .when(under)
+                    .then(vec![Op::delete(claim).into()])
+                    .or_else(Vec::new())
+                    .into()
             })
             .collect();
         in_background(line.store.txn().then(ops));

@@ -122,7 +122,10 @@ impl<T: Part, E: Part> TxnCall<T, E> {
             .get_or_insert_with(|| Asked::new(gate, scope, op.to_core(scope), *freshness, *timeout))
     }
 
-    pub(super) fn response(&self, outcome: TxnOutcome) -> Result<TxnResponse<T::Response, E::Response>> {
+    pub(super) fn response(
+        &self,
+        outcome: TxnOutcome,
+    ) -> Result<TxnResponse<T::Response, E::Response>> {
         let header = Header::at(&*self.gate, outcome.revision);
         let branch = self.op.branch(outcome, &*self.gate, &self.scope)?;
         Ok(TxnResponse { header, branch })

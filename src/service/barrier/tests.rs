@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::double::Entered;
 use crate::Session;
+use crate::core::machine::Command;
 use crate::keys::KeyRange;
-use crate::service::fake::{Fake, Manner, fake};
+use crate::service::fake::{Answer, Fake, Manner, fake};
 use crate::store::Store;
 use crate::time::Instant;
 
@@ -84,6 +85,40 @@ fn rec_37_one_that_is_held_under_a_session_goes_with_it() {
     assert!(poll(&node, &mut waiting).is_none());
     block_on(session.close()).unwrap();
     poll(&node, &mut waiting).unwrap().unwrap();
+}
+
+#[test]
+fn rec_37_what_it_is_held_under_is_looked_at() {
+    let (node, store) = node();
+    let (session, barrier) = (open(&store), store.barrier("b"));
+    node.take_log();
+    let held = barrier.hold().timeout(Duration::from_secs(1)).session(&session);
+    assert!(block_on(held).unwrap());
+    assert_eq!(node.take_log(), ["write, 1s, Leave"], "the deadline counts in any order");
+    let (_other, elsewhere) = fake(Manner::AnswerAtOnce);
+    let foreign = open(&elsewhere);
+    assert!(block_on(barrier.hold().session(&foreign)).unwrap_err().is_invalid());
+    let item = store.queue("q").enqueue("a").session(&foreign);
+    assert!(block_on(item).unwrap_err().is_invalid());
+    block_on(barrier.release()).unwrap();
+    // Whether this member has found that it is over, or the cluster.
+    let revoked = open(&store);
+    node.write(&Command::Revoke { lease: revoked.lease() });
+    node.pass(Duration::from_secs(5));
+    for session in [&revoked, &session] {
+        let error = barrier.hold().session(session).wait().unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        let error = block_on(store.queue("q").enqueue("a").session(session)).unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        node.pass(Duration::from_secs(5));
+    }
+    assert!(keys(&store).is_empty());
+    let late = open(&store);
+    // What is unknown may be so, and is not known as one's own then.
+    node.set_answer(Answer::Unknown);
+    assert!(block_on(barrier.hold().session(&late)).unwrap_err().is_unknown());
+    node.set_answer(Answer::Honest);
+    assert!(!block_on(barrier.hold()).unwrap());
 }
 
 #[test]

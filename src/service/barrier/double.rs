@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::deletion;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
-use crate::ids::Revision;
+use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::lease::{Holder, Session};
 use crate::service::place::{self, Entry, Held, Line, Lost, Manner, Task, impl_task};
@@ -68,6 +68,11 @@ impl DoubleBarrier {
         if self.count == 0 {
             return Err(Error::invalid("a barrier for nobody cannot be entered: its count is 0"));
         }
+        let (count, most) = (self.count, self.store.gate().limits().max_txn_ops);
+        if count > most {
+            let text = format!("a barrier for {count} is too large: max_txn_ops is {most}");
+            return Err(Error::new(Kind::TooLarge, text));
+        }
         let directory = place::directory(&self.name)?;
         let under = |rest: &[u8]| Bytes::from([&directory[..], rest].concat());
         let line = Line { store: self.store.clone(), directory: under(b"waiters/") };
@@ -100,26 +105,69 @@ impl Keys {
             }
         };
         let since = held.place().since;
+        if let Some(error) = self.refusal(&self.before(&held, since).await?) {
+            Release::new(held).await?;
+            return Err(error);
+        }
         loop {
             let (revision, older) = held.place().look(|sight| sight.older(self.waiters()))?;
-            if let Some(error) = self.refusal(&older) {
-                Release::new(held).await?;
-                return Err(error);
-            }
             let ready = self.line.store.get(self.ready.clone()).serializable().await?;
             if let Some(kv) = ready.kv {
                 return Ok(Entered { held, keys: self, round: kv.create_revision() });
             }
-            if older.len().saturating_add(1) == self.count {
-                let round = self.open(&held).await?;
-                return Ok(Entered { held, keys: self, round: round.max(since) });
+            if let Some(others) = self.enough(&held, older).await? {
+                if let Some(round) = self.open(&held, &others).await? {
+                    return Ok(Entered { held, keys: self, round: round.max(since) });
+                }
+                // Somebody has left meanwhile: this member sees it by now.
+                continue;
             }
             let opened = self.line.store.watch(self.ready.clone()).no_deletes();
             held.place().stir(revision, [opened])?.await?;
         }
     }
 
-    /// Why this one is not to be in, of those that came before.
+    /// Those who were in when one entered; if that is forgotten, those of them who still are.
+    ///
+    /// Who may go through is decided by this alone, for good and for everybody the same, whatever
+    /// happens until a member gets to look: at no time are there more who may than are wanted.
+    async fn before(&self, held: &Held, since: Revision) -> Result<Vec<KeyValue>> {
+        let older = Revision::new(since.get().saturating_sub(1));
+        let then = self.line.store.range(self.waiters()).at(since).serializable().keys_only();
+        match then.max_create_revision(older).await {
+            Err(error) if error.is_compacted() => {
+                let (_, mut still) = held.place().look(|sight| sight.older(self.waiters()))?;
+                still.retain(|kv| kv.create_revision() < since);
+                Ok(still)
+            }
+            answer => Ok(answer?.kvs.into_iter().filter(|kv| self.is_place(kv)).collect()),
+        }
+    }
+
+    /// What else somebody may have put there is nobody's place.
+    fn is_place(&self, kv: &KeyValue) -> bool {
+        let rest = kv.key().get(self.line.directory.len()..).unwrap_or_default();
+        !rest.contains(&b'/') && kv.lease() != LeaseId::default()
+    }
+
+    /// The others, if they are as many as are wanted with this one: not counting those who are
+    /// about to leave since they were refused.
+    async fn enough(&self, held: &Held, older: Vec<KeyValue>) -> Result<Option<Vec<KeyValue>>> {
+        let wanted = self.count.saturating_sub(1);
+        if older.len() < wanted {
+            return Ok(None);
+        }
+        let mut others = Vec::with_capacity(older.len());
+        for kv in older {
+            let before = self.before(held, kv.create_revision()).await?;
+            if self.refusal(&before).is_none() {
+                others.push(kv);
+            }
+        }
+        Ok((others.len() == wanted).then_some(others))
+    }
+
+    /// Why one is not to be in, of those that were when he entered.
     fn refusal(&self, older: &[KeyValue]) -> Option<Error> {
         let ending = ending(self.count);
         if older.iter().any(|kv| !kv.key().ends_with(ending.as_bytes())) {
@@ -134,13 +182,17 @@ impl Keys {
         Error::new(Kind::Conflict, text)
     }
 
-    /// Lets everybody go on.
-    async fn open(&self, held: &Held) -> Result<Revision> {
+    /// Lets everybody go on, if all of them are still there when that is applied.
+    async fn open(&self, held: &Held, others: &[KeyValue]) -> Result<Option<Revision>> {
         let place = held.place();
-        let is_there = Compare::create_revision(place.key.clone()).equals(place.since);
-        let put = Op::put(self.ready.clone(), Bytes::new());
-        let done = self.line.store.txn().when(is_there).then(put).await?;
-        if done.succeeded() { Ok(done.header.revision) } else { Err(place.loss()) }
+        let is_there = |key: Bytes, since| Compare::create_revision(key).equals(since);
+        let mut txn = self.line.store.txn().when(is_there(place.key.clone(), place.since));
+        for kv in others {
+            let key = Bytes::copy_from_slice(kv.key());
+            txn = txn.when(is_there(key, kv.create_revision()));
+        }
+        let done = txn.then(Op::put(self.ready.clone(), Bytes::new())).await?;
+        Ok(done.succeeded().then_some(done.header.revision))
     }
 
     /// Removes what says that they are enough, if nobody is in any more. False if somebody is.
@@ -185,14 +237,17 @@ impl fmt::Debug for DoubleBarrier {
 /// Enters a double barrier, and waits until as many have as were wanted: made by
 /// [`DoubleBarrier::enter`].
 ///
-/// Dropped, or out of time, it is as if it had not entered.
+/// Dropped, or out of time, it is as if it had not entered. Who is refused is in it until he has
+/// left again: whoever enters at the same moment may be refused because of him.
 ///
 /// # Errors
 ///
 /// [`is_conflict`](crate::Error::is_conflict) if as many have entered and not yet left;
 /// [`is_invalid`](crate::Error::is_invalid) for a count of 0, and for another count than that of
-/// those who are in; [`is_lost`](crate::Error::is_lost) if the session is over;
-/// [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout); and those of
+/// those who are in; [`is_too_large`](crate::Error::is_too_large) for a count above `max_txn_ops`,
+/// since that they are all there is one transaction; [`is_lost`](crate::Error::is_lost) if the
+/// session is over; [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout); and
+/// those of
 /// [`Txn`](crate::Txn).
 ///
 /// ```no_run

@@ -10,10 +10,13 @@
 //!
 //! - Who waits for a barrier passes if it was ever seen to be gone since, also if it is held again
 //!   at once (`REC-37`).
-//! - Nobody enters a double barrier while others are in it that are enough (`REC-38`), and what a
-//!   participant was that died counts for nothing: his place goes with his session (`REC-39`).
-//! - Everything that is waited for is seen in this member's own state. It may be a moment old, but
-//!   what it waits for does not come back.
+//! - Nobody enters a double barrier while others are in it that are enough (`REC-38`): that is
+//!   judged by the state in which he entered, not by what a member happens to know. All that were
+//!   wanted are there at the moment when it opens: that is a condition of the entry that opens it.
+//! - What a participant was that died counts for nothing: his place goes with his session
+//!   (`REC-39`).
+//! - Everything else that is waited for is seen in this member's own state. It may be a moment old,
+//!   but what it waits for does not come back.
 
 mod double;
 #[cfg(test)]
@@ -25,9 +28,9 @@ use bytes::Bytes;
 
 pub use self::double::{DoubleBarrier, EnterBarrier, Entered, LeaveBarrier};
 use super::lease::Session;
-use super::once::{Once, impl_once};
+use super::once::{Once, impl_once, lease_of};
 use super::place::{Task, impl_task};
-use super::txn::{Branch, DeleteOp, PutOp};
+use super::txn::{Branch, DeleteOp, PutOp, Txn};
 use super::watch::WatchEnd;
 use crate::error::{Error, Result};
 use crate::ids::{LeaseId, Revision};
@@ -71,7 +74,9 @@ impl Barrier {
     /// # }
     /// ```
     pub fn hold(&self) -> HoldBarrier {
-        HoldBarrier { call: self.put_up(LeaseId::default()), barrier: self.clone() }
+        let txn = self.put_up(LeaseId::default());
+        let call = Once::new(txn, |branch| branch.succeeded());
+        HoldBarrier { call, barrier: self.clone() }
     }
 
     /// Takes it down: see [`ReleaseBarrier`].
@@ -103,10 +108,9 @@ impl Barrier {
         PassBarrier { call: Task::new(self.store.gate(), what, move |_| pass(store, name)) }
     }
 
-    fn put_up(&self, lease: LeaseId) -> Once<PutOp, bool> {
+    fn put_up(&self, lease: LeaseId) -> Txn<PutOp> {
         let put = Op::put(self.name.clone(), Bytes::new()).lease(lease);
-        let txn = self.store.txn().when(Compare::absent(self.name.clone())).then(put);
-        Once::new(txn, |branch| branch.succeeded())
+        self.store.txn().when(Compare::absent(self.name.clone())).then(put)
     }
 }
 
@@ -147,8 +151,10 @@ impl fmt::Debug for Barrier {
 ///
 /// # Errors
 ///
-/// [`is_lease_not_found`](crate::Error::is_lease_not_found) for a session that is over, and those
-/// of [`Put`](crate::Put).
+/// [`is_lost`](crate::Error::is_lost) for a session that is over,
+/// [`is_invalid`](crate::Error::is_invalid) for one of another node, and those of
+/// [`Put`](crate::Put). After one that [`is_unknown`](crate::Error::is_unknown) it may be held; to
+/// ask again says `false` then, although it was this caller who put it up.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -163,7 +169,8 @@ pub struct HoldBarrier {
 }
 
 impl HoldBarrier {
-    /// Only for as long as this session is there: nobody waits for a holder that has died.
+    /// Only for as long as this session is there: nobody waits for a holder that has died. It is to
+    /// be one of the same node.
     ///
     /// ```no_run
     /// # async fn example(store: quorate::Store, session: quorate::Session)
@@ -172,9 +179,10 @@ impl HoldBarrier {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn session(mut self, session: &Session) -> Self {
-        self.call = self.barrier.put_up(session.lease());
-        self
+    pub fn session(self, session: &Session) -> Self {
+        let Self { call, barrier } = self;
+        let txn = lease_of(&barrier.store, session).map(|lease| barrier.put_up(lease));
+        Self { call: call.under(txn), barrier }
     }
 }
 

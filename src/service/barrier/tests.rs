@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::double::Entered;
 use crate::Session;
+use crate::core::machine::Command;
 use crate::keys::KeyRange;
-use crate::service::fake::{Fake, Manner, fake};
+use crate::service::fake::{Answer, Fake, Manner, fake};
 use crate::store::Store;
 use crate::time::Instant;
 
@@ -87,6 +88,40 @@ fn rec_37_one_that_is_held_under_a_session_goes_with_it() {
 }
 
 #[test]
+fn rec_37_what_it_is_held_under_is_looked_at() {
+    let (node, store) = node();
+    let (session, barrier) = (open(&store), store.barrier("b"));
+    node.take_log();
+    let held = barrier.hold().timeout(Duration::from_secs(1)).session(&session);
+    assert!(block_on(held).unwrap());
+    assert_eq!(node.take_log(), ["write, 1s, Leave"], "the deadline counts in any order");
+    let (_other, elsewhere) = fake(Manner::AnswerAtOnce);
+    let foreign = open(&elsewhere);
+    assert!(block_on(barrier.hold().session(&foreign)).unwrap_err().is_invalid());
+    let item = store.queue("q").enqueue("a").session(&foreign);
+    assert!(block_on(item).unwrap_err().is_invalid());
+    block_on(barrier.release()).unwrap();
+    // Whether this member has found that it is over, or the cluster.
+    let revoked = open(&store);
+    node.write(&Command::Revoke { lease: revoked.lease() });
+    node.pass(Duration::from_secs(5));
+    for session in [&revoked, &session] {
+        let error = barrier.hold().session(session).wait().unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        let error = block_on(store.queue("q").enqueue("a").session(session)).unwrap_err();
+        assert!(error.is_lost(), "{error}");
+        node.pass(Duration::from_secs(5));
+    }
+    assert!(keys(&store).is_empty());
+    let late = open(&store);
+    // What is unknown may be so, and is not known as one's own then.
+    node.set_answer(Answer::Unknown);
+    assert!(block_on(barrier.hold().session(&late)).unwrap_err().is_unknown());
+    node.set_answer(Answer::Honest);
+    assert!(!block_on(barrier.hold()).unwrap());
+}
+
+#[test]
 fn rec_38_all_enter_together_and_leave_together() {
     let (node, store) = node();
     let (barrier, session) = (store.scoped("s/").double_barrier("d", 3), open(&store));
@@ -137,13 +172,79 @@ fn rec_38_more_than_are_wanted_are_refused_before_all_are_there() {
     poll(&node, &mut leaving).unwrap().unwrap();
 }
 
+/// A member that gets to look late sees that there is room. There was none when he entered.
+#[test]
+fn rec_38_who_was_one_too_many_stays_so() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
+    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    let second = poll(&node, &mut second).unwrap().unwrap();
+    drop(poll(&node, &mut first).unwrap().unwrap());
+    let error = poll(&node, &mut third).unwrap().unwrap_err();
+    assert!(error.is_conflict(), "two have gone through: {error}");
+    drop(second);
+}
+
+/// Between that somebody sees that they are enough and that he says so, one goes.
+#[test]
+fn rec_38_nobody_goes_alone() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let mut second = barrier.enter(&session);
+    assert!(poll(&node, &mut second).is_none());
+    node.answer();
+    assert!(poll(&node, &mut second).is_none());
+    let opening = node.take_kept();
+    assert_eq!(opening.len(), 1);
+    node.set_manner(Manner::AnswerAtOnce);
+    drop(first);
+    node.keep(opening);
+    node.answer();
+    assert!(poll(&node, &mut second).is_none(), "it would be alone");
+    assert_eq!(keys(&store).len(), 1);
+    let third = block_on(barrier.enter(&session)).unwrap();
+    drop((third, poll(&node, &mut second).unwrap().unwrap()));
+}
+
+/// Who is to be refused stands there for a moment, and is none of them.
+#[test]
+fn rec_38_who_is_about_to_leave_is_not_counted() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(poll(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
+    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    drop((first, second));
+    let mut fourth = barrier.enter(&session);
+    assert!(poll(&node, &mut fourth).is_none(), "the third is not in it");
+    assert!(poll(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    let fifth = block_on(barrier.enter(&session)).unwrap();
+    drop((fifth, poll(&node, &mut fourth).unwrap().unwrap()));
+    assert_eq!(keys(&store), ["d/ready"]);
+}
+
 #[test]
 fn rec_38_who_counts_otherwise_is_refused() {
     let (node, store) = node();
     let session = open(&store);
     let mut first = store.double_barrier("d", 2).enter(&session);
     assert!(poll(&node, &mut first).is_none());
-    for count in [0, 1, 3, 12] {
+    let large = block_on(store.double_barrier("d", 7).enter(&session)).unwrap_err();
+    assert!(large.is_too_large(), "{large}");
+    for count in [0, 1, 3] {
         let error = block_on(store.double_barrier("d", count).enter(&session)).unwrap_err();
         assert!(error.is_invalid(), "{error}");
     }

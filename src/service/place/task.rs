@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::service::pending::{Ask, Call, block_on};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::oneshot::{self, AsyncReceiver, RecvError};
 
 /// For writes whose fate must be known: their node offers them for as long as it is open.
@@ -44,6 +44,8 @@ pub(in crate::service) struct Task<T> {
     /// What it is that was not done in time.
     what: &'static str,
     timeout: Option<Duration>,
+    /// Set by the steps while something of theirs may happen without their hearing of it.
+    doubt: Option<Arc<AtomicBool>>,
     state: State<T>,
 }
 
@@ -64,7 +66,14 @@ impl<T> Task<T> {
     {
         let make: Box<dyn FnOnce(Manner) -> Steps<T> + Send> =
             Box::new(|manner| Box::pin(make(manner)));
-        Self { gate: Arc::clone(gate), what, timeout: None, state: State::New(make) }
+        let gate = Arc::clone(gate);
+        Self { gate, what, timeout: None, doubt: None, state: State::New(make) }
+    }
+
+    /// Out of time while this is set, it is not known what was done.
+    pub(in crate::service) fn in_doubt_while(mut self, doubt: Arc<AtomicBool>) -> Self {
+        self.doubt = Some(doubt);
+        self
     }
 
     pub(in crate::service) fn set_timeout(&mut self, timeout: Duration) {
@@ -98,7 +107,8 @@ impl<T> Task<T> {
             && let Poll::Ready(over) = Pin::new(waiting).poll(context)
         {
             let over = over.unwrap_or_else(|RecvError| Err(self.gate.ending()));
-            answer = Poll::Ready(over.and_then(|()| Err(self.timed_out())));
+            let error = over.map_or_else(|error| error, |()| self.timed_out());
+            answer = Poll::Ready(Err(self.with_doubt(error)));
         }
         if answer.is_ready() {
             self.state = State::Ended;
@@ -121,7 +131,14 @@ impl<T> Task<T> {
     }
 
     fn ended_without(&self) -> Error {
-        if self.timeout.is_some() { self.timed_out() } else { self.gate.ending() }
+        let is_late = self.timeout.is_some();
+        self.with_doubt(if is_late { self.timed_out() } else { self.gate.ending() })
+    }
+
+    fn with_doubt(&self, error: Error) -> Error {
+        let doubt = self.doubt.as_ref();
+        let in_doubt = doubt.is_some_and(|doubt| doubt.load(Ordering::SeqCst));
+        if in_doubt { error.with_unknown_outcome() } else { error }
     }
 
     fn timed_out(&self) -> Error {

@@ -15,15 +15,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::QueueItem;
 use super::head::{Head, Item};
-use super::line::Line;
+use super::line::{Line, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{LeaseId, Revision};
+use crate::service::place::until_answered;
 use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnOps, TxnResponse};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Levels of the transaction at most: transactions may be nested sixteen deep.
 const MAX_LEVELS: usize = 12;
@@ -56,6 +59,10 @@ type Answer = Result<TxnResponse<Vec<OpResponse>, Vec<OpResponse>>>;
 pub(super) struct Attempt {
     line: Arc<Line>,
     under_way: Option<UnderWay>,
+    /// Set while it is under way: its caller, if he goes, does not know what he leaves behind.
+    doubt: Arc<AtomicBool>,
+    /// Somebody else has begun it: what it failed of may be long ago.
+    is_anothers: bool,
 }
 
 /// What is left of one whose caller has gone: it may get an item, which is somebody else's then.
@@ -81,8 +88,8 @@ pub(super) fn most_levels(max_ops: usize, max_bytes: usize, key_bytes: usize) ->
 
 impl Attempt {
     /// To get one of these; `tried` times there were others.
-    pub(super) fn new(line: Arc<Line>, what: What, head: Head, tried: u32) -> Self {
-        let mark: Bytes = line.number().to_string().into();
+    pub(super) fn new(line: Arc<Line>, wish: &Wish, head: Head, tried: u32) -> Self {
+        let (what, mark) = (wish.what, line.mark());
         let strict = (tried < STRICT_ATTEMPTS).then_some(head.revision);
         let mut ops: Vec<Op> = Vec::new();
         for item in head.items.iter().rev() {
@@ -94,12 +101,14 @@ impl Attempt {
         let txn = line.store.txn().then(ops).or_else(Vec::new());
         let items = head.items;
         let under_way = UnderWay { what, items, mark, txn, is_asked: false, answer: None };
-        Self::of(line, under_way)
+        let doubt = Arc::clone(&wish.doubt);
+        Self { line, under_way: Some(under_way), doubt, is_anothers: false }
     }
 
     /// Goes on with one that was left.
-    pub(super) fn of(line: Arc<Line>, under_way: UnderWay) -> Self {
-        Self { line, under_way: Some(under_way) }
+    pub(super) fn of(line: Arc<Line>, under_way: UnderWay, wish: &Wish) -> Self {
+        let doubt = Arc::clone(&wish.doubt);
+        Self { line, under_way: Some(under_way), doubt, is_anothers: true }
     }
 }
 
@@ -159,23 +168,45 @@ impl UnderWay {
         }
     }
 
-    /// Gives back what may have been claimed without its caller knowing. What may have been taken
-    /// is gone.
+    /// Gives back what is claimed for nobody, once it is known: before that the claim may be made
+    /// again, if it was lost on its way, and would come behind what gives it back.
+    fn give_back(mut self, line: &Arc<Line>) {
+        let Some(reply) = self.txn.take_reply() else { return };
+        let of = Arc::clone(line);
+        until_answered(line.gate(), reply, move |answer| {
+            // If the node is gone, nobody renews the lease.
+            let Ok(answer) = answer else { return };
+            let answer = answer.and_then(|outcome| self.txn.answer(outcome));
+            match self.got(answer) {
+                Ok(Some(got)) => in_background(of.free(&of.layout.claim(&got.key), got.at)),
+                Err(error) if error.is_unknown() => self.unclaim(&of),
+                Ok(None) | Err(_) => {}
+            }
+        });
+    }
+
+    /// Gives back what may have been claimed, where that is not known. What may have been taken is
+    /// gone.
     ///
     /// This member has given the claim up, so what it writes later carries a watermark above it
     /// (`core/machine/session.rs`): behind that it is never made. What slips through goes with the
     /// session.
-    pub(super) fn unclaim(&self, line: &Line) {
-        if self.what == What::Take {
-            return;
-        }
+    fn unclaim(&self, line: &Line) {
+        let What::Claim(lease) = self.what else { return };
         let ops: Vec<Op> = self
             .items
             .iter()
             .map(|item| {
                 let claim = line.layout.claim(&item.key);
+                // Marks are told apart on one member as long as it is open, leases everywhere.
                 let mine = Compare::value(claim.clone()).equals(self.mark.clone());
-                Op::txn().when(mine).then(vec![Op::delete(claim).into()]).or_else(Vec::new()).into()
+                let under = Compare::lease(claim.clone()).equals(lease);
+                Op::txn()
+                    .when(mine)
+                    .when(under)
+                    .then(vec![Op::delete(claim).into()])
+                    .or_else(Vec::new())
+                    .into()
             })
             .collect();
         in_background(line.store.txn().then(ops));
@@ -197,8 +228,10 @@ fn got(item: Option<&Item>, done: Vec<OpResponse>, at: Revision) -> Result<Got> 
     Ok(Got { item, key, at })
 }
 
-/// Hands it over, and does not wait for what comes of it.
-pub(super) fn in_background<T: TxnOps, E: TxnOps>(mut txn: Txn<T, E>) {
+/// Hands it over, and does not wait for what comes of it. It is offered for as long as the node is
+/// open: nobody is there to ask again.
+pub(super) fn in_background<T: TxnOps, E: TxnOps>(txn: Txn<T, E>) {
+    let mut txn = txn.timeout(Duration::MAX);
     // What is dropped while others gather is driven all the same.
     let _ = Pin::new(&mut txn).poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -207,19 +240,24 @@ impl Future for Attempt {
     type Output = Result<Option<Got>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { line, under_way } = &mut *self;
+        let Self { line, under_way, doubt, is_anothers } = &mut *self;
         let Some(it) = under_way else {
             let text = "the call has ended already: it was polled once too often";
             return Poll::Ready(Err(Error::invalid(text)));
         };
+        doubt.store(true, Ordering::SeqCst);
         let answer = std::task::ready!(it.poll(context));
+        doubt.store(false, Ordering::SeqCst);
         let got = it.got(answer);
-        if got.as_ref().is_err_and(Error::is_unknown) {
+        let is_unknown = got.as_ref().is_err_and(Error::is_unknown);
+        if is_unknown {
             it.unclaim(line);
         }
         *under_way = None;
         line.ended();
-        Poll::Ready(got)
+        // Nothing was done, and this caller has asked for nothing yet.
+        let is_stale = got.is_err() && !is_unknown && *is_anothers;
+        Poll::Ready(if is_stale { Ok(None) } else { got })
     }
 }
 
@@ -228,6 +266,11 @@ impl Drop for Attempt {
         let Some(mut it) = self.under_way.take() else { return };
         if !it.is_asked {
             self.line.ended();
+            return;
+        }
+        if it.what != What::Take {
+            self.line.ended();
+            it.give_back(&self.line);
             return;
         }
         // Once more, so that it is driven: whoever takes it over may come late.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::attempt::What;
-use super::line::Line;
+use super::line::{Line, Wish};
 use super::{ClaimedItem, QueueItem};
 use crate::error::{Error, Kind, Result};
 use crate::service::lease::{Holder, Session};
 use crate::service::place::{self, Task, impl_task};
+use crate::sync::atomic::AtomicBool;
 
 /// What was not there in time.
 const WAITED_FOR: &str = "an item was there";
@@ -27,12 +28,15 @@ const ASKED: &str = "it was known whether an item was there";
 /// Those who wait at one handle are served in the order in which they asked.
 ///
 /// Dropping it before it has answered loses nothing, as long as its handle, or a clone of it, is
-/// used on: an item that was being asked for is given to the next one who asks.
+/// used on: an item that was being asked for is given to the next one who asks. So it is with one
+/// that is out of time.
 ///
 /// # Errors
 ///
-/// Those of [`Txn`](crate::Txn). After one that [`is_unknown`](crate::Error::is_unknown) the item
-/// that was the first may be gone; after any other the queue is as it was.
+/// [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout), and those of
+/// [`Txn`](crate::Txn). After one that [`is_unknown`](crate::Error::is_unknown) the item that was
+/// the first may be gone; after any other the queue is as it was. A timeout is unknown where an
+/// item was being asked for when it passed, and is not where there was none.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store) -> quorate::Result<()> {
@@ -80,13 +84,17 @@ pub struct TryDequeue {
 /// [acknowledged](ClaimedItem::ack), which deletes it, or the claim ends: with the session at the
 /// latest. Then it is the first again. So it is given out *at least once*, whatever crashes.
 ///
-/// Dropping it before it has answered is as with a [`Dequeue`], for the next one who claims under
-/// the same session; at the latest with the session the item is free again.
+/// Dropping it before it has answered claims nothing: an item that was being asked for is given
+/// back, in the background, as soon as it is known to be claimed. At the latest it is free again
+/// when the session is over.
 ///
 /// # Errors
 ///
-/// [`is_lost`](crate::Error::is_lost) when the session is over, and those of [`Txn`](crate::Txn).
-/// After any of them nothing stays claimed.
+/// [`is_lost`](crate::Error::is_lost) when the session is over,
+/// [`is_timeout`](crate::Error::is_timeout) with a [`timeout`](Self::timeout), and those of
+/// [`Txn`](crate::Txn). After one that [`is_unknown`](crate::Error::is_unknown), or when the
+/// session is over, an item may be claimed for a moment, until it is given back as above; after any
+/// other nothing was claimed.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
@@ -128,44 +136,57 @@ pub struct TryClaim {
 
 impl Dequeue {
     pub(super) fn new(line: &Arc<Line>) -> Self {
-        let next = Arc::clone(line).next(What::Take);
+        let (wish, doubt) = wish_for(What::Take);
+        let next = Arc::clone(line).next(wish);
         let steps = async move |_| Ok(next.await?.item);
-        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps).in_doubt_while(doubt) }
     }
 }
 
 impl TryDequeue {
     pub(super) fn new(line: &Arc<Line>) -> Self {
-        let next = Arc::clone(line).next_now(What::Take);
+        let (wish, doubt) = wish_for(What::Take);
+        let next = Arc::clone(line).next_now(wish);
         let steps = async move |_| Ok(next.await?.map(|got| got.item));
-        Self { call: Task::new(line.gate(), ASKED, steps) }
+        Self { call: Task::new(line.gate(), ASKED, steps).in_doubt_while(doubt) }
     }
 }
 
 impl Claim {
     pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
         let (of, holder) = (Arc::clone(line), holder(line, session));
+        let doubt = Arc::<AtomicBool>::default();
+        let of_steps = Arc::clone(&doubt);
         let steps = async move |_| {
             let holder = holder?;
-            let next = Arc::clone(&of).next(What::Claim(holder.kept.lease()));
+            let what = What::Claim(holder.kept.lease());
+            let next = Arc::clone(&of).next(Wish { what, doubt: of_steps });
             let got = during(&holder, next).await?;
             Ok(ClaimedItem::new(of, holder, got))
         };
-        Self { call: Task::new(line.gate(), WAITED_FOR, steps) }
+        Self { call: Task::new(line.gate(), WAITED_FOR, steps).in_doubt_while(doubt) }
     }
 }
 
 impl TryClaim {
     pub(super) fn new(line: &Arc<Line>, session: &Session) -> Self {
         let (of, holder) = (Arc::clone(line), holder(line, session));
+        let doubt = Arc::<AtomicBool>::default();
+        let of_steps = Arc::clone(&doubt);
         let steps = async move |_| {
             let holder = holder?;
-            let next = Arc::clone(&of).next_now(What::Claim(holder.kept.lease()));
+            let what = What::Claim(holder.kept.lease());
+            let next = Arc::clone(&of).next_now(Wish { what, doubt: of_steps });
             let got = during(&holder, next).await?;
             Ok(got.map(|got| ClaimedItem::new(of, holder, got)))
         };
-        Self { call: Task::new(line.gate(), ASKED, steps) }
+        Self { call: Task::new(line.gate(), ASKED, steps).in_doubt_while(doubt) }
     }
+}
+
+fn wish_for(what: What) -> (Wish, Arc<AtomicBool>) {
+    let doubt = Arc::<AtomicBool>::default();
+    (Wish { what, doubt: Arc::clone(&doubt) }, doubt)
 }
 
 fn holder(line: &Line, session: &Session) -> Result<Holder> {

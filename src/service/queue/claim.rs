@@ -93,7 +93,7 @@ impl ClaimedItem {
     }
 
     /// Until when nobody else is given the item, at least, by this process' own clock: the
-    /// [deadline](crate::Session::deadline) of the session.
+    /// [deadline](crate::Session::deadline) of the session. No later than now once it is lost.
     ///
     /// ```no_run
     /// # fn example(job: quorate::ClaimedItem) {
@@ -101,7 +101,11 @@ impl ClaimedItem {
     /// # }
     /// ```
     pub fn valid_until(&self) -> Instant {
-        self.holder.gate.system_time(self.holder.kept.deadline())
+        let gate = &self.holder.gate;
+        let deadline = self.holder.kept.deadline();
+        // Before the clock is read, so that what is over now was over then.
+        let lost = self.is_lost();
+        gate.system_time(if lost { deadline.min(gate.now()) } else { deadline })
     }
 
     /// Is the session over, or the claim seen to be gone? Then somebody else may have the item.
@@ -151,8 +155,7 @@ impl ClaimedItem {
 
     fn unclaim(&self) -> Option<Txn<DeleteOp>> {
         let [_, claim] = &self.keys;
-        let txn = self.line.as_ref()?.store.txn();
-        Some(txn.when(self.is_mine()).then(Op::delete(claim.clone())))
+        Some(self.line.as_ref()?.free(claim, self.token))
     }
 }
 

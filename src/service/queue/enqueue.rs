@@ -13,6 +13,7 @@ use super::line::Line;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{LeaseId, Revision};
 use crate::service::lease::Session;
+use crate::service::once::{lease_of, lost_with_session};
 use crate::service::pending::impl_call;
 use crate::service::{Branch, Compare, Header, Op, PutOp, PutResponse, Txn, TxnResponse};
 
@@ -31,7 +32,9 @@ const MAX_NAMES: u32 = 64;
 ///
 /// # Errors
 ///
-/// [`is_lease_not_found`](crate::Error::is_lease_not_found) for a lease that is gone, and those of
+/// [`is_lease_not_found`](crate::Error::is_lease_not_found) for a lease that is gone,
+/// [`is_lost`](crate::Error::is_lost) for a session that is over,
+/// [`is_invalid`](crate::Error::is_invalid) for a session of another node, and those of
 /// [`Put`](crate::Put). After one that [`is_unknown`](crate::Error::is_unknown) the item may be in
 /// the queue, once.
 ///
@@ -63,7 +66,10 @@ struct Naming {
     line: Arc<Line>,
     priority: u16,
     value: Bytes,
-    lease: LeaseId,
+    /// Or why it cannot be put under it.
+    lease: Result<LeaseId>,
+    /// The lease is a session's.
+    is_under: bool,
     timeout: Option<Duration>,
     tried: u32,
     asked: Option<Txn<PutOp>>,
@@ -71,8 +77,16 @@ struct Naming {
 
 impl Enqueue {
     pub(super) fn new(line: &Arc<Line>, priority: u16, value: Bytes) -> Self {
-        let (line, lease) = (Arc::clone(line), LeaseId::default());
-        let call = Naming { line, priority, value, lease, timeout: None, tried: 0, asked: None };
+        let call = Naming {
+            line: Arc::clone(line),
+            priority,
+            value,
+            lease: Ok(LeaseId::default()),
+            is_under: false,
+            timeout: None,
+            tried: 0,
+            asked: None,
+        };
         Self { call }
     }
 
@@ -86,11 +100,12 @@ impl Enqueue {
     /// # }
     /// ```
     pub fn lease(mut self, lease: LeaseId) -> Self {
-        self.call.lease = lease;
+        (self.call.lease, self.call.is_under) = (Ok(lease), false);
         self
     }
 
-    /// Attaches the item to the lease of a session: it goes with the session (`REC-42`).
+    /// Attaches the item to the lease of a session of this node: it goes with the session
+    /// (`REC-42`).
     ///
     /// ```no_run
     /// # async fn example(store: quorate::Store, session: quorate::Session)
@@ -99,8 +114,10 @@ impl Enqueue {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn session(self, session: &Session) -> Self {
-        self.lease(session.lease())
+    pub fn session(mut self, session: &Session) -> Self {
+        let lease = lease_of(&self.call.line.store, session);
+        (self.call.lease, self.call.is_under) = (lease, true);
+        self
     }
 }
 
@@ -138,13 +155,14 @@ impl Naming {
         if let Some(asked) = self.asked.take() {
             return Ok(asked);
         }
+        let lease = self.lease.as_ref().copied().map_err(Error::again)?;
         if self.tried >= MAX_NAMES {
             let text = "no name for an item is free, or the call was polled once too often";
             return Err(Error::new(Kind::Conflict, text));
         }
         self.tried = self.tried.saturating_add(1);
         let key = self.line.next_key(self.priority)?;
-        let put = Op::put(key.clone(), self.value.clone()).lease(self.lease);
+        let put = Op::put(key.clone(), self.value.clone()).lease(lease);
         let txn = self.line.store.txn().when(Compare::absent(key)).then(put);
         Ok(match self.timeout {
             Some(timeout) => txn.timeout(timeout),
@@ -162,6 +180,7 @@ impl Naming {
             Ok(Branch::Then(PutResponse { header, .. })) => {
                 Ok(EnqueueResponse { header, revision: header.revision })
             }
+            Err(error) if self.is_under => Err(lost_with_session(error)),
             Err(error) => Err(error),
         };
         self.tried = MAX_NAMES;

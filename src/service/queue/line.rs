@@ -17,8 +17,10 @@ use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::{NodeId, Revision};
 use crate::service::watch::WatchEnd;
+use crate::service::{Compare, DeleteOp, Op, Txn};
 use crate::store::Store;
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 
 /// Items that are asked for beside those that the others of this line ask for: so many consumers
 /// elsewhere may be faster, the first time.
@@ -38,11 +40,18 @@ struct State {
     waiting: BTreeMap<u64, Option<Waker>>,
     /// Attempts that are under way: no more than there are items.
     asking: usize,
-    /// Attempts whose callers have gone. They may get something: it is for whoever wants the same
-    /// next, and until then not among those that are under way.
+    /// Attempts to take an item whose callers have gone. They may get something: it is for whoever
+    /// wants the same next, and until then not among those that are under way.
     left: VecDeque<UnderWay>,
     /// Rises when what the first has seen of this may be otherwise.
     changes: u64,
+}
+
+/// What a caller wants, and what he is not told of.
+pub(super) struct Wish {
+    pub(super) what: What,
+    /// See [`Task::in_doubt_while`](crate::service::place::Task::in_doubt_while).
+    pub(super) doubt: Arc<AtomicBool>,
 }
 
 /// Somebody's place.
@@ -60,15 +69,22 @@ impl Line {
         self.store.gate()
     }
 
-    /// One that nobody has had on this member.
-    pub(super) fn number(&self) -> u64 {
-        self.gate().number(0)
+    /// What tells a claim apart from others under its lease: nobody else was given it since this
+    /// member was opened.
+    pub(super) fn mark(&self) -> Bytes {
+        format!("{:x}-{:x}", self.member().get(), self.gate().number(0)).into()
+    }
+
+    /// Deletes the claim that was made then.
+    pub(super) fn free(&self, claim: &Bytes, token: Revision) -> Txn<DeleteOp> {
+        let mine = Compare::create_revision(claim.clone()).equals(token);
+        self.store.txn().when(mine).then(Op::delete(claim.clone()))
     }
 
     /// A key for an item that is to be enqueued.
     pub(super) fn next_key(&self, priority: u16) -> Result<Bytes> {
         let name = Name { priority, behind: self.gate().reader()?.revision() };
-        Ok(self.layout.item(name, self.member(), self.number()))
+        Ok(self.layout.item(name, self.member(), self.gate().number(0)))
     }
 
     /// Is a key there that was created then, as far as this member knows?
@@ -85,19 +101,19 @@ impl Line {
     }
 
     /// Gets an item, once there is one.
-    pub(super) async fn next(self: Arc<Self>, what: What) -> Result<Got> {
+    pub(super) async fn next(self: Arc<Self>, wish: Wish) -> Result<Got> {
         let turn = Turn::enter(&self);
         let mut tried = 0;
         loop {
             turn.first().await;
             let attempt = loop {
                 let seen = self.state.lock().changes;
-                if let Some(left) = self.take_left(what) {
+                if let Some(left) = self.take_left(&wish) {
                     break left;
                 }
                 let head = self.look(tried)?;
                 let revision = head.revision;
-                match self.begin(what, head, tried) {
+                match self.begin(&wish, head, tried) {
                     Some(attempt) => break attempt,
                     None => self.news(revision, seen, turn.number).await?,
                 }
@@ -112,8 +128,8 @@ impl Line {
     }
 
     /// Gets an item, if there is one.
-    pub(super) async fn next_now(self: Arc<Self>, what: What) -> Result<Option<Got>> {
-        if let Some(left) = self.take_left(what)
+    pub(super) async fn next_now(self: Arc<Self>, wish: Wish) -> Result<Option<Got>> {
+        if let Some(left) = self.take_left(&wish)
             && let Some(got) = left.await?
         {
             return Ok(Some(got));
@@ -132,7 +148,7 @@ impl Line {
                 continue;
             }
             self.begun();
-            let attempt = Attempt::new(Arc::clone(&self), what, head, tried);
+            let attempt = Attempt::new(Arc::clone(&self), &wish, head, tried);
             if let Some(got) = attempt.await? {
                 return Ok(Some(got));
             }
@@ -158,14 +174,14 @@ impl Line {
     }
 
     /// An attempt, if there is an item that no other one of this line is about to get.
-    fn begin(self: &Arc<Self>, what: What, head: Head, tried: u32) -> Option<Attempt> {
+    fn begin(self: &Arc<Self>, wish: &Wish, head: Head, tried: u32) -> Option<Attempt> {
         let mut state = self.state.lock();
         if head.items.len() <= state.asking {
             return None;
         }
         state.asking = state.asking.saturating_add(1);
         drop(state);
-        Some(Attempt::new(Arc::clone(self), what, head, tried))
+        Some(Attempt::new(Arc::clone(self), wish, head, tried))
     }
 
     fn begun(&self) {
@@ -174,13 +190,13 @@ impl Line {
     }
 
     /// An attempt that was left by somebody who wanted the same.
-    fn take_left(self: &Arc<Self>, what: What) -> Option<Attempt> {
+    fn take_left(self: &Arc<Self>, wish: &Wish) -> Option<Attempt> {
         let mut state = self.state.lock();
-        let at = state.left.iter().position(|left| left.what == what)?;
+        let at = state.left.iter().position(|left| left.what == wish.what)?;
         let left = state.left.remove(at)?;
         state.asking = state.asking.saturating_add(1);
         drop(state);
-        Some(Attempt::of(Arc::clone(self), left))
+        Some(Attempt::of(Arc::clone(self), left, wish))
     }
 
     /// Waits until the queue is otherwise than at a revision, or what is under way is otherwise
@@ -232,14 +248,6 @@ impl Line {
         let first = state.first_waker();
         drop(state);
         first.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        for left in std::mem::take(&mut self.state.lock().left) {
-            left.unclaim(self);
-        }
     }
 }
 

@@ -20,8 +20,9 @@
 //! - The work for an item is bounded: of the consumers that share a handle one asks for it, and the
 //!   answer is decided when it is applied, for the first of several that is still there. Handles
 //!   on other members may be in each other's way, but somebody always gets on.
-//! - A caller who goes away loses nothing by that alone: what was being asked for him is given to
-//!   the next one who asks the same of the same handle.
+//! - A caller who goes away loses nothing by that alone: what was being dequeued for him is given
+//!   to the next one who dequeues from the same handle, what was being claimed is given back once
+//!   it is known to be claimed, not before: a claim that is made again would come behind that.
 //!
 //! # What is not done
 //!

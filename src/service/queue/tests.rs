@@ -1,3 +1,5 @@
+mod given_up;
+
 use futures_executor::block_on;
 use proptest::prelude::*;
 use std::future::Future;
@@ -344,26 +346,6 @@ fn a_claim_ends_with_its_session_and_acknowledges_nothing_then() {
     assert!(now(&mut waiting).is_none());
     block_on(over.close()).unwrap();
     assert!(now(&mut waiting).unwrap().unwrap_err().is_lost());
-}
-
-#[test]
-fn a_claim_that_nobody_knows_of_is_given_back() {
-    let (node, store) = node();
-    let queue = store.queue("q");
-    enqueue(&queue, "a");
-    let session = open(&store);
-    // It is applied, and the answer does not come.
-    node.set_manner(Manner::Keep);
-    let mut claim = queue.claim(&session);
-    assert!(now(&mut claim).is_none());
-    drop(claim);
-    node.answer();
-    node.set_manner(Manner::AnswerAtOnce);
-    assert_eq!(keys(&store).len(), 2);
-    let claimed = block_on(queue.claim(&session)).unwrap();
-    assert_eq!(&claimed.value()[..], b"a");
-    drop(claimed);
-    assert_eq!(keys(&store).len(), 1);
 }
 
 #[test]

@@ -5,8 +5,10 @@
 //! what it costs that nobody writes down who holds.
 //!
 //! How many permits there are each caller says. It is the end of the names of the places, and who
-//! comes behind somebody that says otherwise is refused. Everybody has looked at all before him
-//! that are still there, so at no time are there two in a line that differ.
+//! comes behind somebody that says otherwise is refused, and leaves the line again. Everybody has
+//! looked at all before him that are still there, so of those who differ one at most is not to
+//! leave. Until he has left nobody can tell him from one who holds, and who comes right behind
+//! him is refused because of him, though he says what all others say.
 //!
 //! # What holds
 //!
@@ -34,6 +36,8 @@ use crate::store::Store;
 /// Permits are given in the order in which they were asked for. Everybody must name the same number
 /// of them: who names another one than those who hold or wait before him is refused
 /// ([`is_invalid`](crate::Error::is_invalid)). Once nobody holds or waits, it may be another one.
+/// Who is refused stands in the line until he has left it again: whoever comes right behind him may
+/// be refused too, and may ask again.
 ///
 /// Whoever gives back a permit wakes all who wait, on all members, to look whether it is their
 /// turn: that is well with dozens who wait, and not with many thousands.

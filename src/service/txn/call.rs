@@ -17,6 +17,7 @@ use crate::service::options::Freshness;
 use crate::service::pending::{Ask, Call, Counter, Started};
 use crate::service::response::Header;
 use crate::service::scope::Scope;
+use crate::sync::oneshot::AsyncReceiver;
 
 /// A transaction as its types say it, and how far it has come.
 pub(super) struct TxnCall<T, E> {
@@ -81,6 +82,14 @@ impl Asked {
         }
     }
 
+    /// See [`Call::take_reply`]; nobody has to know what was read for nobody.
+    pub(super) fn take_reply(&mut self) -> Option<AsyncReceiver<Result<Outcome>>> {
+        match self {
+            Self::Reading(_) => None,
+            Self::Writing(call) => call.take_reply(),
+        }
+    }
+
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<TxnOutcome>> {
         match self {
             Self::Reading(call) => call.poll(context),
@@ -113,7 +122,10 @@ impl<T: Part, E: Part> TxnCall<T, E> {
             .get_or_insert_with(|| Asked::new(gate, scope, op.to_core(scope), *freshness, *timeout))
     }
 
-    fn response(&self, outcome: TxnOutcome) -> Result<TxnResponse<T::Response, E::Response>> {
+    pub(super) fn response(
+        &self,
+        outcome: TxnOutcome,
+    ) -> Result<TxnResponse<T::Response, E::Response>> {
         let header = Header::at(&*self.gate, outcome.revision);
         let branch = self.op.branch(outcome, &*self.gate, &self.scope)?;
         Ok(TxnResponse { header, branch })
@@ -171,10 +183,14 @@ impl Ask for WriteAsk {
     }
 
     fn finish(&mut self, _gate: &dyn Gate, outcome: Outcome) -> Result<TxnOutcome> {
-        match outcome {
-            Outcome::Txn(outcome) => Ok(outcome),
-            other => Err(failed("transaction", other)),
-        }
+        done(outcome)
+    }
+}
+
+pub(super) fn done(outcome: Outcome) -> Result<TxnOutcome> {
+    match outcome {
+        Outcome::Txn(outcome) => Ok(outcome),
+        other => Err(failed("transaction", other)),
     }
 }
 

@@ -36,9 +36,11 @@ use super::options::{Freshness, impl_freshness};
 use super::pending::impl_call;
 use super::response::Header;
 use super::scope::Scope;
+use crate::core::machine::Outcome;
 use crate::core::machine::txn::{self, OpOutcome, TxnOutcome};
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::sync::oneshot::AsyncReceiver;
 
 /// Compares, then does one thing or the other, as one: made by [`Store::txn`](crate::Store::txn).
 ///
@@ -317,6 +319,20 @@ impl<T: TxnOps, E: TxnOps> Txn<T, E> {
     pub fn when(mut self, condition: Compare) -> Self {
         self.call.op.compares.push(condition);
         self
+    }
+
+    /// Takes out what the answer will come through, if it is a write that is asked and not
+    /// answered: for whoever has to know the answer though nobody waits for it.
+    pub(in crate::service) fn take_reply(&mut self) -> Option<AsyncReceiver<Result<Outcome>>> {
+        self.call.asked.as_mut()?.take_reply()
+    }
+
+    /// What the answer says that came through [`take_reply`](Self::take_reply).
+    pub(in crate::service) fn answer(
+        &self,
+        outcome: Outcome,
+    ) -> Result<TxnResponse<T::Response, E::Response>> {
+        self.call.response(call::done(outcome)?)
     }
 
     /// With other operations in its branches.

@@ -19,8 +19,8 @@
 //!   that it is lost never sees that it is held. What ended before its time has the moment of its
 //!   end for a deadline: nobody is told to rely on what is over;
 //! - its node hears of a holder that lets go of it, and keeps it no more ([`Ends`]);
-//! - what its holder leaves behind, a key that is attached to it and that nobody holds any more, its
-//!   node deletes, if it takes forever ([`Leftover`]);
+//! - what its holder leaves behind, a key attached to it that nobody holds any more, its node
+//!   deletes, however long that takes ([`Leftover`]);
 //! - whoever ends it wakes all who wait for that, with nothing locked.
 //!
 //! Not here: when to renew, which the replica does by its own timers (`replica/kept.rs`).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::core::lease::{Ends, Kept, Look, Offered, Opened, Opening, Which, deadline};
+use crate::core::lease::{Ends, Kept, Leftover, Look, Offered, Opened, Opening, Which, deadline};
 use crate::core::machine::{Command, Genesis, Machine, Member, Origin, Outcome, Refusal, stamp};
 use crate::core::mvcc::{Pace, Reader};
 use crate::core::watch::{Budget, Watches};
@@ -178,6 +178,11 @@ impl Fake {
     pub(super) fn left_to_revoke(&self) -> Vec<LeaseId> {
         let ends = self.state.lock().ends.take();
         ends.iter().filter(|end| end.revoke).map(|end| end.which.lease).collect()
+    }
+
+    /// Keys that it is to delete.
+    pub(super) fn left_to_delete(&self) -> Vec<Leftover> {
+        self.state.lock().ends.take_leftovers().collect()
     }
 
     /// A write of somebody else.

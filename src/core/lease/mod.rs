@@ -19,6 +19,8 @@
 //!   that it is lost never sees that it is held. What ended before its time has the moment of its
 //!   end for a deadline: nobody is told to rely on what is over;
 //! - its node hears of a holder that lets go of it, and keeps it no more ([`Ends`]);
+//! - what its holder leaves behind, a key attached to it that nobody holds any more, its node
+//!   deletes, however long that takes ([`Leftover`]);
 //! - whoever ends it wakes all who wait for that, with nothing locked.
 //!
 //! Not here: when to renew, which the replica does by its own timers (`replica/kept.rs`).
@@ -30,10 +32,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::core::machine::Outcome;
+use crate::core::machine::{Command, Outcome};
 use crate::ids::{Index, LeaseId};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::time::Instant;
 
 #[cfg(test)]
@@ -109,13 +111,32 @@ pub(crate) struct Kept {
     ends: Arc<Ends>,
 }
 
-/// Kept leases that their holders have let go of, for the node that keeps them to hear of. Every
-/// one is in here once or twice at most.
+/// What holders tell the node that keeps their leases: those that they have let go of, each once or
+/// twice at most, and the keys that they leave behind, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     /// Whether there are any: read without the lock.
     filled: AtomicBool,
     list: Mutex<Vec<End>>,
+    /// The same of leftovers.
+    left: AtomicBool,
+    leftovers: Mutex<BTreeMap<Bytes, Leftover>>,
+    /// Leftovers that are not known to be deleted: these, and those that the node has taken.
+    undeleted: AtomicUsize,
+}
+
+/// So many keys that are to be deleted may be left behind before no more are made.
+pub(crate) const MAX_LEFTOVERS: usize = 1 << 16;
+
+/// A key that is attached to a kept lease and held by nobody, which its node is to delete: whoever
+/// held it could not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    pub(crate) key: Bytes,
+    /// Deletes the life of the key that is meant, and no other: it may be applied more than once.
+    pub(crate) deletion: Command,
+    /// The key was there. Otherwise it may be made yet, and the deletion must not be applied first.
+    pub(crate) made: bool,
 }
 
 /// One of them.
@@ -140,6 +161,22 @@ impl Ends {
         let mut list = self.list.lock();
         self.filled.store(false, Ordering::SeqCst);
         std::mem::take(&mut *list)
+    }
+
+    /// The leftovers that came since the last time.
+    pub(crate) fn take_leftovers(&self) -> impl Iterator<Item = Leftover> {
+        let mut taken = BTreeMap::new();
+        if self.left.load(Ordering::SeqCst) {
+            let mut leftovers = self.leftovers.lock();
+            self.left.store(false, Ordering::SeqCst);
+            taken = std::mem::take(&mut *leftovers);
+        }
+        taken.into_values()
+    }
+
+    /// One of those that were taken is deleted, or was taken before.
+    pub(crate) fn deleted(&self) {
+        self.undeleted.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -262,6 +299,22 @@ impl Kept {
     /// What [ended](Kept::end) is to be revoked by its node, which does so at its next tick.
     pub(crate) fn revoke_later(&self) {
         self.ends.push(End { which: self.which, revoke: true });
+    }
+
+    /// A key is to be deleted by its node, at its next tick or later.
+    pub(crate) fn leave_behind(&self, leftover: Leftover) {
+        let ends = &self.ends;
+        let mut leftovers = ends.leftovers.lock();
+        if leftovers.insert(leftover.key.clone(), leftover).is_none() {
+            ends.undeleted.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(leftovers);
+        ends.left.store(true, Ordering::SeqCst);
+    }
+
+    /// Are there so many keys left behind on its node that no more are to be made?
+    pub(crate) fn is_littered(&self) -> bool {
+        self.ends.undeleted.load(Ordering::SeqCst) >= MAX_LEFTOVERS
     }
 
     /// Wakes this one too when it is over; under the number that it has, or a new one.

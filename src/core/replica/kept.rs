@@ -14,6 +14,8 @@
 //! A lease is kept until it is lost: its deadline passes, the log says that it is gone, its holder
 //! lets go of it, or the node ends. Then it is over for good, and who waits for that is woken.
 //!
+//! What holders leave behind besides is deleted with the same patience (`leftovers.rs`).
+//!
 //! No more than [`MAX_KEPT`] are kept: each takes its place before its lease is asked for, and its
 //! place is free as soon as its holder has let go of it.
 
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::leftovers::Leftovers;
 use crate::core::lease::{End, Ends, Kept, Which, deadline};
 use crate::ids::{Index, LeaseId};
 use crate::time::{Instant, nanos};
@@ -53,6 +56,7 @@ pub(super) struct KeptLeases {
     asked_for: usize,
     /// What holders have let go of, and is still in here.
     ends: Arc<Ends>,
+    pub(super) leftovers: Leftovers,
 }
 
 /// What is to be done about a lease that is due.
@@ -71,7 +75,8 @@ impl KeptLeases {
     pub(super) fn new(beat: Duration) -> Self {
         let (by_number, by_lease, due) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let ends = Arc::default();
-        Self { beat, by_number, by_lease, due, last: 0, asked_for: 0, ends }
+        let leftovers = Leftovers::new(&ends);
+        Self { beat, by_number, by_lease, due, last: 0, asked_for: 0, ends, leftovers }
     }
 
     /// Places taken.

@@ -1,7 +1,7 @@
 //! Leases, between the log, callers and the clock: what of it is not the machine's.
 //!
 //! `ticks.rs` moves the lease clock, `renewals.rs` gathers keep-alives, `kept.rs` has the timers of
-//! leases that are kept for their holders. Here they meet the replica.
+//! leases that are kept for their holders, `leftovers.rs` what those leave behind. Here they meet the replica.
 
 use std::sync::Arc;
 
@@ -149,9 +149,25 @@ impl Replica {
         }
     }
 
+    /// Deletes what holders have left behind.
+    fn delete_leftovers(&mut self) {
+        self.kept.leftovers.gather(self.proposals.next());
+        // Without a leader they would only wait elsewhere.
+        if self.standing.leader.is_none() {
+            return;
+        }
+        let deadline = self.now.after(self.settings.patience());
+        while let Some((number, payload)) = self.kept.leftovers.take(self.proposals.oldest()) {
+            if self.proposals.push(Whose::Leftover(number), payload, deadline).is_err() {
+                return self.kept.leftovers.ended(number, false);
+            }
+        }
+    }
+
     /// Looks after what is kept, and makes writes of what is to be renewed.
     pub(super) fn renew_leases(&mut self) {
         self.end_let_go();
+        self.delete_leftovers();
         while let Some(due) = self.kept.take_due(self.now) {
             match due {
                 Due::Renew { number, lease, deadline } => {
@@ -194,6 +210,10 @@ impl Replica {
             Whose::Nobody => {}
             Whose::Caller(token) => self.reply(token, answer),
             Whose::Renewals(number) => self.renewals_ended(number, answer),
+            Whose::Leftover(number) => {
+                let applied = matches!(answer, Answer::Applied(_));
+                self.kept.leftovers.ended(number, applied);
+            }
             Whose::Opener(token, asked) => {
                 self.kept.asked();
                 let answer = match answer {

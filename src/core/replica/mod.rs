@@ -42,6 +42,7 @@ pub(crate) mod envelope;
 pub(crate) mod io;
 mod kept;
 mod leases;
+mod leftovers;
 #[cfg(feature = "sim")]
 pub(crate) mod look;
 mod offers;

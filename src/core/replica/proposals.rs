@@ -49,6 +49,8 @@ pub(crate) enum Whose {
     Caller(Token),
     /// A batch of keep-alives.
     Renewals(u64),
+    /// The node, which deletes what was left behind.
+    Leftover(u64),
     /// A caller that asked, at a moment, for a lease that is to be kept.
     Opener(Token, Instant),
 }
@@ -109,6 +111,16 @@ impl Proposals {
         self.window.len()
     }
 
+    /// The oldest sequence whose fate may be open: all below have ended.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.base
+    }
+
+    /// The sequence of the next write.
+    pub(crate) fn next(&self) -> u64 {
+        self.base.saturating_add(self.window.len() as u64)
+    }
+
     /// How much there is of what has a bound.
     #[cfg(feature = "sim")]
     pub(crate) fn sizes(&self, out: &mut Vec<Size>) {
@@ -135,7 +147,7 @@ impl Proposals {
             );
             return Err(Error::new(Kind::Overloaded, text));
         }
-        let sequence = self.base.saturating_add(self.window.len() as u64);
+        let sequence = self.next();
         let Me { node, incarnation, boot } = self.me;
         stamp(&mut payload, &Origin { node, incarnation, boot, sequence, watermark: self.base });
         let payload = payload.freeze();

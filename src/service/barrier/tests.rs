@@ -103,7 +103,7 @@ fn rec_37_what_it_is_held_under_is_looked_at() {
     block_on(barrier.release()).unwrap();
     // Whether this member has found that it is over, or the cluster.
     let revoked = open(&store);
-    node.write(&Command::Revoke { lease: revoked.lease() });
+    node.write(&Command::Revoke { lease: revoked.lease(), grant: crate::ids::Index::default() });
     node.pass(Duration::from_secs(5));
     for session in [&revoked, &session] {
         let error = barrier.hold().session(session).wait().unwrap_err();

@@ -104,6 +104,7 @@ fn rec_18_who_gives_up_or_fails_is_no_candidate_and_may_campaign_again() {
     let error = store.election("e").campaign(&sessions[1], "two").wait().unwrap_err();
     assert!(error.is_unknown());
     node.set_answer(Answer::Honest);
+    node.left_to_delete().iter().for_each(|left| drop(node.write(&left.deletion)));
     assert_eq!(candidates(&store), 1, "what came to be for nobody is gone");
     drop(first);
     assert_eq!(candidates(&store), 0);
@@ -174,7 +175,7 @@ fn rec_21_to_resign_is_final() {
     node.set_answer(Answer::Fail(crate::error::Kind::Timeout));
     node.answer();
     node.set_answer(Answer::Honest);
-    node.answer();
+    node.left_to_delete().iter().for_each(|left| drop(node.write(&left.deletion)));
     assert_eq!(candidates(&store), 0);
 }
 

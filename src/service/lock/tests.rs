@@ -12,6 +12,7 @@ use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::service::fake::{Answer, Fake, Manner, fake};
+use crate::service::place::{self, Entry, Leave, Line};
 use crate::service::{Compare, LockGuard, Op, Session};
 use crate::store::Store;
 use crate::time::Instant;
@@ -81,7 +82,7 @@ fn rec_8_each_waits_for_the_one_before_it_in_the_order_in_which_they_came() {
     assert!(Pin::new(&mut third).poll(&mut Context::from_waker(&waker)).is_pending());
     node.take_log();
     drop(first);
-    assert_eq!(node.take_log(), ["write, 18446744073709551615.999999999s, Leave"]);
+    assert_eq!(node.take_log(), ["write, 5s, Leave"]);
     node.advance(Instant::default());
     assert_eq!(bell.0.load(Ordering::SeqCst), 0, "the one behind is not woken");
     let second = ready(&node, &mut second).unwrap();
@@ -189,8 +190,72 @@ fn rec_10_what_may_have_come_to_be_is_deleted() {
     node.answer();
     let error = ready(&node, &mut acquire).unwrap_err();
     assert!(error.is_unknown(), "{error}");
-    let deletions = node.take_kept();
-    assert_eq!(deletions.len(), 1);
+    assert_eq!(keys(&store).len(), 1);
+    assert!(node.take_kept().is_empty(), "the node knows when it may");
+    let left = node.left_to_delete();
+    assert!(left.len() == 1 && !left[0].made, "{left:?}");
+    node.write(&left[0].deletion);
+    assert!(keys(&store).is_empty());
+}
+
+/// A write that ends in time leaves room for others: it is made again, and not for ever.
+#[test]
+fn rec_10_entering_takes_as_long_as_it_must_by_writes_that_end() {
+    let (node, store) = node();
+    let session = session(&store);
+    node.set_manner(Manner::Keep);
+    node.take_log();
+    let mut acquire = store.lock("l").acquire(&session);
+    assert!(poll(&mut acquire).is_pending());
+    assert_eq!(node.take_log(), ["write, 5s, Leave"]);
+    node.set_answer(Answer::Fail(Kind::Timeout));
+    node.answer();
+    assert!(poll(&mut acquire).is_pending());
+    let log = node.take_log();
+    assert!(log.len() == 1 && log[0].starts_with("write, 5s"), "{log:?}");
+    node.set_answer(Answer::Honest);
+    node.answer();
+    let guard = ready(&node, &mut acquire).unwrap();
+    assert!(node.left_to_delete().is_empty(), "none was made but this one");
+    // One that takes no place is not made again.
+    node.set_manner(Manner::AnswerAtOnce);
+    drop(guard);
+    node.set_answer(Answer::Fail(Kind::Timeout));
+    assert!(store.lock("l").try_acquire(&session).wait().unwrap_err().is_timeout());
+}
+
+/// The node does what it did not take: until then it would be held.
+#[test]
+fn rec_12_what_could_not_be_released_is_left_to_the_node() {
+    let (node, store) = node();
+    let session = session(&store);
+    for way in ["refused", "dropped, refused", "dropped, failed", "dropped on its way, failed"] {
+        let guard = acquired(&store, &session);
+        let mut lost = guard.lost();
+        assert!(poll(&mut lost).is_pending());
+        node.set_manner(Manner::Refuse(Kind::Overloaded));
+        match way {
+            "refused" => assert!(guard.release().wait().unwrap_err().is_overloaded()),
+            "dropped, refused" => drop(guard),
+            _ => {
+                node.set_manner(Manner::Keep);
+                let mut release = guard.release();
+                if way == "dropped on its way, failed" {
+                    assert!(poll(&mut release).is_pending());
+                }
+                drop(release);
+                node.set_answer(Answer::Fail(Kind::Overloaded));
+                node.answer();
+            }
+        }
+        node.set_manner(Manner::AnswerAtOnce);
+        node.set_answer(Answer::Honest);
+        let left = node.left_to_delete();
+        assert!(left.len() == 1 && left[0].made && keys(&store).len() == 1, "{way}: {left:?}");
+        node.write(&left[0].deletion);
+        assert!(keys(&store).is_empty(), "{way}");
+        ready(&node, &mut lost);
+    }
 }
 
 /// A key of that name which an earlier life of this member has made is not its business.
@@ -257,8 +322,9 @@ fn rec_12_releasing_says_whether_it_was_held() {
     node.set_answer(Answer::Fail(Kind::Timeout));
     assert!(guard.release().wait().unwrap_err().is_timeout());
     let log = node.take_log();
-    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 8, "{log:?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("write")).count(), 7, "{log:?}");
     node.set_answer(Answer::Honest);
+    node.left_to_delete().iter().for_each(|left| drop(node.write(&left.deletion)));
     // Dropped before it is asked, and while it is.
     for asked in [false, true] {
         let guard = store.lock("m").acquire(&session).wait().unwrap();
@@ -317,6 +383,45 @@ fn rec_14_a_transaction_commits_only_while_the_lock_is_held() {
     assert!(put(&guard, "3").unwrap_err().is_lost());
     assert!(node.take_log().is_empty(), "who knows it asks nobody");
     assert_eq!(store.get("k").wait().unwrap().kv.unwrap().value(), b"1");
+}
+
+#[test]
+fn rec_14_a_transaction_that_is_changed_when_it_was_asked_says_so() {
+    let (node, store) = node();
+    let session = session(&store);
+    let guard = acquired(&store, &session);
+    let mut asked = guard.txn();
+    node.set_manner(Manner::Keep);
+    assert!(poll(&mut asked).is_pending());
+    let mut asked = asked.when(Compare::absent("k"));
+    for _ in 0..2 {
+        let Poll::Ready(Err(error)) = poll(&mut asked) else { panic!("it is over") };
+        assert!(error.is_invalid() && !error.is_lost(), "it is held: {error}");
+    }
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    store.delete(guard.key().clone()).wait().unwrap();
+    let mut lost = guard.txn();
+    for _ in 0..2 {
+        let Poll::Ready(Err(error)) = poll(&mut lost) else { panic!("it is over") };
+        assert!(error.is_lost(), "seen before it was asked: {error}");
+    }
+}
+
+/// Whoever keeps its place and could not leave it is not told that it had left.
+#[test]
+fn rec_21_who_could_not_leave_asks_again() {
+    let (node, store) = node();
+    let session = session(&store);
+    let line = Line { store: store.clone(), directory: "l/".into() };
+    let holder = line.holder(&session).unwrap();
+    let entry = Entry::default();
+    let held = block_on(line.enter_last(&holder, &entry, place::Manner::Awaited)).unwrap();
+    node.set_manner(Manner::Refuse(Kind::Overloaded));
+    assert!(Leave::of(held.place()).wait().unwrap_err().is_overloaded());
+    node.set_manner(Manner::AnswerAtOnce);
+    assert!(Leave::of(held.place()).wait().unwrap(), "it was there until now");
+    assert!(!Leave::of(held.place()).wait().unwrap());
 }
 
 /// Somebody puts the key again: it is not the same.
@@ -499,9 +604,8 @@ fn an_adopted_lease_with_keys_of_an_earlier_life_finds_a_name() {
     for name in ["l/5-7-4", "l/5-7-5", "l/5-7-6"] {
         store.put(name, "").lease(lease).wait().unwrap();
     }
-    let _waits = store.lock("l").acquire(&session).wait_timeout(Duration::ZERO);
-    let other = store.lock("m").acquire(&session).wait().unwrap();
-    assert!(other.key().starts_with(b"m/5-7-"));
+    let waits = store.lock("l").acquire(&session).wait_timeout(Duration::ZERO);
+    assert!(waits.unwrap_err().is_timeout(), "it has a place behind those");
 }
 
 #[test]

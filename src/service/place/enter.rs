@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::leave::{Which, delete};
+use super::leave::{Which, delete, delete_in_background, leave_behind};
 use super::wait::End;
 use super::{Held, Leave, MORE, Manner, Place, Sight, is_place, loss, until_answered};
 use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Outcome, Refusal};
 use crate::core::mvcc::{KeyValue, SortBy};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -19,8 +19,6 @@ use crate::service::kv::{encode, failed};
 use crate::service::lease::{Holder, Session};
 use crate::service::pending::{Ask, Call, Counter, Started};
 use crate::store::Store;
-
-use super::task::UNBOUNDED;
 
 /// How many names are tried. One is taken only if an earlier life of this member has used the same
 /// lease and more numbers than there are revisions here.
@@ -46,6 +44,14 @@ pub(in crate::service) struct Entry {
     pub(in crate::service) instead_of: Option<Arc<Place>>,
 }
 
+impl Entry {
+    /// Behind one of this kind whose fate is unknown another one can be made: it waits until the
+    /// key of the first is deleted, if there is one.
+    fn may_follow_itself(&self) -> bool {
+        self.unless.is_empty() && self.instead_of.is_none()
+    }
+}
+
 impl Line {
     /// Who enters with `session`. Refused if that is another node's, or over.
     pub(in crate::service) fn holder(&self, session: &Session) -> Result<Holder> {
@@ -59,17 +65,23 @@ impl Line {
     /// Takes a place behind all others. Nothing if it is not free, where that is asked for. When it
     /// has answered, this member sees the place.
     ///
-    /// It has no deadline of its own: it ends when its fate is known, and is given up with the
-    /// session. Dropped on its way, or failed, nothing is left behind.
+    /// Each write has the deadline that all have, and is followed by another one where it matters
+    /// only that one is made: so it is given up with the session. Dropped on its way, or failed,
+    /// nothing is left behind.
     pub(in crate::service) async fn enter(
         &self,
         holder: &Holder,
         entry: &Entry,
         manner: Manner,
     ) -> Result<Option<Held>> {
-        for _ in 0..NAMES {
+        let mut taken = 0;
+        while taken < NAMES {
             if holder.is_over() {
                 return Err(over(holder));
+            }
+            if holder.kept.is_littered() {
+                let text = "too many keys of places that were left are not deleted yet";
+                return Err(Error::new(Kind::Overloaded, text));
             }
             let seen = holder.gate.reader()?.revision();
             let lease = holder.kept.lease();
@@ -80,17 +92,18 @@ impl Line {
             let whole = self.store.scope().key(key.clone())?;
             let put = Put { lease, ..Put::new(whole.clone(), entry.value.clone()) };
             let txn = self.txn(put, entry)?;
-            let mut call = Call::new(self.store.gate(), EnterAsk { txn, whole, lease, seen });
-            call.set_timeout(UNBOUNDED);
+            let call = Call::new(self.store.gate(), EnterAsk { txn, whole, lease, seen });
             let mut entering = Entering { call, holder };
-            match entering.ended(manner).await? {
-                Some(since) => {
+            match entering.ended(manner).await {
+                Ok(Some(since)) => {
                     entry.instead_of.iter().for_each(|place| place.set_replaced());
                     let place = Place::new(&self.store, holder.clone(), key, since)?;
                     return Ok(Some(Held::new(place)));
                 }
-                None if !entry.unless.is_empty() => return Ok(None),
-                None => {}
+                Ok(None) if !entry.unless.is_empty() => return Ok(None),
+                Ok(None) => taken += 1,
+                Err(error) if error.is_timeout() && entry.may_follow_itself() => {}
+                Err(error) => return Err(error),
             }
             if let Some(place) = entry.instead_of.as_ref().filter(|place| place.is_lost()) {
                 return Err(place.loss());
@@ -224,7 +237,7 @@ impl Entering<'_> {
         };
         let Some(answer) = answer else { return Err(over(holder)) };
         if answer.as_ref().is_err_and(Error::is_unknown) {
-            self.call.ask().undo(&*holder.gate, Which::MadeAfter(self.call.ask().seen));
+            self.call.ask().undo(holder);
         }
         answer
     }
@@ -235,13 +248,11 @@ impl Drop for Entering<'_> {
         let Some(reply) = self.call.take_reply() else { return };
         let EnterAsk { txn, whole, lease, seen } = self.call.ask();
         let ask = EnterAsk { txn: txn.clone(), whole: whole.clone(), lease: *lease, seen: *seen };
-        let gate = Arc::clone(&self.holder.gate);
+        let holder = self.holder.clone();
         until_answered(&self.holder.gate, reply, move |answer| {
             match answer.map(|answer| answer.and_then(|outcome| ask.entered(outcome))) {
-                Ok(Ok(Some(since))) => ask.undo(&*gate, Which::MadeAt(since)),
-                Ok(Err(error)) if error.is_unknown() => {
-                    ask.undo(&*gate, Which::MadeAfter(ask.seen));
-                }
+                Ok(Ok(Some(since))) => delete_in_background(&holder, &ask.whole, since),
+                Ok(Err(error)) if error.is_unknown() => ask.undo(&holder),
                 // It was not made; or the node is gone, and nobody renews the lease.
                 Ok(Ok(None) | Err(_)) | Err(_) => {}
             }
@@ -255,20 +266,16 @@ impl EnterAsk {
             Outcome::Txn(done) => Ok(done.succeeded.then_some(done.revision)),
             Outcome::Refused(Refusal::LeaseNotFound(lease)) if lease == self.lease => {
                 let text = format!("the session is over: its lease {lease} is gone");
-                Err(Error::new(crate::error::Kind::Lost, text))
+                Err(Error::new(Kind::Lost, text))
             }
             other => Err(failed("place in a line", other)),
         }
     }
 
-    /// Deletes what was made for nobody.
-    ///
-    /// Of a key whose making ended as unknown it is not certain that it is not yet to be made. But
-    /// its write is waited for no longer, so writes that come later carry a watermark above it
-    /// (`core/machine/session.rs`), and where that was applied it never is; but for a while in
-    /// which an older write of this member still waits. What slips through goes with the session.
-    fn undo(&self, gate: &dyn Gate, which: Which) {
-        super::leave::delete_in_background(gate, &self.whole, which);
+    /// Deletes what may have been made for nobody, or may be made yet: the node does so when that
+    /// cannot come behind it any more (`core/replica/leftovers.rs`).
+    fn undo(&self, holder: &Holder) {
+        leave_behind(holder, &self.whole, Which::MadeAfter(self.seen));
     }
 }
 

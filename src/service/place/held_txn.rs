@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Place;
 use crate::error::Result;
 use crate::planted::{Bug, planted};
+use crate::service::once::polled_too_often;
 use crate::service::pending::impl_call;
 use crate::service::txn::{Branch, Compare, Op, Txn, TxnOp, TxnOps, TxnResponse};
 
@@ -54,7 +55,9 @@ struct HeldCall<T: TxnOps, E: TxnOps> {
 enum State<T: TxnOps, E: TxnOps> {
     New(TxnOp<T, E>),
     Asked(Box<Txn<TxnOp<T, E>>>),
-    /// There was nothing to ask.
+    /// It was seen to be lost before it was asked.
+    Lost,
+    /// It was asked, and is no more to be had.
     Ended,
 }
 
@@ -97,6 +100,7 @@ impl<T: TxnOps, E: TxnOps> HeldTxn<T, E> {
         let HeldCall { place, timeout, state } = self.call;
         let state = match state {
             State::New(op) => State::New(change(op)),
+            State::Lost => State::Lost,
             State::Asked(_) | State::Ended => State::Ended,
         };
         HeldTxn { call: HeldCall { place, timeout, state } }
@@ -151,7 +155,7 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
     fn asked(&mut self) -> Result<&mut Txn<TxnOp<T, E>>> {
         if let State::New(_) = self.state {
             if self.place.is_lost() {
-                self.state = State::Ended;
+                self.state = State::Lost;
                 return Err(self.place.loss());
             }
             if let State::New(op) = std::mem::replace(&mut self.state, State::Ended) {
@@ -160,7 +164,8 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
         }
         match &mut self.state {
             State::Asked(txn) => Ok(txn),
-            State::New(_) | State::Ended => Err(self.place.loss()),
+            State::Lost => Err(self.place.loss()),
+            State::New(_) | State::Ended => Err(polled_too_often()),
         }
     }
 
@@ -181,7 +186,7 @@ impl<T: TxnOps, E: TxnOps> HeldCall<T, E> {
         self.asked()?;
         let answer = match std::mem::replace(&mut self.state, State::Ended) {
             State::Asked(txn) => txn.wait()?,
-            State::New(_) | State::Ended => return Err(self.place.loss()),
+            State::New(_) | State::Lost | State::Ended => return Err(polled_too_often()),
         };
         self.answer(answer)
     }

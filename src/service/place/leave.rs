@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::task::UNBOUNDED;
 use super::{Held, Place, until_answered};
+use crate::core::lease::Leftover;
 use crate::core::machine::txn::{Compare, Delete, Op, Operator, Target, Txn};
 use crate::core::machine::{Command, Outcome};
 use crate::error::Result;
@@ -15,6 +15,7 @@ use crate::gate::{Gate, Request, Then};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::kv::{encode, failed};
+use crate::service::lease::Holder;
 use crate::service::pending::{Ask, Call, Counter, Started};
 use crate::sync::atomic::Ordering;
 use crate::sync::oneshot;
@@ -45,20 +46,46 @@ fn command(whole: &Bytes, which: Which) -> Command {
     Command::Txn(Txn { compares, success, failure: Vec::new() })
 }
 
-/// Nobody waits for it. It is offered until it is applied; if the node does not take it, the key
-/// goes with its lease.
-pub(super) fn delete_in_background(gate: &dyn Gate, whole: &Bytes, which: Which) {
-    let (reply, _) = oneshot::channel();
+/// Leaves it to the node to delete a key, however long that takes.
+pub(super) fn leave_behind(holder: &Holder, whole: &Bytes, which: Which) {
+    let made = matches!(which, Which::MadeAt(_));
+    holder.kept.leave_behind(Leftover {
+        key: whole.clone(),
+        deletion: command(whole, which),
+        made,
+    });
+}
+
+/// Deletes a key that is there. Nobody waits for it: what does not succeed is left to the node.
+pub(super) fn delete_in_background(holder: &Holder, whole: &Bytes, since: Revision) {
+    let which = Which::MadeAt(since);
+    let (reply, answer) = oneshot::channel();
     let payload = command(whole, which).encode();
-    drop(gate.submit(Request::Write { payload, timeout: UNBOUNDED, reply }, Then::Leave));
+    let timeout = holder.gate.limits().request_timeout;
+    if holder.gate.submit(Request::Write { payload, timeout, reply }, Then::Leave).is_err() {
+        return leave_behind(holder, whole, which);
+    }
+    let (holder, whole) = (holder.clone(), whole.clone());
+    let gate = Arc::clone(&holder.gate);
+    until_answered(&gate, answer.into_future(), move |answer| {
+        if let Ok(Err(_)) = answer {
+            leave_behind(&holder, &whole, which);
+        }
+    });
 }
 
 impl Place {
+    /// It could not be left: the node sees to it, and who asks again may ask again.
+    fn not_left(&self) {
+        leave_behind(&self.holder, &self.whole, Which::MadeAt(self.since));
+        self.left.store(false, Ordering::SeqCst);
+    }
+
     /// Nothing is held here from now on.
     pub(super) fn leave_in_background(&self) {
         self.set_gone();
         if !self.left.swap(true, Ordering::SeqCst) {
-            delete_in_background(&**self.gate(), &self.whole, Which::MadeAt(self.since));
+            delete_in_background(&self.holder, &self.whole, self.since);
         }
     }
 }
@@ -106,8 +133,7 @@ impl Leave {
     /// What did not succeed in time goes on in the background.
     fn settle(&self, answer: Result<bool>) -> Result<bool> {
         if answer.is_err() {
-            let place = &self.call.ask().place;
-            delete_in_background(&**place.gate(), &place.whole, Which::MadeAt(place.since));
+            self.call.ask().place.not_left();
         }
         answer
     }
@@ -120,7 +146,7 @@ impl Drop for Leave {
         let gate = Arc::clone(place.gate());
         until_answered(&gate, reply, move |answer| {
             if let Ok(Err(_)) = answer {
-                delete_in_background(&**place.gate(), &place.whole, Which::MadeAt(place.since));
+                place.not_left();
             }
         });
     }

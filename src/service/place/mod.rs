@@ -35,10 +35,14 @@
 //!   with the lease that the key is attached to, and goes on as ours do, or not at all as etcd's.
 //!   Nothing else there is anybody's obstacle ([`is_place`]). Whoever has put such a key again
 //!   without its lease has taken the place away, and its holder sees that too.
-//! - A key that was asked for, and that nobody holds, is deleted: in the background once it is
-//!   known to be there, if whoever asked has gone (`REC-10`). It is never deleted before that,
-//!   since a proposal that was lost on its way is made again, and would come behind its deletion.
-//!   Only a node that takes nothing more (it is overloaded, or closed) leaves it to the lease.
+//! - A key that was asked for, and that nobody holds, is deleted (`REC-10`). What deletes it is
+//!   tried until it is applied: a write that is refused or fails is left to the node
+//!   (`core/replica/leftovers.rs`). Only with the node's end it is left to the lease.
+//! - A key never comes to be behind its deletion. If it is known to be there, it cannot. If the
+//!   write that makes it was given up at its deadline, a copy of it may be on its way: its deletion
+//!   is not proposed before all writes have ended that the node took before, and so has a watermark
+//!   above it. Whoever applies that applies no such copy any more. So no write here needs to last
+//!   for longer than others do, and none holds up the window of proposals.
 //! - What is over stays over: a session that is over, a key that was seen to be gone or that is
 //!   being deleted. No place comes back.
 //! - Nothing here is a thread or a timer: a wait that is dropped leaves nothing but a key that

@@ -14,9 +14,6 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::oneshot::{self, AsyncReceiver, RecvError};
 
-/// For writes whose fate must be known: their node offers them for as long as it is open.
-pub(super) const UNBOUNDED: Duration = Duration::MAX;
-
 /// A future of a step.
 pub(in crate::service) type Steps<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 

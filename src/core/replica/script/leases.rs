@@ -40,7 +40,8 @@ impl Cluster {
         match name {
             "grant" => self.write(at, &grant, deadline),
             "revoke" => {
-                self.write(at, &Command::Revoke { lease, grant: Index::default() }, deadline)
+                let grant = Index::default();
+                self.write(at, &Command::Revoke { lease, grant }, deadline);
             }
             "keep" => {
                 let token = self.token();

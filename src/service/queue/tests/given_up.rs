@@ -56,7 +56,7 @@ fn a_claim_that_stays_unknown_is_given_back() {
     node.answer();
     assert_eq!(keys(&store).len(), 1);
     // Another's claim is not given back, though it bears the same mark: as it is with two members.
-    let last = store.gate().number();
+    let last = store.gate().number(0);
     let mut claim = queue.claim(&session);
     assert!(now(&mut claim).is_none());
     let asked = node.take_kept();

@@ -1,7 +1,8 @@
 //! Leases, between the log, callers and the clock: what of it is not the machine's.
 //!
 //! `ticks.rs` moves the lease clock, `renewals.rs` gathers keep-alives, `kept.rs` has the timers of
-//! leases that are kept for their holders, `leftovers.rs` what those leave behind. Here they meet the replica.
+//! leases that are kept for their holders, `leftovers.rs` what those leave behind. Here they meet
+//! the replica.
 
 use std::sync::Arc;
 

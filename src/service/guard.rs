@@ -7,6 +7,9 @@ macro_rules! impl_guard {
             /// The fencing token: the revision at which the place in the line was taken. Whoever
             /// comes behind this one has a greater one (`REC-14`).
             ///
+            /// To be sent along to what is not in this store, and to be kept there: what has seen a
+            /// token refuses whatever comes with a smaller one.
+            ///
             /// ```no_run
             /// # async fn example(store: quorate::Store, session: quorate::Session)
             /// # -> quorate::Result<()> {
@@ -19,7 +22,7 @@ macro_rules! impl_guard {
                 self.held.place().since
             }
 
-            /// The key that stands in the line, as the handle shows it.
+            /// The key that stands in the line, as the handle shows it (`REC-5`).
             ///
             /// ```no_run
             /// # async fn example(store: quorate::Store, session: quorate::Session)
@@ -49,8 +52,8 @@ macro_rules! impl_guard {
             }
 
             /// Until when it is held if the session is not renewed any more, by this process' own
-            /// clock: see [`Session::deadline`](crate::Session::deadline). No later than now once
-            /// it is lost.
+            /// clock: known without asking anybody, see
+            /// [`Session::deadline`](crate::Session::deadline). No later than now once it is lost.
             ///
             /// ```no_run
             /// # async fn example(store: quorate::Store, session: quorate::Session)

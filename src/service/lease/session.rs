@@ -403,8 +403,10 @@ impl Drop for SessionLost<'_> {
 
 /// Ends a [`Session`] and its lease: made by [`Session::close`].
 ///
-/// When it has answered, what was attached to the lease is gone. A session that is lost is closed
-/// already, and so is one whose lease somebody has revoked.
+/// When it has answered, what was attached to the lease is gone, if the session was held until then.
+/// One that is lost is closed already, and so is one whose lease somebody has revoked: nothing is
+/// asked for it, and of one that was lost by its own deadline the keys may be there until the
+/// cluster ends its lease, which it does a little later (`LSE-11`, `LSE-16`).
 ///
 /// Dropped before it is polled, the session is closed in the background.
 ///
@@ -412,7 +414,8 @@ impl Drop for SessionLost<'_> {
 ///
 /// [`is_overloaded`](crate::Error::is_overloaded), [`is_timeout`](crate::Error::is_timeout),
 /// [`is_unavailable`](crate::Error::is_unavailable), [`is_closed`](crate::Error::is_closed) and
-/// [`is_halted`](crate::Error::is_halted). The lease expires then: nobody renews it any more.
+/// [`is_halted`](crate::Error::is_halted). Nobody renews the lease then, and it expires, unless the
+/// node can revoke it before.
 ///
 /// ```no_run
 /// # fn example(session: quorate::Session) -> quorate::Result<()> {

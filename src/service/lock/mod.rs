@@ -25,15 +25,15 @@
 mod tests;
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::guard::impl_guard;
 use super::lease::{Holder, Session};
 use super::pending::impl_call;
-use super::place::{self, Entry, Held, HeldTxn, Leave, Line, Lost, Manner, Sight, Task, impl_task};
+use super::place::{self, Entry, Held, Leave, Line, Manner, Sight, Task, impl_task};
 use crate::error::Result;
-use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::store::Store;
@@ -244,112 +244,7 @@ pub struct LockGuard {
     held: Held,
 }
 
-impl LockGuard {
-    /// The fencing token: the revision at which the place in the line was taken. Whoever holds the
-    /// lock later has a greater one (`REC-14`).
-    ///
-    /// To be sent along to what is not in this store, and to be kept there: what has seen a token
-    /// refuses whatever comes with a smaller one.
-    ///
-    /// ```no_run
-    /// # fn example(guard: quorate::LockGuard) {
-    /// println!("write to the disk array, as of {}", guard.token());
-    /// # }
-    /// ```
-    pub fn token(&self) -> Revision {
-        self.held.place().since
-    }
-
-    /// The key that stands in the line, as the handle shows it (`REC-5`).
-    ///
-    /// ```no_run
-    /// # async fn example(
-    /// #     store: quorate::Store, guard: quorate::LockGuard,
-    /// # ) -> quorate::Result<()> {
-    /// use quorate::{Compare, Op};
-    ///
-    /// // The greater part of what `txn` does.
-    /// let held = Compare::create_revision(guard.key().clone()).equals(guard.token());
-    /// store.txn().when(held).then(Op::put("shoes", "41")).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn key(&self) -> &Bytes {
-        &self.held.place().key
-    }
-
-    /// A transaction that commits only while the lock is held: see [`HeldTxn`].
-    ///
-    /// ```no_run
-    /// # async fn example(guard: quorate::LockGuard) -> quorate::Result<()> {
-    /// guard.txn().then(quorate::Op::put("shoes", "41")).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn txn(&self) -> HeldTxn {
-        HeldTxn::new(self.held.place())
-    }
-
-    /// Until when the lock is held if the session is not renewed any more, by this process' own
-    /// clock: known without asking anybody, see [`Session::deadline`]. No later than now once it is
-    /// lost.
-    ///
-    /// ```no_run
-    /// # fn example(guard: quorate::LockGuard) {
-    /// use std::time::{Duration, Instant};
-    ///
-    /// if guard.valid_until() > Instant::now() + Duration::from_secs(1) {
-    ///     println!("time enough for one more");
-    /// }
-    /// # }
-    /// ```
-    pub fn valid_until(&self) -> Instant {
-        self.held.place().valid_until()
-    }
-
-    /// Is it held no more, as far as this process and this member know? For good then.
-    ///
-    /// ```no_run
-    /// # fn example(guard: quorate::LockGuard) {
-    /// while !guard.is_lost() {
-    ///     // a short piece of work
-    /// }
-    /// # }
-    /// ```
-    pub fn is_lost(&self) -> bool {
-        self.held.place().is_lost()
-    }
-
-    /// Waits until it is held no more: see [`Lost`].
-    ///
-    /// ```no_run
-    /// # async fn example(guard: quorate::LockGuard) {
-    /// guard.lost().await;
-    /// println!("stop everything");
-    /// # }
-    /// ```
-    pub fn lost(&self) -> Lost {
-        Lost::new(self.held.place())
-    }
-
-    /// Gives the lock back, and waits until it is: see [`Release`].
-    ///
-    /// ```no_run
-    /// # async fn example(guard: quorate::LockGuard) -> quorate::Result<()> {
-    /// guard.release().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn release(self) -> Release {
-        Release::new(self.held)
-    }
-}
-
-impl fmt::Debug for LockGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockGuard").field("held", &self.held).finish()
-    }
-}
+impl_guard!(LockGuard, "store.lock(\"stock\").acquire(&session)");
 
 /// Gives a lock back: made by [`LockGuard::release`].
 ///

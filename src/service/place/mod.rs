@@ -27,7 +27,7 @@
 //!
 //! # Invariants
 //!
-//! - A key is made once: lease, member and a number that rises within the session are in its name.
+//! - A key is made once: lease, member and a number that its node gives once are in its name.
 //!   So what deletes one, however late it comes, cannot hit another. It is etcd's layout but for
 //!   the name behind the lease, and since only create revisions decide, etcd's clients stand in the
 //!   same line.

@@ -1,5 +1,7 @@
 //! A node without threads: a real machine behind a [`Gate`], and switches for how it answers.
 
+pub(super) mod by_hand;
+
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::sync::Arc;

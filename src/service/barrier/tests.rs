@@ -1,38 +1,10 @@
 use futures_executor::block_on;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::double::Entered;
-use crate::Session;
 use crate::core::machine::Command;
-use crate::keys::KeyRange;
-use crate::service::fake::{Answer, Fake, Manner, fake};
-use crate::store::Store;
-use crate::time::Instant;
-
-fn node() -> (Arc<Fake>, Store) {
-    fake(Manner::AnswerAtOnce)
-}
-
-fn open(store: &Store) -> Session {
-    block_on(store.session(Duration::from_secs(10))).unwrap()
-}
-
-fn poll<F: Future + Unpin>(node: &Fake, future: &mut F) -> Option<F::Output> {
-    node.advance(Instant::default());
-    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
-
-fn keys(store: &Store) -> Vec<String> {
-    let all = block_on(store.range(KeyRange::all()).serializable()).unwrap();
-    all.kvs.iter().map(|kv| String::from_utf8(kv.key().to_vec()).unwrap()).collect()
-}
+use crate::service::fake::by_hand::{keys, node, open, told};
+use crate::service::fake::{Answer, Manner, fake};
 
 #[test]
 fn rec_37_everybody_passes_when_it_is_released() {
@@ -44,14 +16,14 @@ fn rec_37_everybody_passes_when_it_is_released() {
     // Only the exact key counts.
     block_on(store.barrier("b2").hold()).unwrap();
     let mut waiting = [(); 3].map(|()| barrier.pass());
-    assert!(waiting.iter_mut().all(|it| poll(&node, it).is_none()));
+    assert!(waiting.iter_mut().all(|it| told(&node, it).is_none()));
     assert!(block_on(barrier.release()).unwrap());
-    waiting.iter_mut().for_each(|it| poll(&node, it).unwrap().unwrap());
+    waiting.iter_mut().for_each(|it| told(&node, it).unwrap().unwrap());
     assert!(!block_on(barrier.release()).unwrap());
     let mut other = store.barrier("b2").pass().timeout(Duration::from_secs(1));
-    assert!(poll(&node, &mut other).is_none());
+    assert!(told(&node, &mut other).is_none());
     node.pass(Duration::from_secs(1));
-    assert!(poll(&node, &mut other).unwrap().unwrap_err().is_timeout());
+    assert!(told(&node, &mut other).unwrap().unwrap_err().is_timeout());
     assert!(block_on(store.barrier("").hold()).unwrap_err().is_invalid());
 }
 
@@ -61,18 +33,18 @@ fn rec_37_one_that_is_held_again_at_once_was_released() {
     let barrier = store.scoped("s/").barrier("b");
     block_on(barrier.hold()).unwrap();
     let mut waiting = barrier.pass();
-    assert!(poll(&node, &mut waiting).is_none());
+    assert!(told(&node, &mut waiting).is_none());
     block_on(barrier.release()).unwrap();
     block_on(barrier.hold()).unwrap();
-    poll(&node, &mut waiting).unwrap().unwrap();
+    told(&node, &mut waiting).unwrap().unwrap();
     // Also where what has happened meanwhile is compacted.
     let mut waiting = barrier.pass();
-    assert!(poll(&node, &mut waiting).is_none());
+    assert!(told(&node, &mut waiting).is_none());
     block_on(barrier.release()).unwrap();
     block_on(barrier.hold()).unwrap();
     block_on(store.compact(node.revision())).unwrap();
     node.tidy(0);
-    poll(&node, &mut waiting).unwrap().unwrap();
+    told(&node, &mut waiting).unwrap().unwrap();
     assert_eq!(keys(&store), ["s/b"], "HLP-1");
 }
 
@@ -82,9 +54,9 @@ fn rec_37_one_that_is_held_under_a_session_goes_with_it() {
     let session = open(&store);
     assert!(block_on(store.barrier("b").hold().session(&session)).unwrap());
     let mut waiting = store.barrier("b").pass();
-    assert!(poll(&node, &mut waiting).is_none());
+    assert!(told(&node, &mut waiting).is_none());
     block_on(session.close()).unwrap();
-    poll(&node, &mut waiting).unwrap().unwrap();
+    told(&node, &mut waiting).unwrap().unwrap();
 }
 
 #[test]
@@ -127,22 +99,22 @@ fn rec_38_all_enter_together_and_leave_together() {
     let (barrier, session) = (store.scoped("s/").double_barrier("d", 3), open(&store));
     for _ in 0..2 {
         let mut entering = [(); 3].map(|()| barrier.enter(&session));
-        assert!(poll(&node, &mut entering[0]).is_none());
-        assert!(poll(&node, &mut entering[1]).is_none());
-        let third = poll(&node, &mut entering[2]).unwrap().unwrap();
+        assert!(told(&node, &mut entering[0]).is_none());
+        assert!(told(&node, &mut entering[1]).is_none());
+        let third = told(&node, &mut entering[2]).unwrap().unwrap();
         // One more is refused, and leaves nothing behind.
         let full = block_on(barrier.enter(&session)).unwrap_err();
         assert!(full.is_conflict(), "REC-43: {full}");
-        let first = poll(&node, &mut entering[0]).unwrap().unwrap();
-        let second = poll(&node, &mut entering[1]).unwrap().unwrap();
+        let first = told(&node, &mut entering[0]).unwrap().unwrap();
+        let second = told(&node, &mut entering[1]).unwrap().unwrap();
         assert!(!first.is_lost());
         let mut leaving = [second, first].map(Entered::leave);
-        assert!(leaving.iter_mut().all(|it| poll(&node, it).is_none()));
+        assert!(leaving.iter_mut().all(|it| told(&node, it).is_none()));
         // Nobody enters while somebody is in it.
         assert!(block_on(barrier.enter(&session)).unwrap_err().is_conflict());
         assert_eq!(keys(&store).len(), 2);
         assert!(block_on(third.leave()).unwrap());
-        leaving.iter_mut().for_each(|it| assert!(poll(&node, it).unwrap().unwrap()));
+        leaving.iter_mut().for_each(|it| assert!(told(&node, it).unwrap().unwrap()));
         assert!(keys(&store).is_empty(), "HLP-1: {:?}", keys(&store));
     }
 }
@@ -152,24 +124,24 @@ fn rec_38_more_than_are_wanted_are_refused_before_all_are_there() {
     let (node, store) = node();
     let (barrier, session) = (store.double_barrier("d", 2), open(&store));
     let mut first = barrier.enter(&session);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     // The second is in, and has not yet said that they are enough.
     node.set_manner(Manner::Keep);
     let mut second = barrier.enter(&session);
-    assert!(poll(&node, &mut second).is_none());
+    assert!(told(&node, &mut second).is_none());
     node.answer();
     let mut third = barrier.enter(&session);
-    assert!(poll(&node, &mut third).is_none());
+    assert!(told(&node, &mut third).is_none());
     node.answer();
     node.set_manner(Manner::AnswerAtOnce);
-    assert!(poll(&node, &mut third).unwrap().unwrap_err().is_conflict());
-    let second = poll(&node, &mut second).unwrap().unwrap();
-    let first = poll(&node, &mut first).unwrap().unwrap();
+    assert!(told(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    let second = told(&node, &mut second).unwrap().unwrap();
+    let first = told(&node, &mut first).unwrap().unwrap();
     assert_eq!(keys(&store).len(), 3);
     let mut leaving = first.leave();
-    assert!(poll(&node, &mut leaving).is_none());
+    assert!(told(&node, &mut leaving).is_none());
     drop(second);
-    poll(&node, &mut leaving).unwrap().unwrap();
+    told(&node, &mut leaving).unwrap().unwrap();
 }
 
 /// A member that gets to look late sees that there is room. There was none when he entered.
@@ -178,15 +150,15 @@ fn rec_38_who_was_one_too_many_stays_so() {
     let (node, store) = node();
     let (barrier, session) = (store.double_barrier("d", 2), open(&store));
     let mut first = barrier.enter(&session);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     node.set_manner(Manner::Keep);
     let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
-    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    assert!(told(&node, &mut second).is_none() && told(&node, &mut third).is_none());
     node.answer();
     node.set_manner(Manner::AnswerAtOnce);
-    let second = poll(&node, &mut second).unwrap().unwrap();
-    drop(poll(&node, &mut first).unwrap().unwrap());
-    let error = poll(&node, &mut third).unwrap().unwrap_err();
+    let second = told(&node, &mut second).unwrap().unwrap();
+    drop(told(&node, &mut first).unwrap().unwrap());
+    let error = told(&node, &mut third).unwrap().unwrap_err();
     assert!(error.is_conflict(), "two have gone through: {error}");
     drop(second);
 }
@@ -197,22 +169,22 @@ fn rec_38_nobody_goes_alone() {
     let (node, store) = node();
     let (barrier, session) = (store.double_barrier("d", 2), open(&store));
     let mut first = barrier.enter(&session);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     node.set_manner(Manner::Keep);
     let mut second = barrier.enter(&session);
-    assert!(poll(&node, &mut second).is_none());
+    assert!(told(&node, &mut second).is_none());
     node.answer();
-    assert!(poll(&node, &mut second).is_none());
+    assert!(told(&node, &mut second).is_none());
     let opening = node.take_kept();
     assert_eq!(opening.len(), 1);
     node.set_manner(Manner::AnswerAtOnce);
     drop(first);
     node.keep(opening);
     node.answer();
-    assert!(poll(&node, &mut second).is_none(), "it would be alone");
+    assert!(told(&node, &mut second).is_none(), "it would be alone");
     assert_eq!(keys(&store).len(), 1);
     let third = block_on(barrier.enter(&session)).unwrap();
-    drop((third, poll(&node, &mut second).unwrap().unwrap()));
+    drop((third, told(&node, &mut second).unwrap().unwrap()));
 }
 
 /// Who is to be refused stands there for a moment, and is none of them.
@@ -221,18 +193,18 @@ fn rec_38_who_is_about_to_leave_is_not_counted() {
     let (node, store) = node();
     let (barrier, session) = (store.double_barrier("d", 2), open(&store));
     let mut first = barrier.enter(&session);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     node.set_manner(Manner::Keep);
     let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
-    assert!(poll(&node, &mut second).is_none() && poll(&node, &mut third).is_none());
+    assert!(told(&node, &mut second).is_none() && told(&node, &mut third).is_none());
     node.answer();
     node.set_manner(Manner::AnswerAtOnce);
     drop((first, second));
     let mut fourth = barrier.enter(&session);
-    assert!(poll(&node, &mut fourth).is_none(), "the third is not in it");
-    assert!(poll(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    assert!(told(&node, &mut fourth).is_none(), "the third is not in it");
+    assert!(told(&node, &mut third).unwrap().unwrap_err().is_conflict());
     let fifth = block_on(barrier.enter(&session)).unwrap();
-    drop((fifth, poll(&node, &mut fourth).unwrap().unwrap()));
+    drop((fifth, told(&node, &mut fourth).unwrap().unwrap()));
     assert_eq!(keys(&store), ["d/ready"]);
 }
 
@@ -241,7 +213,7 @@ fn rec_38_who_counts_otherwise_is_refused() {
     let (node, store) = node();
     let session = open(&store);
     let mut first = store.double_barrier("d", 2).enter(&session);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     let large = block_on(store.double_barrier("d", 7).enter(&session)).unwrap_err();
     assert!(large.is_too_large(), "{large}");
     for count in [0, 1, 3] {
@@ -260,30 +232,30 @@ fn rec_39_nobody_waits_for_who_has_died() {
     let (mine, other) = (open(&store), open(&store));
     // Before all have entered: he counts no more.
     let mut dead = barrier.enter(&other);
-    assert!(poll(&node, &mut dead).is_none());
+    assert!(told(&node, &mut dead).is_none());
     block_on(other.close()).unwrap();
-    assert!(poll(&node, &mut dead).unwrap().unwrap_err().is_lost());
+    assert!(told(&node, &mut dead).unwrap().unwrap_err().is_lost());
     let mut first = barrier.enter(&mine);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     // While they are in it: nobody waits for him to leave.
     let other = open(&store);
     let second = block_on(barrier.enter(&other)).unwrap();
-    let mut leaving = poll(&node, &mut first).unwrap().unwrap().leave();
-    assert!(poll(&node, &mut leaving).is_none());
+    let mut leaving = told(&node, &mut first).unwrap().unwrap().leave();
+    assert!(told(&node, &mut leaving).is_none());
     block_on(other.close()).unwrap();
-    assert!(second.is_lost() && poll(&node, &mut leaving).unwrap().unwrap());
+    assert!(second.is_lost() && told(&node, &mut leaving).unwrap().unwrap());
     assert!(!block_on(second.leave()).unwrap());
     // All have died: what they left behind keeps nobody out.
     let (one, two) = (open(&store), open(&store));
     let mut first = barrier.enter(&one);
-    assert!(poll(&node, &mut first).is_none());
+    assert!(told(&node, &mut first).is_none());
     let second = block_on(barrier.enter(&two)).unwrap();
-    let first = poll(&node, &mut first).unwrap().unwrap();
+    let first = told(&node, &mut first).unwrap().unwrap();
     block_on(one.close()).unwrap();
     block_on(two.close()).unwrap();
     drop((first, second));
     assert_eq!(keys(&store), ["d/ready"]);
     let mut again = barrier.enter(&mine);
-    assert!(poll(&node, &mut again).is_none());
+    assert!(told(&node, &mut again).is_none());
     assert_eq!(keys(&store).len(), 1);
 }

@@ -403,10 +403,10 @@ impl Drop for SessionLost<'_> {
 
 /// Ends a [`Session`] and its lease: made by [`Session::close`].
 ///
-/// When it has answered, what was attached to the lease is gone, if the session was held until then.
-/// One that is lost is closed already, and so is one whose lease somebody has revoked: nothing is
-/// asked for it, and of one that was lost by its own deadline the keys may be there until the
-/// cluster ends its lease, which it does a little later (`LSE-11`, `LSE-16`).
+/// When it has answered, what was attached to the lease is gone, if the session was held until
+/// then. One that is lost is closed already, and so is one whose lease somebody has revoked:
+/// nothing is asked for it, and of one that was lost by its own deadline the keys may be there
+/// until the cluster ends its lease, which it does a little later (`LSE-11`, `LSE-16`).
 ///
 /// Dropped before it is polled, the session is closed in the background.
 ///

@@ -2,10 +2,6 @@ mod given_up;
 
 use futures_executor::block_on;
 use proptest::prelude::*;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::layout::{Layout, Name};
@@ -14,25 +10,9 @@ use crate::core::machine::Command;
 use crate::core::machine::txn::Put;
 use crate::error::Kind;
 use crate::ids::{NodeId, Revision};
-use crate::keys::KeyRange;
-use crate::service::fake::{Answer, Fake, Manner, fake};
-use crate::store::Store;
+use crate::service::fake::by_hand::{keys, node, now, open};
+use crate::service::fake::{Answer, Fake, Manner};
 use crate::{Op, Session};
-
-fn node() -> (Arc<Fake>, Store) {
-    fake(Manner::AnswerAtOnce)
-}
-
-fn open(store: &Store) -> Session {
-    block_on(store.session(Duration::from_secs(10))).unwrap()
-}
-
-fn now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer),
-        Poll::Pending => None,
-    }
-}
 
 fn enqueue(queue: &Queue, value: &'static str) -> Revision {
     block_on(queue.enqueue(value)).unwrap().revision
@@ -49,11 +29,6 @@ fn try_value(queue: &Queue) -> Option<String> {
 /// An item as another member names it that has not heard of anything behind `behind`.
 fn enqueue_late(node: &Fake, key: &'static str, value: &'static str) {
     node.write(&Command::Put(Put::new(key.into(), value.into())));
-}
-
-fn keys(store: &Store) -> Vec<String> {
-    let all = block_on(store.range(KeyRange::all()).serializable()).unwrap();
-    all.kvs.iter().map(|kv| String::from_utf8(kv.key().to_vec()).unwrap()).collect()
 }
 
 #[test]

@@ -1,33 +1,11 @@
 use futures_executor::block_on;
 use proptest::prelude::*;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::{AcquireRead, AcquireWrite, ReadGuard, WriteGuard};
+use crate::Op;
 use crate::keys::KeyRange;
-use crate::service::fake::{Fake, Manner, fake};
-use crate::store::Store;
-use crate::time::Instant;
-use crate::{Op, Session};
-
-fn node() -> (Arc<Fake>, Store) {
-    fake(Manner::AnswerAtOnce)
-}
-
-fn open(store: &Store) -> Session {
-    block_on(store.session(Duration::from_secs(10))).unwrap()
-}
-
-fn poll<F: Future + Unpin>(node: &Fake, future: &mut F) -> Option<F::Output> {
-    node.advance(Instant::default());
-    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
+use crate::service::fake::Fake;
+use crate::service::fake::by_hand::{node, open, told};
 
 #[test]
 fn rec_36_readers_share_and_writers_do_not() {
@@ -36,19 +14,19 @@ fn rec_36_readers_share_and_writers_do_not() {
     let first = block_on(lock.read(&session)).unwrap();
     let second = block_on(lock.read(&session)).unwrap();
     let mut writing = lock.write(&session);
-    assert!(poll(&node, &mut writing).is_none());
+    assert!(told(&node, &mut writing).is_none());
     // No writer starves: who reads from here on stands behind him.
     let mut third = lock.read(&session);
-    assert!(poll(&node, &mut third).is_none());
+    assert!(told(&node, &mut third).is_none());
     assert!(block_on(lock.try_read(&session)).unwrap().is_none());
     drop(second);
-    assert!(poll(&node, &mut writing).is_none());
+    assert!(told(&node, &mut writing).is_none());
     assert!(block_on(first.release()).unwrap());
-    let writer = poll(&node, &mut writing).unwrap().unwrap();
-    assert!(poll(&node, &mut third).is_none());
+    let writer = told(&node, &mut writing).unwrap().unwrap();
+    assert!(told(&node, &mut third).is_none());
     block_on(writer.txn().then(Op::put("k", "v"))).unwrap();
     drop(writer);
-    let third = poll(&node, &mut third).unwrap().unwrap();
+    let third = told(&node, &mut third).unwrap().unwrap();
     assert!(block_on(lock.try_write(&session)).unwrap().is_none());
     assert!(block_on(lock.try_read(&session)).unwrap().is_some());
     drop(third);
@@ -94,12 +72,12 @@ impl One {
     fn poll(&mut self, node: &Fake) {
         match self {
             Self::Reads(call) => {
-                if let Some(guard) = poll(node, call) {
+                if let Some(guard) = told(node, call) {
                     *self = Self::HoldsToRead(guard.unwrap());
                 }
             }
             Self::Writes(call) => {
-                if let Some(guard) = poll(node, call) {
+                if let Some(guard) = told(node, call) {
                     *self = Self::HoldsToWrite(guard.unwrap());
                 }
             }

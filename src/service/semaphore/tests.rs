@@ -1,33 +1,11 @@
 use futures_executor::block_on;
 use proptest::prelude::*;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::{AcquirePermit, Permit};
+use crate::Op;
 use crate::keys::KeyRange;
-use crate::service::fake::{Fake, Manner, fake};
+use crate::service::fake::by_hand::{node, open, told};
 use crate::store::Store;
-use crate::time::Instant;
-use crate::{Op, Session};
-
-fn node() -> (Arc<Fake>, Store) {
-    fake(Manner::AnswerAtOnce)
-}
-
-fn open(store: &Store) -> Session {
-    block_on(store.session(Duration::from_secs(10))).unwrap()
-}
-
-fn poll<F: Future + Unpin>(node: &Fake, future: &mut F) -> Option<F::Output> {
-    node.advance(Instant::default());
-    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
 
 fn count(store: &Store) -> u64 {
     block_on(store.range(KeyRange::prefix("s/"))).unwrap().count
@@ -43,9 +21,9 @@ fn a_permit_is_given_back_and_is_somebody_elses() {
     assert!(block_on(semaphore.try_acquire(&session)).unwrap().is_none());
     assert_eq!(count(&store), 2, "who tries in vain leaves nothing behind");
     let mut third = semaphore.acquire(&session);
-    assert!(poll(&node, &mut third).is_none());
+    assert!(told(&node, &mut third).is_none());
     assert!(block_on(first.release()).unwrap());
-    let third = poll(&node, &mut third).unwrap().unwrap();
+    let third = told(&node, &mut third).unwrap().unwrap();
     block_on(third.txn().then(Op::put("k", "v"))).unwrap();
     drop(second);
     assert!(block_on(semaphore.try_acquire(&session)).unwrap().is_some());
@@ -68,7 +46,7 @@ fn who_names_another_number_is_refused() {
     drop(block_on(store.semaphore("s2", 9).acquire(&session)).unwrap());
     drop(held);
     let mut other = store.semaphore("s", 3).acquire(&session);
-    drop(poll(&node, &mut other).unwrap().unwrap());
+    drop(told(&node, &mut other).unwrap().unwrap());
 }
 
 /// Whoever stands in the line.
@@ -94,7 +72,7 @@ proptest! {
             }
             for one in line.iter_mut().rev() {
                 if let One::Waits(call) = one
-                    && let Some(permit) = poll(&node, call)
+                    && let Some(permit) = told(&node, call)
                 {
                     *one = One::Holds(permit.unwrap());
                 }

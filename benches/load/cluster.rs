@@ -90,6 +90,10 @@ impl Cluster {
         self.leader().map(drop)
     }
 
+    pub(crate) fn store(&self, place: usize) -> Outcome<Store> {
+        Ok(self.nodes.get(place).ok_or("there is no such member")?.store())
+    }
+
     /// The handles of all members but one.
     pub(crate) fn stores_but(&self, place: usize) -> Vec<Store> {
         let nodes = self.nodes.iter().enumerate();

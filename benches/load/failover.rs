@@ -1,10 +1,10 @@
 //! The leader is killed: how long is it until somebody else does its work?
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quorate::Store;
+use quorate::{KeyRange, Leadership, Op, Session, Store};
 
 use crate::Outcome;
 use crate::bench::Bench;
@@ -16,18 +16,64 @@ use crate::report::{Figures, Meter, Record};
 const PROBE: Duration = Duration::from_millis(5);
 /// After that nobody leads any more.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What candidates stand for, and what the one that leads writes.
+const OFFICE: &str = "office";
+const WORK: &str = "work";
 /// Between a failover and what follows it.
 const CALM: Duration = Duration::from_millis(500);
 
+/// Waits until it leads, with a session of the shortest TTL.
+fn candidate(store: &Store) -> quorate::Result<(Session, Leadership)> {
+    let session = store.session(Duration::ZERO).wait()?;
+    let leadership = store.election(OFFICE).campaign(&session, "").wait()?;
+    Ok((session, leadership))
+}
+
+/// Candidates for what somebody else has: says when the first of them has written as its
+/// holder.
+fn queue_up(stores: Vec<Store>) -> Outcome<Receiver<quorate::Result<Instant>>> {
+    let (done, written) = channel();
+    let waiting = stores.len();
+    let look = stores.first().cloned().ok_or("nobody is left to stand for election")?;
+    for store in stores {
+        let done = done.clone();
+        thread::spawn(move || {
+            let written = candidate(&store).and_then(|(_session, leadership)| {
+                leadership.txn().then(Op::put(WORK, "x")).wait()?;
+                Ok(Instant::now())
+            });
+            // Of those behind the first nobody wants to know.
+            done.send(written).ok();
+        });
+    }
+    let line = || look.range(KeyRange::prefix(format!("{OFFICE}/"))).count_only().wait();
+    let end = Instant::now() + PATIENCE;
+    while usize::try_from(line()?.count)? != waiting + 1 {
+        if Instant::now() > end {
+            return Err(format!("not all stand for election within {PATIENCE:?}").into());
+        }
+        thread::sleep(PROBE);
+    }
+    Ok(written)
+}
 impl Bench {
     /// The time until a put to a survivor is acknowledged, with one put every few milliseconds to
     /// each of them. The leader is cut off at one moment, which is what the others see of a process
-    /// that is killed or of a machine that is gone.
+    /// that is killed or of a machine that is gone. Then the same for an election that the leader
+    /// has won: until another candidate has won it and has written as its holder.
     pub(crate) fn failovers(&mut self) -> Outcome<()> {
         self.fail_over("failover-kill", |bench, leader| {
             let survivors = bench.cluster.stores_but(leader);
             let begun = bench.cluster.cut_off(leader)?;
             bench.first_put(&survivors).map(|at| at - begun)
+        })?;
+        self.fail_over("failover-election", |bench, leader| {
+            let survivors = bench.cluster.stores_but(leader);
+            let (_session, leadership) = candidate(&bench.cluster.store(leader)?)?;
+            let written = queue_up(survivors)?;
+            leadership.txn().then(Op::put(WORK, "x")).wait()?;
+            let begun = bench.cluster.cut_off(leader)?;
+            Ok(written.recv_timeout(PATIENCE)?? - begun)
         })
     }
 

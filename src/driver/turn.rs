@@ -395,7 +395,7 @@ impl Left {
     #[cfg(feature = "sim")]
     pub(crate) fn leave(self) {
         drop((self.waiters, self.sleepers));
-        self.lost.iter().for_each(|kept| kept.wake());
+        self.lost.iter().for_each(|kept| kept.waiters.wake());
     }
 
     /// Tells them all why nothing more will come. The driver must have been let go.
@@ -408,7 +408,7 @@ impl Left {
         for reply in self.sleepers {
             drop(reply.send(Err(why())));
         }
-        self.lost.iter().for_each(|kept| kept.wake());
+        self.lost.iter().for_each(|kept| kept.waiters.wake());
     }
 }
 
@@ -425,7 +425,7 @@ impl Answers {
         for (reply, answer) in self.woken {
             drop(reply.send(answer));
         }
-        self.lost.iter().for_each(|kept| kept.wake());
+        self.lost.iter().for_each(|kept| kept.waiters.wake());
     }
 }
 

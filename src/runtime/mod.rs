@@ -38,6 +38,7 @@
 //! threads per node has to wait for a later version.
 
 mod clock;
+mod errands;
 mod local;
 mod node;
 mod open;

@@ -22,6 +22,7 @@ use crate::time::{Instant, nanos};
 use crate::transport::{Lane, Peer, Transport};
 
 use super::clock::Clock;
+use super::errands::Errands;
 use super::snapshotter::Jobs;
 use super::writer::Log;
 
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
+    errands: Errands,
     /// The longest slice of a removal, in nanoseconds: as long nobody else got at the driver.
     pub(super) longest_slice: AtomicU64,
 }
@@ -125,6 +127,7 @@ impl Shared {
             current_as_of: AtomicU64::new(0),
             term: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            errands: Errands::default(),
             longest_slice: AtomicU64::new(0),
         }
     }
@@ -452,8 +455,7 @@ impl Gate for Shared {
     }
 
     fn run(&self, job: Box<dyn FnOnce() + Send>) {
-        // Answers are given with nothing locked.
-        job();
+        self.errands.run(job);
     }
 
     fn now(&self) -> Instant {

@@ -27,7 +27,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -40,6 +39,9 @@ use crate::time::Instant;
 
 #[cfg(test)]
 mod tests;
+mod waiters;
+
+pub(crate) use self::waiters::Waiters;
 
 /// What a deadline leaves for clocks that do not run alike: a thousandth, which is more than what
 /// the clocks of two machines differ by, and a millisecond for the grain of the lease clock.
@@ -107,7 +109,8 @@ pub(crate) struct Kept {
     ttl: Duration,
     /// In nanoseconds. Does not fall but with [`OVER`], which it has once it is.
     deadline: AtomicU64,
-    waiters: Mutex<Waiters>,
+    /// Who waits for its end.
+    pub(crate) waiters: Waiters,
     ends: Arc<Ends>,
 }
 
@@ -223,20 +226,13 @@ impl Drop for Offered {
     }
 }
 
-#[derive(Debug, Default)]
-struct Waiters {
-    wakers: BTreeMap<u64, Waker>,
-    /// Numbers given so far.
-    last: u64,
-}
-
 /// The highest bit: no clock comes that far.
 const OVER: u64 = 1 << 63;
 
 impl Kept {
     pub(crate) fn new(which: Which, ttl: Duration, deadline: Instant, ends: &Arc<Ends>) -> Self {
         let deadline = AtomicU64::new(nanos_of(deadline));
-        Self { which, ttl, deadline, waiters: Mutex::default(), ends: Arc::clone(ends) }
+        Self { which, ttl, deadline, waiters: Waiters::default(), ends: Arc::clone(ends) }
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
@@ -283,7 +279,7 @@ impl Kept {
         true
     }
 
-    /// It may be relied on no longer, from now on. To be followed by [`Kept::wake`].
+    /// It may be relied on no longer, from now on. To be followed by [`Waiters::wake`].
     pub(crate) fn end(&self, now: Instant) {
         let ended = |old: u64| (old & OVER == 0).then(|| old.min(nanos_of(now)) | OVER);
         // What is over already has ended when it did.
@@ -315,30 +311,6 @@ impl Kept {
     /// Are there so many keys left behind on its node that no more are to be made?
     pub(crate) fn is_littered(&self) -> bool {
         self.ends.undeleted.load(Ordering::SeqCst) >= MAX_LEFTOVERS
-    }
-
-    /// Wakes this one too when it is over; under the number that it has, or a new one.
-    pub(crate) fn enter(&self, number: Option<u64>, waker: &Waker) -> u64 {
-        let mut waiters = self.waiters.lock();
-        let number = number.unwrap_or_else(|| {
-            waiters.last = waiters.last.saturating_add(1);
-            waiters.last
-        });
-        let before = waiters.wakers.insert(number, waker.clone());
-        drop((waiters, before));
-        number
-    }
-
-    pub(crate) fn leave(&self, number: u64) {
-        let mut waiters = self.waiters.lock();
-        let waker = waiters.wakers.remove(&number);
-        drop((waiters, waker));
-    }
-
-    /// Wakes all who wait. Nothing may be locked: who is woken may run at once, on this thread.
-    pub(crate) fn wake(&self) {
-        let wakers = std::mem::take(&mut self.waiters.lock().wakers);
-        wakers.into_values().for_each(Waker::wake);
     }
 }
 

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use super::*;
 
@@ -73,13 +73,13 @@ fn all_who_wait_are_woken_once_and_who_left_is_not() {
     let (kept, _) = kept();
     let bells: [Arc<Bell>; 3] = Default::default();
     let [one, two, gone] = [0, 1, 2].map(|place| Waker::from(Arc::clone(&bells[place])));
-    let number = kept.enter(None, &one);
-    assert_eq!(kept.enter(Some(number), &one), number, "again, as a future does");
-    kept.enter(None, &two);
-    let leaves = kept.enter(None, &gone);
-    kept.leave(leaves);
+    let number = kept.waiters.enter(None, &one);
+    assert_eq!(kept.waiters.enter(Some(number), &one), number, "again, as a future does");
+    kept.waiters.enter(None, &two);
+    let leaves = kept.waiters.enter(None, &gone);
+    kept.waiters.leave(leaves);
     kept.end(at(0));
-    kept.wake();
-    kept.wake();
+    kept.waiters.wake();
+    kept.waiters.wake();
     assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 1, 0]);
 }

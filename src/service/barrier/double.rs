@@ -8,13 +8,12 @@ use bytes::Bytes;
 use super::deletion;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{LeaseId, Revision};
+use crate::ids::Revision;
 use crate::keys::KeyRange;
 use crate::service::lease::{Holder, Session};
 use crate::service::place::{self, Entry, Held, Line, Lost, Manner, Task, impl_task};
 use crate::service::{Compare, Op, Release};
 use crate::store::Store;
-use crate::{Order, SortBy};
 
 /// A barrier with a count: made by [`Store::double_barrier`](crate::Store::double_barrier). It is
 /// cheap to clone.
@@ -106,7 +105,8 @@ impl Keys {
         };
         let since = held.place().since;
         if let Some(error) = self.refusal(&self.before(&held, since).await?) {
-            Release::new(held).await?;
+            // If it is not done in time, it goes on in the background.
+            drop(Release::new(held).await);
             return Err(error);
         }
         loop {
@@ -140,14 +140,12 @@ impl Keys {
                 still.retain(|kv| kv.create_revision() < since);
                 Ok(still)
             }
-            answer => Ok(answer?.kvs.into_iter().filter(|kv| self.is_place(kv)).collect()),
+            answer => {
+                let mut then = answer?.kvs;
+                then.retain(|kv| place::is_place(&self.line.directory, kv));
+                Ok(then)
+            }
         }
-    }
-
-    /// What else somebody may have put there is nobody's place.
-    fn is_place(&self, kv: &KeyValue) -> bool {
-        let rest = kv.key().get(self.line.directory.len()..).unwrap_or_default();
-        !rest.contains(&b'/') && kv.lease() != LeaseId::default()
     }
 
     /// The others, if they are as many as are wanted with this one: not counting those who are
@@ -197,22 +195,25 @@ impl Keys {
 
     /// Removes what says that they are enough, if nobody is in any more. False if somebody is.
     async fn tidy(&self) -> Result<bool> {
-        let nobody = Compare::absent(self.waiters());
-        let txn = self.line.store.txn().when(nobody).then(Op::delete(self.ready.clone()));
-        Ok(txn.await?.succeeded())
+        let ready = self.line.store.get(self.ready.clone()).serializable().await?;
+        let Some(ready) = ready.kv else { return Ok(true) };
+        // As long as it is there nobody enters: who is not in now will not be before it goes.
+        if self.line.newest(None).await?.1.is_some() {
+            return Ok(false);
+        }
+        let same = Compare::create_revision(self.ready.clone()).equals(ready.create_revision());
+        self.line.store.txn().when(same).then(Op::delete(self.ready.clone())).await?;
+        Ok(true)
     }
 
     /// Waits until nobody is in who was in up to a revision.
     async fn left_by_all(&self, round: Revision) -> Result<()> {
         let mut is_last = true;
         loop {
-            let waiters = self.line.store.range(self.waiters()).serializable().keys_only();
-            let waiters = waiters.max_create_revision(round).limit(1);
-            let seen = waiters.sort_by(SortBy::CreateRevision).order(Order::Descending).await?;
-            let Some(other) = seen.kvs.first() else { break };
+            let (seen, other) = self.line.newest(Some(round)).await?;
+            let Some(other) = other else { break };
             is_last = false;
-            let key = Bytes::copy_from_slice(other.key());
-            deletion(&self.line.store, key, seen.header.revision).await?;
+            deletion(&self.line.store, Bytes::copy_from_slice(other.key()), seen).await?;
         }
         if is_last {
             self.tidy().await?;

@@ -1,3 +1,5 @@
+mod strangers;
+
 use futures_executor::block_on;
 use std::time::Duration;
 

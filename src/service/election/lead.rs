@@ -16,7 +16,7 @@ use crate::keys::KeyRange;
 use crate::service::pending::{block_on, impl_call};
 use crate::service::place::{Held, HeldTxn, Leave, Lost, Place, Sight, Stir};
 use crate::service::response::PutResponse;
-use crate::service::txn::{Op, PutOp};
+use crate::service::txn::{Op, PutOp, TxnResponse};
 
 /// Leads: made by [`Election::campaign`](crate::Election::campaign).
 ///
@@ -295,13 +295,21 @@ impl ProclaimCall {
     }
 
     fn wait(&mut self) -> Result<PutResponse> {
-        let done = self.0.wait_mut()?;
-        done.branch.then().ok_or_else(unconditional)
+        let done = self.0.wait_mut();
+        self.settle(done)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<PutResponse>> {
-        let done = std::task::ready!(Pin::new(&mut self.0).poll(context))?;
-        Poll::Ready(done.branch.then().ok_or_else(unconditional))
+        let done = std::task::ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(self.settle(done))
+    }
+
+    fn settle(&self, done: Result<TxnResponse<PutResponse, ()>>) -> Result<PutResponse> {
+        match done {
+            // A lease that is due ends what hangs on it, also before that is removed.
+            Err(error) if error.is_lease_not_found() => Err(self.0.lost()),
+            done => done?.branch.then().ok_or_else(unconditional),
+        }
     }
 }
 

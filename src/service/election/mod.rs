@@ -152,7 +152,8 @@ impl Election {
     /// ```
     pub fn leader(&self) -> GetLeader {
         let line = self.line();
-        let look = async move |manner| Ok(line?.first(manner).await?.as_ref().map(Leader::of));
+        let look =
+            async move |manner| Ok(line?.first_with_value(manner).await?.as_ref().map(Leader::of));
         GetLeader { call: Task::new(self.store.gate(), "it was known who leads", look) }
     }
 
@@ -231,8 +232,16 @@ async fn campaign(
         if outranked {
             entry.instead_of = Some(std::sync::Arc::clone(place));
             // What is stepped out of goes by the same entry.
-            held = line.enter_last(holder, &entry, manner).await?;
+            let stepped = line.enter_last(holder, &entry, manner).await;
             entry.instead_of = None;
+            held = match stepped {
+                Err(error) if error.is_timeout() => {
+                    // In which of the two places it stands nobody knows: it leaves both.
+                    drop(held);
+                    line.enter_last(holder, &entry, manner).await?
+                }
+                stepped => stepped?,
+            };
             continue;
         }
         let gone = place.store.watch(before).no_puts();

@@ -299,7 +299,7 @@ impl Session {
         let now = self.gate.now();
         let held = !self.kept.is_over(now);
         self.kept.let_go(now);
-        self.kept.wake();
+        self.kept.waiters.wake();
         held
     }
 }
@@ -382,7 +382,7 @@ impl Future for SessionLost<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let session = self.session;
         // Before looking: what ends it afterwards wakes.
-        self.number = Some(session.kept.enter(self.number, context.waker()));
+        self.number = Some(session.kept.waiters.enter(self.number, context.waker()));
         if session.is_lost() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
@@ -396,7 +396,7 @@ impl fmt::Debug for SessionLost<'_> {
 impl Drop for SessionLost<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.session.kept.leave(number);
+            self.session.kept.waiters.leave(number);
         }
     }
 }

@@ -198,7 +198,7 @@ fn rec_2_who_waits_for_the_loss_is_woken() {
     assert!(!session.lost().wait_timeout(Duration::ZERO));
     let kept = &node.kept_leases()[0];
     kept.end(node.now());
-    kept.wake();
+    kept.waiters.wake();
     assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 0]);
     assert!(poll(&mut one, &Arc::default()));
     assert!(session.lost().wait_timeout(Duration::ZERO));

@@ -10,7 +10,7 @@ use super::wait::End;
 use super::{Held, Leave, MORE, Manner, Place, Sight, is_place, loss, until_answered};
 use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Outcome, Refusal};
-use crate::core::mvcc::{KeyValue, SortBy};
+use crate::core::mvcc::{KeyValue, Order, SortBy};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
@@ -18,6 +18,7 @@ use crate::keys::KeyRange;
 use crate::service::kv::{encode, failed};
 use crate::service::lease::{Holder, Session};
 use crate::service::pending::{Ask, Call, Counter, Started};
+use crate::service::read::RangeRead;
 use crate::store::Store;
 
 /// How many names are tried. One is taken only if an earlier life of this member has used the same
@@ -156,15 +157,49 @@ impl Line {
         Ok(None)
     }
 
-    /// Who stands first, as of now: the oldest place, as recent as any read.
+    /// Who stands first, as of now: the oldest place, as recent as any read. Without its value.
     pub(in crate::service) async fn first(&self, manner: Manner) -> Result<Option<KeyValue>> {
+        Ok(self.find(|| self.oldest().keys_only(), manner).await?.1)
+    }
+
+    pub(in crate::service) async fn first_with_value(
+        &self,
+        manner: Manner,
+    ) -> Result<Option<KeyValue>> {
+        Ok(self.find(|| self.oldest(), manner).await?.1)
+    }
+
+    fn oldest(&self) -> RangeRead {
+        self.store.range(self.range()).sort_by(SortBy::CreateRevision)
+    }
+
+    /// Who stands last of those that were made up to a revision, as far as this member knows; and
+    /// as of when.
+    pub(in crate::service) async fn newest(
+        &self,
+        upto: Option<Revision>,
+    ) -> Result<(Revision, Option<KeyValue>)> {
+        let newest = || {
+            let all = self.store.range(self.range()).serializable().keys_only();
+            let all = all.sort_by(SortBy::CreateRevision).order(Order::Descending);
+            upto.into_iter().fold(all, RangeRead::max_create_revision)
+        };
+        self.find(newest, Manner::Awaited).await
+    }
+
+    /// The first that is a place of those that a read names.
+    async fn find(
+        &self,
+        read: impl Fn() -> RangeRead,
+        manner: Manner,
+    ) -> Result<(Revision, Option<KeyValue>)> {
         let mut limit = 1;
         loop {
-            let read = self.store.range(self.range()).sort_by(SortBy::CreateRevision).limit(limit);
+            let read = read().limit(limit);
             let page = if manner == Manner::Blocking { read.wait()? } else { read.await? };
             let found = page.kvs.into_iter().find(|kv| is_place(&self.directory, kv));
             if found.is_some() || !page.more {
-                return Ok(found);
+                return Ok((page.header.revision, found));
             }
             limit = limit.saturating_mul(MORE);
         }

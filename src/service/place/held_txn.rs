@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Place;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
 use crate::service::once::polled_too_often;
 use crate::service::pending::impl_call;
@@ -86,6 +86,12 @@ impl<T: TxnOps, E: TxnOps> HeldTxn<T, E> {
 
     pub(in crate::service) fn set_timeout(&mut self, timeout: Duration) {
         self.call.set_timeout(timeout);
+    }
+
+    /// It is known from elsewhere that it is held no more.
+    pub(in crate::service) fn lost(&self) -> Error {
+        self.call.place.set_gone();
+        self.call.place.loss()
     }
 
     /// For a call that is made of this one.

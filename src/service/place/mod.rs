@@ -44,7 +44,9 @@
 //!   above it. Whoever applies that applies no such copy any more. So no write here needs to last
 //!   for longer than others do, and none holds up the window of proposals.
 //! - What is over stays over: a session that is over, a key that was seen to be gone or that is
-//!   being deleted. No place comes back.
+//!   being deleted. No place comes back, but for one that somebody else takes away and brings back,
+//!   by two puts of its own key, before its holder gets to look: whoever writes keys of places by
+//!   hand must not do that, since others may have had their turn in between.
 //! - Nothing here is a thread or a timer: a wait that is dropped leaves nothing but a key that
 //!   goes.
 //!
@@ -74,6 +76,7 @@ pub(super) use self::task::{Manner, Task, impl_task, until_answered};
 pub(super) use self::wait::{Sight, Stir};
 use super::lease::Holder;
 use super::scope::Scope;
+use crate::core::lease::Waiters;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
@@ -97,6 +100,8 @@ pub(in crate::service) struct Place {
     pub(in crate::service) since: Revision,
     /// The key was seen to be gone, or is being deleted. Never becomes false again.
     gone: AtomicBool,
+    /// Who waits for that.
+    losers: Waiters,
     /// Somebody sees to it that the key is deleted.
     left: AtomicBool,
 }
@@ -113,7 +118,8 @@ impl Place {
     ) -> Result<Self> {
         let whole = store.scope().key(key.clone())?;
         let (gone, left) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { store: store.clone(), holder, key, whole, since, gone, left })
+        let (store, losers) = (store.clone(), Waiters::default());
+        Ok(Self { store, holder, key, whole, since, gone, losers, left })
     }
 
     fn gate(&self) -> &Arc<dyn Gate> {
@@ -140,9 +146,11 @@ impl Place {
         gate.system_time(if lost { deadline.min(gate.now()) } else { deadline })
     }
 
-    /// The key is seen to be gone.
+    /// The key is seen to be gone. Nothing may be locked: see [`Waiters::wake`].
     fn set_gone(&self) {
-        self.gone.store(true, Ordering::SeqCst);
+        if !self.gone.swap(true, Ordering::SeqCst) {
+            self.losers.wake();
+        }
     }
 
     /// Is the key there, in the state of this member? It must have applied the entry that made it.
@@ -158,7 +166,7 @@ impl Place {
 
     /// Others pass over a key that has lost its lease, so its holder must not rely on it.
     fn is_of(&self, kv: &KeyValue) -> bool {
-        kv.create_revision() == self.since && kv.lease() == self.holder.kept.lease()
+        is_same(kv, self.since, self.holder.kept.lease())
     }
 
     /// Its key was deleted by an entry that is known to be applied.
@@ -172,6 +180,11 @@ impl Place {
         let key = self.key.escape_ascii();
         loss(&self.holder, format!("\"{key}\" of revision {} is held no more", self.since))
     }
+}
+
+/// Is that the key of a place, as it was made? A deletion leaves none.
+fn is_same(kv: &KeyValue, since: Revision, lease: LeaseId) -> bool {
+    kv.create_revision() == since && kv.lease() == lease
 }
 
 /// That something is lost; or, if the node is gone, that.

@@ -1,6 +1,8 @@
 //! Lines in simulated clusters: whoever wants to gets in, and nobody who has gone stands in the
 //! way.
 
+mod loss;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_core::stream::Stream;
 
-use super::{Held, MORE, Place, is_place};
+use super::{Held, MORE, Place, is_place, is_same};
 use crate::core::mvcc::{Bounds, Event, KeyValue, Order, Query, Reader, SortBy};
 use crate::error::Result;
 use crate::ids::Revision;
@@ -105,10 +105,14 @@ impl Place {
         revision: Revision,
         watches: [Watch; N],
     ) -> Result<Stir> {
-        let own = self.store.watch(self.key.clone()).no_puts();
-        let start = |watch| start(watch, revision);
-        let watchers = std::iter::once(own).chain(watches).map(start).collect::<Result<_>>()?;
-        Ok(Stir { end: End::new(&self.holder), watchers, judged: None })
+        let mut stir = Stir { end: End::new(&self.holder), watchers: Vec::with_capacity(N + 1) };
+        let (since, lease) = (self.since, self.holder.kept.lease());
+        let own = self.store.watch(self.key.clone());
+        stir.add(revision, own, move |event| !is_same(event.kv(), since, lease))?;
+        for watch in watches {
+            stir.add(revision, watch, |_| true)?;
+        }
+        Ok(stir)
     }
 
     /// As [`stir`](Self::stir), and also when something happens in `judged` that is a reason.
@@ -120,14 +124,9 @@ impl Place {
         is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
     ) -> Result<Stir> {
         let mut stir = self.stir(revision, watches)?;
-        stir.judged = Some((start(judged, revision)?, Box::new(is_reason)));
+        stir.add(revision, judged, is_reason)?;
         Ok(stir)
     }
-}
-
-fn start(watch: Watch, behind: Revision) -> Result<Watcher> {
-    let from = if planted(Bug::WatchLate) { behind.next().next() } else { behind.next() };
-    watch.from_revision(from).start()
 }
 
 /// The end of a session, for one who waits for it among other things.
@@ -145,7 +144,7 @@ impl End {
     /// Is it over? If not, the task is woken when it is.
     pub(super) fn poll(&mut self, context: &Context<'_>) -> bool {
         // Before looking: what ends it afterwards wakes.
-        self.number = Some(self.holder.kept.enter(self.number, context.waker()));
+        self.number = Some(self.holder.kept.waiters.enter(self.number, context.waker()));
         self.holder.is_over()
     }
 }
@@ -153,7 +152,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.holder.kept.leave(number);
+            self.holder.kept.waiters.leave(number);
         }
     }
 }
@@ -161,9 +160,22 @@ impl Drop for End {
 /// Ends when there is a reason to look again.
 pub(in crate::service) struct Stir {
     end: End,
-    /// Whatever they see is a reason.
-    watchers: Vec<Watcher>,
-    judged: Option<(Watcher, Judge)>,
+    /// What they see, and which of it is a reason.
+    watchers: Vec<(Watcher, Judge)>,
+}
+
+impl Stir {
+    fn add(
+        &mut self,
+        behind: Revision,
+        watch: Watch,
+        is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Result<()> {
+        let from = if planted(Bug::WatchLate) { behind.next().next() } else { behind.next() };
+        let watcher = watch.from_revision(from).start()?;
+        self.watchers.push((watcher, Box::new(is_reason)));
+        Ok(())
+    }
 }
 
 type Judge = Box<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -180,21 +192,18 @@ impl Future for Stir {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { end, watchers, judged } = self.get_mut();
+        let Self { end, watchers } = self.get_mut();
         if end.poll(context) {
             return Poll::Ready(Ok(()));
         }
-        for watcher in watchers {
-            if let Poll::Ready(seen) = Pin::new(watcher).poll_next(context) {
-                return Poll::Ready(reason(seen));
+        for (watcher, is_reason) in watchers {
+            while let Poll::Ready(seen) = Pin::new(&mut *watcher).poll_next(context) {
+                match seen {
+                    Some(Ok(batch)) if !batch.events().iter().any(&**is_reason) => {}
+                    seen => return Poll::Ready(reason(seen)),
+                }
             }
         }
-        let Some((watcher, is_reason)) = judged else { return Poll::Pending };
-        loop {
-            match std::task::ready!(Pin::new(&mut *watcher).poll_next(context)) {
-                Some(Ok(batch)) if !batch.events().iter().any(&**is_reason) => {}
-                seen => return Poll::Ready(reason(seen)),
-            }
-        }
+        Poll::Pending
     }
 }

@@ -200,7 +200,7 @@ async fn during<T>(holder: &Holder, steps: impl Future<Output = Result<T>>) -> R
     let mut waiting = Waiting { holder, number: None };
     std::future::poll_fn(|context| {
         // Before looking: what ends it afterwards wakes.
-        waiting.number = Some(holder.kept.enter(waiting.number, context.waker()));
+        waiting.number = Some(holder.kept.waiters.enter(waiting.number, context.waker()));
         if holder.is_over() {
             let text = "the session under which an item was to be claimed is over";
             return Poll::Ready(Err(Error::new(Kind::Lost, text)));
@@ -218,7 +218,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.number.into_iter().for_each(|number| self.holder.kept.leave(number));
+        self.number.into_iter().for_each(|number| self.holder.kept.waiters.leave(number));
     }
 }
 

@@ -103,7 +103,8 @@ impl Semaphore {
             if obstacle.is_none() {
                 return Ok(Some(Permit { held }));
             }
-            Release::new(held).await?;
+            // If it is not done in time, it goes on in the background.
+            drop(Release::new(held).await);
             Ok(None)
         };
         TryAcquirePermit { call: Task::new(self.store.gate(), "it was known", acquire) }

@@ -1,0 +1,140 @@
+//! Who waits for a loss, or for his turn, and hears of it.
+
+use std::task::Wake;
+
+use crate::core::lease::{Leftover, MAX_LEFTOVERS};
+use crate::core::machine::Command;
+use crate::error::Kind;
+use crate::service::fake::by_hand::{node, now, open, told};
+use crate::service::fake::{Answer, Manner};
+
+use super::*;
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A task that waits is told by another one that gives the thing back, though that takes for ever.
+#[test]
+fn rec_21_who_waits_for_the_loss_hears_of_a_resignation_when_it_is_asked_for() {
+    let (node, store) = node();
+    let session = open(&store);
+    let leads = store.election("e").campaign(&session, "me").wait().unwrap();
+    let bells: [Arc<Bell>; 2] = Default::default();
+    let mut waits = [(); 2].map(|()| leads.lost());
+    for (bell, lost) in bells.iter().zip(&mut waits) {
+        let waker = Waker::from(Arc::clone(bell));
+        assert!(Pin::new(lost).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    let [mut lost, given_up] = waits;
+    drop(given_up);
+    node.set_manner(Manner::Keep);
+    let mut resign = leads.resign();
+    assert!(now(&mut resign).is_none());
+    assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 0]);
+    assert!(now(&mut lost).is_some());
+}
+
+/// Others pass over a key without its lease: whoever has it hears of that at once.
+#[test]
+fn rec_14_who_loses_the_lease_of_his_key_hears_of_it() {
+    let (node, store) = node();
+    let session = open(&store);
+    let guard = store.lock("l").acquire(&session).wait().unwrap();
+    let mut second = store.lock("l").acquire(&session);
+    assert!(told(&node, &mut second).is_none());
+    let mut lost = guard.lost();
+    assert!(told(&node, &mut lost).is_none());
+    let of_second = store.range(KeyRange::prefix("l/")).wait().unwrap().kvs[1].clone();
+    let again = store.put(of_second.key().to_vec(), "again").lease(session.lease());
+    again.wait().unwrap();
+    assert!(told(&node, &mut second).is_none(), "with its lease it stands where it stood");
+    store.put(of_second.key().to_vec(), "").wait().unwrap();
+    assert!(told(&node, &mut second).unwrap().unwrap_err().is_lost());
+    store.put(guard.key().clone(), "").wait().unwrap();
+    assert!(told(&node, &mut lost).is_some());
+}
+
+/// More leases are due than one tick ends: one that is due ends whatever is asked for with it.
+#[test]
+fn rec_20_who_proclaims_under_a_lease_that_is_due_has_lost() {
+    let (node, store) = node();
+    for _ in 0..1100 {
+        store.grant(Duration::from_secs(10)).wait().unwrap();
+    }
+    let session = open(&store);
+    let leads = store.election("e").campaign(&session, "me").wait().unwrap();
+    // The first tick of a term is where the time of what is new begins.
+    node.write(&Command::Tick { advance: 0 });
+    node.write(&Command::Tick { advance: 10_001 });
+    assert!(!leads.is_lost(), "as far as this member knows");
+    let error = leads.proclaim("you").wait().unwrap_err();
+    assert!(error.is_lost() && leads.is_lost(), "{error}");
+}
+
+/// A candidate that waits does so until its session is over, also where it has to step back and
+/// does not know whether it has.
+#[test]
+fn rec_17_a_candidate_that_steps_back_in_doubt_begins_again() {
+    let (node, store) = node();
+    let sessions = [(); 3].map(|()| open(&store));
+    let first = store.election("e").campaign(&sessions[0], "one").wait().unwrap();
+    let mut second = store.election("e").campaign(&sessions[1], "two");
+    assert!(told(&node, &mut second).is_none());
+    let mut third = store.election("e").priority(5).campaign(&sessions[2], "three");
+    assert!(told(&node, &mut third).is_none());
+    node.set_manner(Manner::Keep);
+    assert!(told(&node, &mut second).is_none(), "it steps back");
+    node.set_answer(Answer::Fail(Kind::Timeout));
+    node.answer();
+    node.set_answer(Answer::Honest);
+    node.set_manner(Manner::AnswerAtOnce);
+    assert!(told(&node, &mut second).is_none(), "and again");
+    drop(first);
+    drop(told(&node, &mut third).unwrap().unwrap());
+    let leads = told(&node, &mut second).unwrap().unwrap();
+    assert_eq!(store.election("e").leader().wait().unwrap().unwrap().token, leads.token());
+    let left = store.range(KeyRange::prefix("e/")).wait().unwrap().count;
+    assert_eq!(left, 1, "nothing of the place before");
+}
+
+#[test]
+fn who_tries_in_vain_is_told_so_though_his_place_is_not_left_yet() {
+    let (node, store) = node();
+    let session = open(&store);
+    let semaphore = store.semaphore("s", 1);
+    let held = semaphore.acquire(&session).wait().unwrap();
+    node.set_manner(Manner::Keep);
+    let mut tries = semaphore.try_acquire(&session);
+    assert!(told(&node, &mut tries).is_none());
+    node.answer();
+    node.set_manner(Manner::Refuse(Kind::Overloaded));
+    assert!(told(&node, &mut tries).unwrap().unwrap().is_none());
+    assert_eq!(node.left_to_delete().len(), 1);
+    node.set_manner(Manner::AnswerAtOnce);
+    drop(held);
+}
+
+/// Who could not delete what others have left makes no more of it.
+#[test]
+fn rec_10_no_place_is_taken_while_too_many_are_not_deleted() {
+    let (node, store) = node();
+    let session = open(&store);
+    let kept = node.kept_leases().remove(0);
+    for number in 0..MAX_LEFTOVERS {
+        let key = format!("left/{number}");
+        kept.leave_behind(Leftover {
+            key: key.into(),
+            deletion: Command::Tick { advance: 0 },
+            made: true,
+        });
+    }
+    let error = store.lock("l").acquire(&session).wait().unwrap_err();
+    assert!(error.is_overloaded(), "{error}");
+    assert_eq!(store.range(KeyRange::prefix("l/")).wait().unwrap().count, 0);
+}

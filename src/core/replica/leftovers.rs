@@ -50,7 +50,12 @@ impl Leftovers {
         Self { ends: Arc::clone(ends), waiting, under_way, keys, last: 0 }
     }
 
-    #[cfg(feature = "sim")]
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn under_way(&self) -> usize {
         self.under_way.len()
     }

@@ -401,8 +401,10 @@ impl Cluster {
     fn command(&mut self, line: &Line) -> Answered<()> {
         match line.name.as_str() {
             "put" | "delete" | "read" | "get" | "transfer" => self.call(line),
-            "grant" | "revoke" | "keep" | "open" | "adopt" | "leases" | "kept" => self.lease(line),
+            "grant" | "revoke" | "keep" | "open" | "adopt" => self.lease(line),
+            "leases" | "kept" | "leftovers" => self.lease(line),
             "close" | "orphan" | "holder" => self.hold(line),
+            "leave" => self.leave(line),
             "persist" | "crash" | "restart" | "lose-disk" => self.fate(line),
             "tick" | "elect" | "run" => self.time(line),
             _ => self.world(line),

@@ -8,11 +8,18 @@ use goldenscript::Command as Line;
 use super::{Answered, Cluster, node, number};
 use crate::core::lease::{Leftover, Opened, Opening};
 use crate::core::machine::Command;
-use crate::core::machine::txn::{Compare, Delete, Op, Operator, Target, Txn};
+use crate::core::machine::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
 use crate::core::replica::io::Input;
 use crate::ids::{Index, LeaseId, Revision};
 use crate::keys::KeyRange;
 use crate::time::Instant;
+
+/// How a place is taken: put, if it is not there.
+pub(super) fn claim(put: Put) -> Command {
+    let (range, target) = (KeyRange::key(put.key.clone()), Target::Version(0));
+    let compares = vec![Compare { range, operator: Operator::Equal, target }];
+    Command::Txn(Txn { compares, success: vec![Op::Put(put)], failure: Vec::new() })
+}
 
 impl Cluster {
     /// What a caller asks of one node about leases.

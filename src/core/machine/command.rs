@@ -98,9 +98,10 @@ impl Command {
     pub(crate) fn told(&self, kept: Outcome) -> Option<Outcome> {
         match (self, kept) {
             (_, kept @ (Outcome::Refused(_) | Outcome::Superseded)) => Some(kept),
-            (Self::Txn(txn), Outcome::Txn(kept)) => txn.told(kept).map(Outcome::Txn),
-            (Self::Put(Put { prev: true, .. }) | Self::Delete(Delete { prev: true, .. }), _)
-            | (Self::Txn(_) | Self::Renew { .. }, _) => None,
+            (Self::Txn(txn), Outcome::Txn(kept)) => txn.told(&kept).map(Outcome::Txn),
+            (Self::Put(put), _) if put.prev => None,
+            (Self::Delete(delete), _) if delete.prev => None,
+            (Self::Txn(_) | Self::Renew { .. }, _) => None,
             (_, kept) => Some(kept),
         }
     }

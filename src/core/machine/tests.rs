@@ -306,7 +306,8 @@ proptest! {
     ) {
         let mut machine = Machine::new(genesis());
         for (at, (kind, key, lease)) in steps.into_iter().enumerate() {
-            let one = || Put { lease: LeaseId::new(lease / 2), ..Put::new(key.clone(), key.clone()) };
+            let lease = LeaseId::new(lease / 2);
+            let one = || Put { lease, ..Put::new(key.clone(), key.clone()) };
             let (range, operator) = (KeyRange::key(key.clone()), Operator::Equal);
             let absent = Compare { range: range.clone(), operator, target: Target::Version(0) };
             let delete = Delete { range, prev: false };

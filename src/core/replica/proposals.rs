@@ -245,11 +245,14 @@ impl Proposals {
             let Some(Pending { whose, payload, .. }) = slot.take() else { continue };
             // The sessions remember what happened, not what was there before or was read.
             let outcome = decode(payload).ok().and_then(|(_, command)| command.told(outcome));
-            let answer = outcome.map(Answer::Applied).unwrap_or_else(|| {
-                let text = "the write was applied while this member was given a snapshot: what it \
-                            was to give back is not known here";
-                Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
-            });
+            let answer = match outcome {
+                Some(outcome) => Answer::Applied(outcome),
+                None => {
+                    let text = "the write was applied while this member was given a snapshot: what \
+                                it was to give back is not known here";
+                    Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
+                }
+            };
             told.push((whose, answer));
         }
         self.trim();

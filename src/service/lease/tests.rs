@@ -229,7 +229,7 @@ fn rec_3_what_could_not_ask_for_its_end_leaves_that_to_its_node() {
     assert_eq!(node.left_to_revoke(), [lease]);
 }
 
-/// Its lease was revoked, and its id is somebody else's by now: this member may not have heard of it.
+/// Its lease was revoked, and its id is somebody else's by now: this member may not have heard.
 #[test]
 fn rec_3_the_end_of_a_session_ends_no_lease_that_was_granted_anew() {
     let (node, store) = node();

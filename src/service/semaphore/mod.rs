@@ -50,9 +50,9 @@ use crate::store::Store;
 /// be refused too, and may ask again.
 ///
 /// Whoever gives back a permit wakes no more than as many as there are permits, however many wait.
-/// Who waits watches as many keys, though; with more than 32 permits he watches the line as a whole,
-/// and whoever leaves it wakes all who wait, on all members: that is well with dozens who wait, and
-/// not with many thousands.
+/// Who waits watches as many keys, though; with more than 32 permits he watches the line as a
+/// whole, and whoever leaves it wakes all who wait, on all members: that is well with dozens who
+/// wait, and not with many thousands.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {

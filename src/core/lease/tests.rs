@@ -38,6 +38,9 @@ fn what_is_over_stays_over() {
     assert_eq!(kept.deadline(), at(1500), "it never falls");
     assert!(kept.is_over(at(1500)) && kept.is_over(at(0)), "whoever saw it decided it for all");
     assert!(!kept.renewed(at(0), at(9000)), "and no renewal brings it back");
+    let (kept, _) = super::tests::kept();
+    assert!(!kept.renewed(at(1000), at(9000)), "also where nobody has seen it before");
+    assert!(kept.is_over(at(1000)));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use prost::Message as _;
 
 use self::wire::{WireDelete, WirePut, WireTxn};
 use super::lease::MAX_TTL_MS;
+use super::outcome::Outcome;
 use super::txn::{Delete, MAX_DEPTH, Put, Txn};
 use crate::codec::{Malformed, Reader};
 use crate::ids::{Incarnation, Index, LeaseId, NodeId, Revision};
@@ -91,18 +92,17 @@ pub(crate) struct Origin {
 }
 
 impl Command {
-    /// Is more told of it than a session keeps: records, or what a transaction read?
-    pub(crate) fn tells_more(&self) -> bool {
-        match self {
-            Self::Put(put) => put.prev,
-            Self::Delete(delete) => delete.prev,
-            Self::Txn(_) => true,
-            Self::Renew { .. } => true,
-            Self::Compact { .. }
-            | Self::Announce { .. }
-            | Self::Grant { .. }
-            | Self::Revoke { .. }
-            | Self::Tick { .. } => false,
+    /// What is told of it, where a session has kept this of its outcome. Nothing if it did more
+    /// than is kept: it was to give back records, or what it read, or how many keys it deleted in a
+    /// transaction.
+    pub(crate) fn told(&self, kept: Outcome) -> Option<Outcome> {
+        match (self, kept) {
+            (_, kept @ (Outcome::Refused(_) | Outcome::Superseded)) => Some(kept),
+            (Self::Txn(txn), Outcome::Txn(kept)) => txn.told(&kept).map(Outcome::Txn),
+            (Self::Put(put), _) if put.prev => None,
+            (Self::Delete(delete), _) if delete.prev => None,
+            (Self::Txn(_) | Self::Renew { .. }, _) => None,
+            (_, kept) => Some(kept),
         }
     }
 

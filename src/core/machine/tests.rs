@@ -297,6 +297,39 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What is told from what a session has kept is what was told when it was applied; and puts and
+    /// transactions that do nothing else can be told so, whichever branch they take.
+    #[test]
+    fn inv_6_what_is_told_from_memory_is_what_happened(
+        steps in prop::collection::vec((0..6_usize, key(), 0..3_u64), 1..30),
+    ) {
+        let mut machine = Machine::new(genesis());
+        for (at, (kind, key, lease)) in steps.into_iter().enumerate() {
+            let lease = LeaseId::new(lease / 2);
+            let one = || Put { lease, ..Put::new(key.clone(), key.clone()) };
+            let (range, operator) = (KeyRange::key(key.clone()), Operator::Equal);
+            let absent = Compare { range: range.clone(), operator, target: Target::Version(0) };
+            let delete = Delete { range, prev: false };
+            let txn = |success, failure| Txn { compares: vec![absent], success, failure };
+            let (command, is_kept) = match kind {
+                0 => (Command::Put(one()), true),
+                1 => (Command::Put(Put { prev: true, ..one() }), false),
+                2 => (Command::Delete(delete), true),
+                3 => (Command::Txn(txn(vec![Op::Put(one()), Op::Put(one())], Vec::new())), true),
+                4 => (Command::Txn(txn(vec![Op::Put(one())], vec![Op::Delete(delete)])), false),
+                _ => (Command::Txn(txn(Vec::new(), vec![Op::Put(one())])), true),
+            };
+            let origin = origin(1, 1, at as u64 + 1, 1);
+            let outcome = apply(&mut machine, &Proposal { origin, command: command.clone() });
+            let kept = machine.outcome_of(origin.node, origin.boot, origin.sequence).unwrap();
+            let told = command.told(kept);
+            prop_assert!(told.is_some() || !is_kept, "{:?}", outcome);
+            prop_assert!(told.is_none_or(|told| told == outcome), "{:?}", outcome);
+        }
+    }
+}
+
 fn put(sequence: u64, value: Vec<u8>) -> Proposal {
     let (key, value) = (Bytes::from(format!("key{sequence:05}")), Bytes::from(value));
     let command = Command::Put(Put::new(key, value));

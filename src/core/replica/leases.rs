@@ -95,6 +95,13 @@ impl Replica {
         self.kept.len()
     }
 
+    /// Keys that are to be deleted here: those that wait, and those whose deletion is proposed.
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> (usize, usize) {
+        let leftovers = &self.kept.leftovers;
+        (leftovers.waiting(), leftovers.under_way())
+    }
+
     /// What is known here of a lease, now (`LSE-20`).
     pub(crate) fn look_at_lease(&self, id: LeaseId, keys: bool) -> Option<Look> {
         let leases = self.machine.leases();

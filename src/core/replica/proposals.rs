@@ -244,12 +244,14 @@ impl Proposals {
             let Some(slot) = self.slot(sequence) else { continue };
             let Some(Pending { whose, payload, .. }) = slot.take() else { continue };
             // The sessions remember what happened, not what was there before or was read.
-            let answer = if decode(payload).is_ok_and(|(_, command)| command.tells_more()) {
-                let text = "the write was applied while this member was given a snapshot: what it \
-                            was to give back is not known here";
-                Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
-            } else {
-                Answer::Applied(outcome)
+            let outcome = decode(payload).ok().and_then(|(_, command)| command.told(outcome));
+            let answer = match outcome {
+                Some(outcome) => Answer::Applied(outcome),
+                None => {
+                    let text = "the write was applied while this member was given a snapshot: what \
+                                it was to give back is not known here";
+                    Answer::Failed(Error::new(Kind::Unavailable, text).with_unknown_outcome())
+                }
             };
             told.push((whose, answer));
         }

@@ -400,9 +400,11 @@ impl Cluster {
 
     fn command(&mut self, line: &Line) -> Answered<()> {
         match line.name.as_str() {
-            "put" | "delete" | "read" | "get" | "transfer" => self.call(line),
-            "grant" | "revoke" | "keep" | "open" | "adopt" | "leases" | "kept" => self.lease(line),
+            "put" | "claim" | "delete" | "read" | "get" | "transfer" => self.call(line),
+            "grant" | "revoke" | "keep" | "open" | "adopt" => self.lease(line),
+            "leases" | "kept" | "leftovers" => self.lease(line),
             "close" | "orphan" | "holder" => self.hold(line),
+            "leave" => self.leave(line),
             "persist" | "crash" | "restart" | "lose-disk" => self.fate(line),
             "tick" | "elect" | "run" => self.time(line),
             _ => self.world(line),
@@ -416,16 +418,15 @@ impl Cluster {
         let timeout = number(&mut args, "timeout")?;
         let deadline = self.now.after(Duration::from_millis(timeout.unwrap_or(60_000)));
         match line.name.as_str() {
-            "put" => {
+            // To claim is to put what is not there.
+            "put" | "claim" => {
                 let key = args.next_pos().ok_or("key?")?.to_owned().into();
                 let value = args.next_pos().ok_or("value?")?.to_owned().into();
                 let prev = args.take_key("prev") == Some("true");
                 let lease = LeaseId::new(number(&mut args, "lease")?.unwrap_or(0));
-                self.write(
-                    at,
-                    &Command::Put(Put { lease, prev, ..Put::new(key, value) }),
-                    deadline,
-                );
+                let put = Put { lease, prev, ..Put::new(key, value) };
+                let write = if line.name == "put" { Command::Put(put) } else { leases::claim(put) };
+                self.write(at, &write, deadline);
             }
             "delete" => {
                 let key = args.next_pos().ok_or("key?")?.to_owned();

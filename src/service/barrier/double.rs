@@ -23,6 +23,13 @@ use crate::store::Store;
 /// is in it no more, and nobody waits for him (`REC-39`). When all have left it may be entered
 /// again.
 ///
+/// Those who are in it stand under `name/waiters/`: nothing else that is held should be called
+/// `name/waiters`.
+///
+/// Who may go through is decided by who was in it when each entered. Where that has been compacted
+/// before a member gets to look, it is decided by who of them is still in it: somebody who was one
+/// too many may go through then, if another one has left meanwhile.
+///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
 /// let computation = store.double_barrier("computation", 3);

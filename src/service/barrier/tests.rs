@@ -189,6 +189,55 @@ fn rec_38_nobody_goes_alone() {
     drop((third, told(&node, &mut second).unwrap().unwrap()));
 }
 
+/// What was watched for is compacted before somebody gets to look. He sees it then by looking.
+#[test]
+fn rec_38_a_compaction_hides_nothing_from_who_waits() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let forget = || {
+        block_on(store.put("k", "v")).unwrap();
+        block_on(store.compact(node.revision())).unwrap();
+        node.tidy(0);
+    };
+    let mut first = barrier.enter(&session);
+    assert!(told(&node, &mut first).is_none());
+    forget();
+    // Nothing has happened, and it goes on waiting.
+    assert!(told(&node, &mut first).is_none());
+    let second = block_on(barrier.enter(&session)).unwrap();
+    forget();
+    let first = told(&node, &mut first).unwrap().unwrap();
+    let mut leaving = first.leave();
+    assert!(told(&node, &mut leaving).is_none());
+    forget();
+    assert!(told(&node, &mut leaving).is_none());
+    drop(second);
+    forget();
+    assert!(told(&node, &mut leaving).unwrap().unwrap());
+    assert_eq!(keys(&store), ["d/ready", "k"]);
+}
+
+/// Those who were there when one entered are those of them who still are, if that is forgotten.
+#[test]
+fn rec_38_who_was_there_is_who_still_is_if_that_is_compacted() {
+    let (node, store) = node();
+    let (barrier, session) = (store.double_barrier("d", 2), open(&store));
+    let mut first = barrier.enter(&session);
+    assert!(told(&node, &mut first).is_none());
+    node.set_manner(Manner::Keep);
+    let (mut second, mut third) = (barrier.enter(&session), barrier.enter(&session));
+    assert!(told(&node, &mut second).is_none() && told(&node, &mut third).is_none());
+    node.answer();
+    node.set_manner(Manner::AnswerAtOnce);
+    block_on(store.compact(node.revision())).unwrap();
+    node.tidy(0);
+    // By the places that are there: the third is one too many, and the first and second are not.
+    assert!(told(&node, &mut third).unwrap().unwrap_err().is_conflict());
+    let second = told(&node, &mut second).unwrap().unwrap();
+    let first = told(&node, &mut first).unwrap().unwrap();
+    assert!(!first.is_lost() && !second.is_lost());
+}
+
 /// Who is to be refused stands there for a moment, and is none of them.
 #[test]
 fn rec_38_who_is_about_to_leave_is_not_counted() {

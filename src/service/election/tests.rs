@@ -8,6 +8,8 @@ use futures_core::stream::Stream;
 use futures_executor::block_on;
 
 use super::priority_of;
+use crate::core::machine::Command;
+use crate::core::machine::txn::Delete;
 use crate::gate::Gate;
 use crate::ids::{LeaseId, Revision};
 use crate::keys::KeyRange;
@@ -348,6 +350,30 @@ fn a_leader_is_told_that_it_is_outranked_and_those_who_wait_step_back() {
     drop(third);
     let _second = ready(&node, &mut second).unwrap();
     assert_eq!(candidates(&store), 1);
+}
+
+/// Between that it sees that it is to step back and that it does, somebody deletes its key.
+#[test]
+fn rec_9_who_has_lost_its_place_takes_none_by_stepping_back() {
+    let (node, store) = node();
+    let sessions = [(); 3].map(|()| session(&store));
+    let _first = elected(&store, &sessions[0], "one");
+    let mut second = store.election("e").campaign(&sessions[1], "two");
+    assert!(poll(&mut second).is_pending());
+    let all = store.range(KeyRange::prefix("e/")).wait().unwrap();
+    let prefix = format!("e/{:x}-", sessions[1].lease().get());
+    let place = all.kvs.iter().find(|kv| kv.key().starts_with(prefix.as_bytes())).unwrap();
+    let mut third = store.election("e").priority(5).campaign(&sessions[2], "three");
+    assert!(poll(&mut third).is_pending());
+    node.set_manner(Manner::Keep);
+    node.advance(Instant::default());
+    assert!(poll(&mut second).is_pending(), "it steps back");
+    let range = KeyRange::key(place.key().to_vec());
+    node.write(&Command::Delete(Delete { range, prev: false }));
+    node.set_manner(Manner::AnswerAtOnce);
+    node.answer();
+    assert!(ready(&node, &mut second).unwrap_err().is_lost());
+    assert_eq!(candidates(&store), 2);
 }
 
 #[test]

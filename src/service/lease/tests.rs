@@ -229,6 +229,25 @@ fn rec_3_what_could_not_ask_for_its_end_leaves_that_to_its_node() {
     assert_eq!(node.left_to_revoke(), [lease]);
 }
 
+/// Its lease was revoked, and its id is somebody else's by now: this member may not have heard.
+#[test]
+fn rec_3_the_end_of_a_session_ends_no_lease_that_was_granted_anew() {
+    let (node, store) = node();
+    let anew = |session: &Session| {
+        let (lease, grant) = (session.lease(), crate::ids::Index::default());
+        node.write(&Command::Revoke { lease, grant });
+        node.write(&Command::Grant { lease, ttl: 9000 });
+        lease
+    };
+    let [closed, dropped] = [open(&store), open(&store)];
+    let leases = [anew(&closed), anew(&dropped)];
+    closed.close().wait().unwrap();
+    node.set_manner(Manner::AnswerAtOnce);
+    drop(dropped);
+    let left = store.leases().wait().unwrap().leases;
+    assert!(leases.iter().all(|lease| left.contains(lease)), "{left:?}");
+}
+
 /// REC-4: there is no context that ends a session with it; whoever does not wait for it any more
 /// has none.
 #[test]

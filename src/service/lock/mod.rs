@@ -43,7 +43,8 @@ use crate::store::Store;
 /// Whoever acquires it with a [session](crate::Session) stands in a line behind all who came
 /// before, on any member, and is given a [`LockGuard`] when they have gone. Locks whose names begin
 /// alike have nothing to do with each other (`REC-15`), nor has other data below the name. But a
-/// lock, an election and a semaphore of the same name are one line: give them different ones.
+/// lock, an election and a semaphore of the same name are one line: give them different ones. So is
+/// a lock called `a/read` or `a/write` part of the line of an [`RwLock`](crate::RwLock) called `a`.
 ///
 /// **It is not re-entrant**, as [`std::sync::Mutex`] is not: acquired again with the same session
 /// it waits for the first guard to go. So two tasks of one process exclude each other as two

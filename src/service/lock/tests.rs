@@ -128,6 +128,25 @@ fn rec_9_a_waiter_knows_that_it_is_out_of_the_line() {
     assert!(late.is_lost() && node.take_log().is_empty(), "it asks nobody: {late}");
 }
 
+/// Its key may be there for a while yet, so nothing else tells it.
+#[test]
+fn rec_9_the_end_of_a_session_wakes_who_waits_with_it() {
+    let (node, store) = node();
+    let sessions = [session(&store), session(&store)];
+    let _first = acquired(&store, &sessions[0]);
+    let mut second = store.lock("l").acquire(&sessions[1]);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let polled = Pin::new(&mut second).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    let kept = &node.kept_leases()[1];
+    kept.end(node.now());
+    kept.wake();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    let Poll::Ready(Err(error)) = poll(&mut second) else { panic!("it still waits") };
+    assert!(error.is_lost(), "{error}");
+}
+
 #[test]
 fn rec_9_a_lease_that_is_gone_takes_no_place() {
     let (_, store) = node();

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! What differs from one kind of line to another is the *rule* alone, which says what a place has
-//! to see gone before its turn: a function from what this member sees to a range to watch.
+//! to see gone before its turn: a function from what this member sees to what is to be watched.
 //!
 //! Only to enter and to leave are writes. Whose turn it is each member sees by itself, in its own
 //! state, however old: create revisions do not come back, so nobody gets in front of a place, and

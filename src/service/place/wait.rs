@@ -70,16 +70,22 @@ impl Held {
     /// asked again when something there was deleted, and may be asked more often.
     ///
     /// Fails when the session is over or the key is gone (`REC-9`).
-    pub(in crate::service) async fn turn(
+    pub(in crate::service) async fn turn<R>(
         &self,
-        rule: impl Fn(&Sight<'_>) -> Result<Option<KeyRange>>,
-    ) -> Result<()> {
+        rule: impl Fn(&Sight<'_>) -> Result<R>,
+    ) -> Result<()>
+    where
+        R: IntoIterator<Item = KeyRange>,
+    {
         let place = self.place();
         loop {
-            let (revision, obstacle) = place.look(&rule)?;
-            let Some(range) = obstacle else { return Ok(()) };
-            let watch = place.store.watch(range).no_puts();
-            place.stir(revision, [watch])?.await?;
+            let (revision, obstacles) = place.look(&rule)?;
+            let watch = |range| place.store.watch(range).no_puts();
+            let watches: Vec<Watch> = obstacles.into_iter().map(watch).collect();
+            if watches.is_empty() {
+                return Ok(());
+            }
+            place.stir(revision, watches)?.await?;
         }
     }
 }
@@ -100,10 +106,10 @@ impl Place {
 
     /// Waits until something happens behind `revision` that concerns the place: to its own key, or
     /// what is watched.
-    pub(in crate::service) fn stir<const N: usize>(
+    pub(in crate::service) fn stir(
         &self,
         revision: Revision,
-        watches: [Watch; N],
+        watches: impl IntoIterator<Item = Watch>,
     ) -> Result<Stir> {
         let mut stir = Stir { end: End::new(&self.holder), watchers: Vec::with_capacity(N + 1) };
         let (since, lease) = (self.since, self.holder.kept.lease());
@@ -116,10 +122,10 @@ impl Place {
     }
 
     /// As [`stir`](Self::stir), and also when something happens in `judged` that is a reason.
-    pub(in crate::service) fn stir_if<const N: usize>(
+    pub(in crate::service) fn stir_if(
         &self,
         revision: Revision,
-        watches: [Watch; N],
+        watches: impl IntoIterator<Item = Watch>,
         judged: Watch,
         is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
     ) -> Result<Stir> {

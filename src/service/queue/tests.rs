@@ -62,6 +62,34 @@ fn rec_40_the_order_is_that_of_revisions_and_not_of_names() {
     assert_eq!(out, ["first", "second", "third", "fourth", "fifth"]);
 }
 
+/// Between that one sees an item and that it is taken, somebody else claims it.
+#[test]
+fn rec_40_who_is_late_takes_nothing_that_was_claimed_meanwhile() {
+    let (node, store) = node();
+    let (session, queue) = (open(&store), store.queue("q"));
+    enqueue(&queue, "a");
+    node.take_log();
+    node.set_manner(Manner::Keep);
+    let mut late = queue.try_dequeue();
+    assert!(now(&mut late).is_none());
+    for _ in 0..3 {
+        if node.take_log().iter().any(|line| line.starts_with("write")) {
+            break;
+        }
+        node.answer();
+        assert!(now(&mut late).is_none());
+    }
+    let taking = node.take_kept();
+    assert_eq!(taking.len(), 1, "its write is on its way");
+    node.set_manner(Manner::AnswerAtOnce);
+    let claimed = block_on(store.queue("q").claim(&session)).unwrap();
+    node.keep(taking);
+    node.answer();
+    assert_eq!(now(&mut late).unwrap().unwrap(), None);
+    assert!(!claimed.is_lost());
+    block_on(claimed.ack()).unwrap();
+}
+
 /// `REC-40`: etcd's queue "q" sees the items of "q2".
 #[test]
 fn rec_40_names_that_begin_alike_are_different_queues() {

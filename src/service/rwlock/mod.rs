@@ -41,6 +41,10 @@ use crate::store::Store;
 /// As with a [`Lock`](crate::Lock), what it protects has to be written through
 /// [`WriteGuard::txn`](crate::WriteGuard::txn), or be told the token.
 ///
+/// Its readers stand under `name/read/` and its writers under `name/write/`: a lock, an election or
+/// a semaphore that is called `name/read` or `name/write` is in the same line, so nothing else that
+/// is held should be called so.
+///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
 /// let stock = store.rw_lock("stock");

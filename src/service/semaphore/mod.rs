@@ -1,8 +1,18 @@
 //! Semaphores: as many holders at a time as there are permits.
 //!
 //! A line (`place/`) in which the first so many hold, and the others wait until fewer than that are
-//! before them. Who waits watches the whole line, so whoever leaves wakes all who wait: that is
-//! what it costs that nobody writes down who holds.
+//! before them. As long as the nearest so many before one are all there, it is not his turn; so
+//! these are what he watches, as who waits for a lock watches the one before him. With 2 permits:
+//!
+//! ```text
+//!   line       a   b   c   d   e          a and b hold
+//!   c watches  ^   ^
+//!   d watches      ^   ^                  a goes: c looks, and holds
+//!   e watches          ^   ^              b goes: c and d look
+//! ```
+//!
+//! Whoever leaves wakes no more than as many as there are permits, however many wait. Each watches
+//! as many keys; where that would be too much ([`NEAR`]), all watch the whole line.
 //!
 //! How many permits there are each caller says. It is the end of the names of the places, and who
 //! comes behind somebody that says otherwise is refused, and leaves the line again. Everybody has
@@ -39,8 +49,10 @@ use crate::store::Store;
 /// Who is refused stands in the line until he has left it again: whoever comes right behind him may
 /// be refused too, and may ask again.
 ///
-/// Whoever gives back a permit wakes all who wait, on all members, to look whether it is their
-/// turn: that is well with dozens who wait, and not with many thousands.
+/// Whoever gives back a permit wakes no more than as many as there are permits, however many wait.
+/// Who waits watches as many keys, though; with more than 32 permits he watches the line as a
+/// whole, and whoever leaves it wakes all who wait, on all members: that is well with dozens who
+/// wait, and not with many thousands.
 ///
 /// ```no_run
 /// # async fn example(store: quorate::Store, session: quorate::Session) -> quorate::Result<()> {
@@ -77,7 +89,7 @@ impl Semaphore {
         let acquire = async move |manner| {
             let (seats, holder) = begun?;
             let held = seats.enter(&holder, manner).await?;
-            held.turn(|sight| seats.obstacle(sight)).await?;
+            held.turn(|sight| seats.obstacles(sight)).await?;
             Ok(Permit { held })
         };
         AcquirePermit { call: Task::new(self.store.gate(), "a permit was free", acquire) }
@@ -99,8 +111,8 @@ impl Semaphore {
         let acquire = async move |manner| {
             let (seats, holder) = begun?;
             let held = seats.enter(&holder, manner).await?;
-            let (_, obstacle) = held.place().look(|sight| seats.obstacle(sight))?;
-            if obstacle.is_none() {
+            let (_, obstacles) = held.place().look(|sight| seats.obstacles(sight))?;
+            if obstacles.is_empty() {
                 return Ok(Some(Permit { held }));
             }
             // If it is not done in time, it goes on in the background.
@@ -122,6 +134,9 @@ impl Semaphore {
     }
 }
 
+/// With so many permits those who wait watch single keys, as many each.
+const NEAR: usize = 32;
+
 /// A line of which the first so many hold.
 struct Seats {
     line: Line,
@@ -138,8 +153,9 @@ impl Seats {
         format!("-{}", self.permits)
     }
 
-    /// What is to be watched until it is the turn of a place: everybody, if it is not.
-    fn obstacle(&self, sight: &Sight<'_>) -> Result<Option<KeyRange>> {
+    /// What is to be watched while it is not the turn of a place: if nothing there is deleted, it
+    /// will not be.
+    fn obstacles(&self, sight: &Sight<'_>) -> Result<Vec<KeyRange>> {
         let all = KeyRange::prefix(self.line.directory.clone());
         let older = sight.older(all.clone())?;
         let ending = self.ending();
@@ -148,7 +164,14 @@ impl Seats {
             let text = format!("others use the semaphore with another number than {permits}");
             return Err(Error::invalid(text));
         }
-        Ok((older.len() >= self.permits).then_some(all))
+        if older.len() < self.permits {
+            return Ok(Vec::new());
+        }
+        if self.permits > NEAR {
+            return Ok(vec![all]);
+        }
+        let nearest = older.iter().rev().take(self.permits);
+        Ok(nearest.map(|kv| KeyRange::key(Bytes::copy_from_slice(kv.key()))).collect())
     }
 }
 

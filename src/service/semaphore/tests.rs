@@ -1,11 +1,17 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
 use futures_executor::block_on;
 use proptest::prelude::*;
 
-use super::{AcquirePermit, Permit};
+use super::{AcquirePermit, NEAR, Permit};
 use crate::Op;
 use crate::keys::KeyRange;
 use crate::service::fake::by_hand::{node, open, told};
 use crate::store::Store;
+use crate::time::Instant;
 
 fn count(store: &Store) -> u64 {
     block_on(store.range(KeyRange::prefix("s/"))).unwrap().count
@@ -47,6 +53,74 @@ fn who_names_another_number_is_refused() {
     drop(held);
     let mut other = store.semaphore("s", 3).acquire(&session);
     drop(told(&node, &mut other).unwrap().unwrap());
+}
+
+/// A task that waits for a permit, and is polled only when it was woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct Waiting {
+    call: AcquirePermit,
+    bell: Arc<Bell>,
+}
+
+impl Waiting {
+    fn poll(&mut self) -> Option<Permit> {
+        self.bell.0.store(0, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(&self.bell));
+        match Pin::new(&mut self.call).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(permit) => Some(permit.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    fn was_woken(&self) -> bool {
+        self.bell.0.load(Ordering::SeqCst) > 0
+    }
+}
+
+#[test]
+fn who_leaves_wakes_those_for_whom_it_may_matter() {
+    let (node, store) = node();
+    let (semaphore, session) = (store.semaphore("s", 2), open(&store));
+    let mut holders = Vec::from([(); 2].map(|()| block_on(semaphore.acquire(&session)).unwrap()));
+    let mut waiting: Vec<Waiting> = (0..6)
+        .map(|_| Waiting { call: semaphore.acquire(&session), bell: Arc::default() })
+        .collect();
+    waiting.iter_mut().for_each(|one| assert!(one.poll().is_none()));
+    // The second of those who hold, then the first, and so on.
+    for (at, woken) in [(1, 2), (0, 1), (1, 2), (0, 1)] {
+        drop(holders.remove(at));
+        node.advance(Instant::default());
+        let were: Vec<bool> = waiting.iter().map(Waiting::was_woken).collect();
+        assert_eq!(were.iter().filter(|woken| **woken).count(), woken, "{were:?}");
+        assert!(were[..woken].iter().all(|woken| *woken), "{were:?}");
+        holders.push(waiting[0].poll().expect("it is its turn"));
+        waiting.remove(0);
+        waiting.iter_mut().filter(|one| one.was_woken()).for_each(|one| {
+            assert!(one.poll().is_none());
+        });
+    }
+}
+
+#[test]
+fn who_waits_for_many_permits_waits_for_any() {
+    let (node, store) = node();
+    let (semaphore, session) = (store.semaphore("s", NEAR + 1), open(&store));
+    let mut holders: Vec<Permit> =
+        (0..=NEAR).map(|_| block_on(semaphore.acquire(&session)).unwrap()).collect();
+    let mut waiting = [(); 2].map(|()| semaphore.acquire(&session));
+    assert!(waiting.iter_mut().all(|one| told(&node, one).is_none()));
+    for one in &mut waiting {
+        drop(holders.remove(7));
+        holders.push(told(&node, one).unwrap().unwrap());
+    }
 }
 
 /// Whoever stands in the line.

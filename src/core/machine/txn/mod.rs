@@ -134,6 +134,20 @@ pub(crate) enum OpOutcome {
     Txn(TxnOutcome),
 }
 
+impl Txn {
+    /// All that it gives back, of which the revision and the branch taken were kept: if that did
+    /// nothing but puts, it can be said.
+    pub(super) fn told(&self, kept: &TxnOutcome) -> Option<TxnOutcome> {
+        let TxnOutcome { revision, succeeded, .. } = *kept;
+        let put = |op: &Op| match op {
+            Op::Put(put) if !put.prev => Some(OpOutcome::Put { revision, prev: None }),
+            _ => None,
+        };
+        let responses = self.branch(succeeded).iter().map(put).collect::<Option<_>>()?;
+        Some(TxnOutcome { revision, succeeded, responses })
+    }
+}
+
 impl Put {
     /// Without a lease, and nothing kept or wanted back.
     pub(crate) fn new(key: Bytes, value: Bytes) -> Self {

@@ -6,11 +6,20 @@ use std::time::Duration;
 use goldenscript::Command as Line;
 
 use super::{Answered, Cluster, node, number};
-use crate::core::lease::{Opened, Opening};
+use crate::core::lease::{Leftover, Opened, Opening};
 use crate::core::machine::Command;
+use crate::core::machine::txn::{Compare, Delete, Op, Operator, Put, Target, Txn};
 use crate::core::replica::io::Input;
-use crate::ids::{Index, LeaseId};
+use crate::ids::{Index, LeaseId, Revision};
+use crate::keys::KeyRange;
 use crate::time::Instant;
+
+/// How a place is taken: put, if it is not there.
+pub(super) fn claim(put: Put) -> Command {
+    let (range, target) = (KeyRange::key(put.key.clone()), Target::Version(0));
+    let compares = vec![Compare { range, operator: Operator::Equal, target }];
+    Command::Txn(Txn { compares, success: vec![Op::Put(put)], failure: Vec::new() })
+}
 
 impl Cluster {
     /// What a caller asks of one node about leases.
@@ -22,6 +31,9 @@ impl Cluster {
         }
         if line.name == "leases" {
             return self.leases(at);
+        }
+        if line.name == "leftovers" {
+            return self.leftovers(at);
         }
         let timeout = number(&mut args, "timeout")?;
         let deadline = self.now.after(Duration::from_millis(timeout.unwrap_or(60_000)));
@@ -108,6 +120,46 @@ impl Cluster {
         let (over, until) = (kept.is_over(self.now), kept.deadline().nanos() / 1_000_000);
         let now = self.now.nanos() / 1_000_000;
         writeln!(self.out, "at {now} ms: {} {until}", if over { "over since" } else { "until" })?;
+        Ok(())
+    }
+
+    /// Holders at one node go away and leave keys: one that is there; or any that was, or will be,
+    /// made `after=` a revision. Of `many=` the keys end with numbers.
+    pub(super) fn leave(&mut self, line: &Line) -> Answered<()> {
+        let mut args = line.consume_args();
+        let at = node(self, &mut args)?;
+        let after = number(&mut args, "after")?;
+        let many = number(&mut args, "many")?;
+        let lease = LeaseId::new(args.next_pos().ok_or("under which lease?")?.parse()?);
+        let name = args.next_pos().ok_or("which key?")?;
+        let Some(replica) = &self.hosts[at].replica else { return Err("it is down".into()) };
+        let kept = self.held.iter().rev().find(|kept| kept.lease() == lease).ok_or("not held")?;
+        for count in 0..many.unwrap_or(1) {
+            let key = if many.is_some() { format!("{name}{count}") } else { name.to_owned() };
+            let (operator, revision) = match after {
+                Some(after) => (Operator::Greater, Revision::new(after)),
+                None => {
+                    let (_, found) = replica.reader().get(key.as_bytes(), None)?;
+                    (Operator::Equal, found.ok_or("it is not there")?.create_revision())
+                }
+            };
+            let (range, target) = (KeyRange::key(key.clone()), Target::CreateRevision(revision));
+            let compares = vec![Compare { range: range.clone(), operator, target }];
+            let success = vec![Op::Delete(Delete { range, prev: false })];
+            let deletion = Command::Txn(Txn { compares, success, failure: Vec::new() });
+            kept.leave_behind(Leftover { key: key.into(), deletion, made: after.is_none() });
+        }
+        if kept.is_littered() {
+            writeln!(self.out, "no more are to be made")?;
+        }
+        Ok(())
+    }
+
+    /// What is left behind at one node, as far as that has looked.
+    fn leftovers(&mut self, at: usize) -> Answered<()> {
+        let Some(replica) = &self.hosts[at].replica else { return Err("it is down".into()) };
+        let (waiting, under_way) = replica.leftovers();
+        self.say(at, format!("has {waiting} to delete yet, and {under_way} under way"));
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! Acquisitions that are given up, and what they leave behind.
 
 use super::*;
+use crate::core::lease::{Leftover, MAX_LEFTOVERS};
+use crate::core::machine::Command;
+use crate::core::machine::txn::Delete;
 
 #[test]
 fn rec_10_who_gives_up_leaves_the_line() {
@@ -64,6 +67,44 @@ fn rec_10_what_may_have_come_to_be_is_deleted() {
     assert!(left.len() == 1 && !left[0].made, "{left:?}");
     node.write(&left[0].deletion);
     assert!(keys(&store).is_empty());
+}
+
+/// The same for who has gone before the answer was lost.
+#[test]
+fn rec_10_what_may_have_come_to_be_for_nobody_is_deleted() {
+    let (node, store) = node();
+    let session = session(&store);
+    node.set_manner(Manner::Keep);
+    let mut acquire = store.lock("l").acquire(&session);
+    assert!(poll(&mut acquire).is_pending());
+    drop(acquire);
+    assert!(node.left_to_delete().is_empty(), "not before it is known");
+    node.set_answer(Answer::Unknown);
+    node.answer();
+    assert!(node.take_kept().is_empty(), "the node knows when it may");
+    let left = node.left_to_delete();
+    assert!(left.len() == 1 && !left[0].made, "{left:?}");
+    node.write(&left[0].deletion);
+    assert!(keys(&store).is_empty());
+}
+
+#[test]
+fn rec_10_nobody_enters_while_too_much_is_left_behind() {
+    let (node, store) = node();
+    let session = session(&store);
+    let leave = |key: usize| {
+        let range = KeyRange::key(key.to_string());
+        let deletion = Command::Delete(Delete { range, prev: false });
+        let leftover = Leftover { key: key.to_string().into(), deletion, made: true };
+        node.kept_leases()[0].leave_behind(leftover);
+    };
+    (1..MAX_LEFTOVERS).for_each(leave);
+    let guard = acquired(&store, &session);
+    leave(0);
+    let refused = store.lock("other").acquire(&session).wait().unwrap_err();
+    assert!(refused.is_overloaded(), "{refused}");
+    assert!(!guard.is_lost(), "and who is in stays in");
+    assert_eq!(keys(&store).len(), 1);
 }
 
 /// A write that ends in time leaves room for others: it is made again, and not for ever.

@@ -114,6 +114,32 @@ pub(crate) enum Bug {
     UnfencedTxn,
     /// An observer does not say that nobody leads (REC-23).
     MissVacancy,
+    /// Who reads waits for nobody (REC-36).
+    ReadAtOnce,
+    /// A semaphore has one permit more than it has.
+    OnePermitMore,
+    /// Who lets go in the background does not (REC-10).
+    StayInLine,
+    /// The last of those that are seen in a queue is taken before the others (REC-40).
+    TakeLast,
+    /// What is more urgent and has come since it was looked is not minded (REC-41).
+    MissUrgent,
+    /// Who has lost a claim acknowledges it all the same.
+    AckUnclaimed,
+    /// Who waits for an item watches from one revision too late.
+    WaitPastItem,
+    /// A barrier is passed whether it is held or not (REC-37).
+    PassHeld,
+    /// A double barrier opens for one less than was wanted (REC-38).
+    OpenEarly,
+    /// Who has left a double barrier waits for nobody (REC-38).
+    LeaveAlone,
+    /// Who waits to be elected lets nobody come before it.
+    IgnorePriority,
+    /// The work of a leader goes on when it leads no more.
+    WorkOn,
+    /// What is resumed is not looked at (REC-24).
+    ResumeUnseen,
 }
 
 /// Whether this bug is planted: never, outside of unit tests.

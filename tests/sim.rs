@@ -59,7 +59,8 @@ bands! {
     rot: Rot;
 }
 
-/// LSE-8 to LSE-20, REC-1 to REC-25: nor of what holders of leases, locks and leaderships are told.
+/// LSE-8 to LSE-20, REC-1 to REC-25, REC-36 to REC-42: nor of what holders of leases, of what is
+/// held in turn, and of items are told.
 #[test]
 fn holders_under_every_kind_of_fault() {
     for profile in Profile::ALL {

@@ -83,9 +83,15 @@ impl Summary {
         !self.failed.is_empty()
     }
 
+    /// The paths that runs of this kind take.
+    fn marks(&self) -> impl Iterator<Item = &'static Mark> {
+        let holders = self.wanted.size.holders;
+        Mark::ALL.iter().filter(move |mark| mark.is_taken_by(holders))
+    }
+
     /// So many rare paths were not reached.
     pub(crate) fn missed(&self) -> usize {
-        Mark::ALL.iter().filter(|mark| !self.paths.contains_key(mark)).count()
+        self.marks().filter(|mark| !self.paths.contains_key(mark)).count()
     }
 
     /// There were so many runs that a path which they have not reached is not reached.
@@ -149,7 +155,7 @@ impl Summary {
 
     fn table_of_paths(&self) -> String {
         let mut text = "\nrare paths: how often, in how many runs\n".to_owned();
-        for mark in Mark::ALL {
+        for mark in self.marks() {
             let _ = match self.paths.get(mark) {
                 Some((times, runs)) => writeln!(text, "{times:>12}  {runs:>6}  {mark}"),
                 None => writeln!(text, "never reached         {mark}"),
@@ -199,7 +205,7 @@ impl Summary {
         let faults = Fault::ALL.iter().map(|fault| {
             (named(fault), json!(self.faults.get(fault).copied().unwrap_or_default()))
         });
-        let paths = Mark::ALL.iter().map(|mark| {
+        let paths = self.marks().map(|mark| {
             let (times, runs) = self.paths.get(mark).copied().unwrap_or_default();
             (named(mark), json!({ "times": times, "runs": runs }))
         });

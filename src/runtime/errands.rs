@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, thread};
 
 type Errand = Box<dyn FnOnce() + Send>;
 
@@ -52,7 +52,7 @@ struct Turn<'a>(&'a Errands);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.state.lock().busy = false;
         }
     }

@@ -46,6 +46,46 @@ macro_rules! marks {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$mark,)+];
 
+            /// Whether runs take it whose clients hold leases ([`Run::holders`](super::Run)); or
+            /// if not `holders`, those whose clients read and write.
+            ///
+            /// ```
+            /// use quorate::sim::Mark;
+            ///
+            /// assert!(Mark::TornTail.is_taken_by(true) && Mark::TornTail.is_taken_by(false));
+            /// assert!(!Mark::ClaimedAgain.is_taken_by(false));
+            /// ```
+            pub const fn is_taken_by(self, holders: bool) -> bool {
+                match self {
+                    // What holders keep is too little for that.
+                    Self::SnapshotResumed
+                    // Found in what clients were told who read and write.
+                    | Self::DeposedRead
+                    | Self::WriteUnknown
+                    | Self::WriteNotApplied
+                    | Self::SetOvertaken
+                    | Self::TxnRefused
+                    | Self::NestedElse
+                    | Self::ReadOvertaken => !holders,
+                    Self::LeaseOutlivesLeader
+                    | Self::LeasesOutliveAll
+                    | Self::LeasesInSnapshot
+                    | Self::HolderStopped
+                    | Self::GuardLostInTxn
+                    | Self::WaiterLost
+                    | Self::PlaceLeftBehind
+                    | Self::PermitsDiffer
+                    | Self::LeaderOutranked
+                    | Self::LeadershipResumed
+                    | Self::ObserverSkips
+                    | Self::ClaimedAgain
+                    | Self::AckTooLate
+                    | Self::DequeueUnknown
+                    | Self::ParticipantLost => holders,
+                    _ => true,
+                }
+            }
+
             const fn name(self) -> &'static str {
                 match self {
                     $(Self::$mark => $name,)+
@@ -146,6 +186,36 @@ marks! {
     SyncOverdue = "a sync takes too long";
     /// And goes to one with a better disk.
     LeaderLeavesSlowDisk = "leadership leaves a member whose sync takes too long";
+    /// Nobody renewed it, and another leader than the one that granted it has counted its time.
+    LeaseOutlivesLeader = "a lease runs out under another leader than it was granted by";
+    /// No member ran for a while, and none has lost what was left.
+    LeasesOutliveAll = "all members begin again while leases run";
+    /// It was away when they were granted.
+    LeasesInSnapshot = "who leads was given leases by a snapshot";
+    /// It is the first to know, when it goes on.
+    HolderStopped = "a holder is stopped for longer than its session lives";
+    /// It was held when the transaction was handed over.
+    GuardLostInTxn = "a guard is lost while its transaction is under way";
+    /// Its place goes too.
+    WaiterLost = "a session is lost whose holder waits for its turn";
+    /// What was to delete it was refused or failed, or it may be made yet.
+    PlaceLeftBehind = "a place that was left is deleted by its member";
+    /// Others hold or wait that name another number.
+    PermitsDiffer = "a semaphore is asked for with another number of permits";
+    /// A preferred candidate has come.
+    LeaderOutranked = "a leader stops its work for a preferred one";
+    /// Under a session that has adopted its lease.
+    LeadershipResumed = "a leadership is resumed";
+    /// They were compacted before it had read them.
+    ObserverSkips = "an observer of an election skips some";
+    /// Whoever had claimed it before has given it back, or is gone.
+    ClaimedAgain = "an item of a queue is claimed again";
+    /// Somebody else may have the item.
+    AckTooLate = "a claim is lost before it is acknowledged";
+    /// The caller is told so, or has gone.
+    DequeueUnknown = "nobody knows whether an item was taken";
+    /// Nobody waits for it any more.
+    ParticipantLost = "one leaves a double barrier whose session is over";
 }
 
 impl fmt::Display for Mark {

@@ -38,7 +38,8 @@ impl Case {
             panic!("{bug:?} was not caught within {within} seeds");
         };
         let knows = caught_by.iter().any(|judge| failure.what.contains(judge));
-        assert!(knows, "{bug:?} was caught by none of {caught_by:?}: {}", failure.what);
+        let (seed, what) = (failure.seed, &failure.what);
+        assert!(knows, "{bug:?} was caught by none of {caught_by:?}, with seed {seed}: {what}");
         let healthy = run(failure.seed);
         assert!(healthy.is_ok(), "seed {} fails without {bug:?}: {healthy:?}", failure.seed);
     }
@@ -93,9 +94,23 @@ held! {
     counting_from_the_answer: DeadlineAfterAnswer, Network, 50, ["LSE-11"];
     losing_in_silence: LoseInSilence, Network, 50, ["REC-2"];
     holding_at_once: HoldAtOnce, Calm, 20, ["REC-7"];
-    watching_too_late_in_a_line: WatchLate, Calm, 50, ["REC-8"];
+    watching_too_late_in_a_line: WatchLate, Calm, 50,
+        ["REC-8", "REC-16", "REC-22", "REC-25"];
     writing_without_a_token: UnfencedTxn, Network, 200, ["REC-14"];
     missing_that_nobody_leads: MissVacancy, Calm, 50, ["REC-23"];
+    reading_while_another_writes: ReadAtOnce, Calm, 50, ["REC-7"];
+    giving_one_permit_too_many: OnePermitMore, Calm, 50, ["REC-7"];
+    passing_what_is_held: PassHeld, Calm, 20, ["REC-37"];
+    opening_for_too_few: OpenEarly, Calm, 50, ["REC-38"];
+    leaving_alone: LeaveAlone, Calm, 20, ["REC-38"];
+    ignoring_priorities: IgnorePriority, Calm, 20, ["REC-16", "REC-22"];
+    working_on_after_a_loss: WorkOn, Network, 50, ["REC-25", "REC-2"];
+    resuming_what_is_lost: ResumeUnseen, Network, 400, ["REC-24"];
+    taking_the_last_of_a_queue: TakeLast, Calm, 50, ["REC-40", "REC-41"];
+    missing_what_is_more_urgent: MissUrgent, Network, 400, ["REC-41"];
+    acknowledging_what_is_not_claimed: AckUnclaimed, Network, 100, ["REC-40"];
+    watching_too_late_for_an_item: WaitPastItem, Calm, 50, ["REC-40"];
+    staying_in_a_line: StayInLine, Calm, 50, ["REC-8", "REC-10"];
 }
 
 cases! {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(super) use self::bank::{ACCOUNTS, TOTAL, balance};
-pub(super) use self::hold::Holders;
+pub(super) use self::hold::{Holders, is_ranked, queue_names};
 pub(super) use self::perform::perform;
 pub(super) use self::watch::Watchers;
 #[cfg(test)]

@@ -32,6 +32,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("src/sim/workload.rs", "clients of a simulation wait in its own time"),
     ("src/sim/workload/bell.rs", "so does what they wait for"),
     ("src/sim/workload/hold.rs", "so do its holders"),
+    ("src/sim/workload/hold/lead.rs", "so does the work of its leaders"),
     ("src/sim/workload/watch.rs", "so do its watchers"),
     ("src/sim/workload/watch/seat.rs", "so does what they watch with"),
     ("checks/shuttle/src/sync/mod.rs", "shuttle's, where no time passes: a place to switch"),

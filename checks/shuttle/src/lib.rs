@@ -66,6 +66,7 @@ use rest::{config, vfs};
 mod runtime {
     #[path = "../../checks/shuttle/src/clock.rs"]
     mod clock;
+    mod errands;
     mod local;
     mod node;
     mod open;

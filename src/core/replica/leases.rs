@@ -220,6 +220,10 @@ impl Replica {
             Whose::Renewals(number) => self.renewals_ended(number, answer),
             Whose::Leftover(number) => {
                 let applied = matches!(answer, Answer::Applied(_));
+                #[cfg(feature = "sim")]
+                {
+                    self.tally.deletions = self.tally.deletions.saturating_add(1);
+                }
                 self.kept.leftovers.ended(number, applied);
             }
             Whose::Opener(token, asked) => {

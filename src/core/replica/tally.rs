@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     pub(crate) repeats: u64,
     /// Entries that were skipped: nobody waits for them any more.
     pub(crate) superseded: u64,
+    /// Deletions of what holders have left that this member proposed, and that have ended.
+    pub(crate) deletions: u64,
     /// Snapshots that took the place of the state.
     pub(crate) installs: u64,
 }

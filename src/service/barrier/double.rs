@@ -10,6 +10,7 @@ use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
 use crate::keys::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::service::lease::{Holder, Session};
 use crate::service::place::{self, Entry, Held, Line, Lost, Manner, Task, impl_task};
 use crate::service::{Compare, Op, Release};
@@ -158,7 +159,7 @@ impl Keys {
     /// The others, if they are as many as are wanted with this one: not counting those who are
     /// about to leave since they were refused.
     async fn enough(&self, held: &Held, older: Vec<KeyValue>) -> Result<Option<Vec<KeyValue>>> {
-        let wanted = self.count.saturating_sub(1);
+        let wanted = self.count.saturating_sub(if planted(Bug::OpenEarly) { 2 } else { 1 });
         if older.len() < wanted {
             return Ok(None);
         }
@@ -216,6 +217,9 @@ impl Keys {
     /// Waits until nobody is in who was in up to a revision.
     async fn left_by_all(&self, round: Revision) -> Result<()> {
         let mut is_last = true;
+        if planted(Bug::LeaveAlone) {
+            return Ok(());
+        }
         loop {
             let (seen, other) = self.line.newest(Some(round)).await?;
             let Some(other) = other else { break };
@@ -310,6 +314,12 @@ impl Entered {
             Ok(was_in)
         };
         LeaveBarrier { call: Task::new(&gate, "all had left", leave) }
+    }
+
+    /// When its place was made.
+    #[cfg(feature = "sim")]
+    pub(crate) fn since(&self) -> Revision {
+        self.held.place().since
     }
 
     /// Until when nobody else thinks that this one has left: see

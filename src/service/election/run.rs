@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use super::Leadership;
 use crate::error::Result;
+use crate::planted::{Bug, planted};
 
 impl Leadership {
     /// Does the work of a leader for as long as this one leads: when it is lost the work is dropped
@@ -20,7 +21,9 @@ impl Leadership {
     ///
     /// [`is_lost`](crate::Error::is_lost) if the work was dropped, or if the leadership was lost by
     /// the time at which it was done: what the work gave is dropped then. So a work that ends with
-    /// an error because it was lost ends `run` as a loss, too.
+    /// an error because it was lost ends `run` as a loss, too. If it was lost because its node has
+    /// ended, that: [`is_closed`](crate::Error::is_closed) or
+    /// [`is_halted`](crate::Error::is_halted).
     ///
     /// ```no_run
     /// # async fn example(
@@ -52,6 +55,7 @@ impl Leadership {
                 // Before the work: it does nothing more once it is known to be lost.
                 let over = std::pin::Pin::new(&mut lost).poll(context).is_ready()
                     || std::pin::Pin::new(&mut outranked).poll(context).is_ready();
+                let over = over && !planted(Bug::WorkOn);
                 if over { Poll::Ready(None) } else { work.as_mut().poll(context).map(Some) }
             })
             .await

@@ -141,7 +141,7 @@ fn rec_9_the_end_of_a_session_wakes_who_waits_with_it() {
     assert!(polled.is_pending());
     let kept = &node.kept_leases()[1];
     kept.end(node.now());
-    kept.wake();
+    kept.waiters.wake();
     assert_eq!(bell.0.load(Ordering::SeqCst), 1);
     let Poll::Ready(Err(error)) = poll(&mut second) else { panic!("it still waits") };
     assert!(error.is_lost(), "{error}");

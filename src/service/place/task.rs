@@ -216,11 +216,11 @@ macro_rules! impl_task {
     ($builder:ident -> $response:ty, $example:literal) => {
         impl $builder {
             /// Gives up after so long, with an error that
-            /// [`is_timeout`](crate::Error::is_timeout). By default it waits for as long as it must:
-            /// a request of its own that is not answered within the node's `request_timeout` is
-            /// made again where that does no harm, and ends the call with the same error where it
-            /// might (a try, a barrier, an item of a queue). Needs no runtime: the node has the
-            /// timer. Without effect once the call has been polled.
+            /// [`is_timeout`](crate::Error::is_timeout). By default it waits for as long as it
+            /// must: a request of its own that is not answered within the node's
+            /// `request_timeout` is made again where that does no harm, and ends the call with the
+            /// same error where it might (a try, a barrier, an item of a queue). Needs no runtime:
+            /// the node has the timer. Without effect once the call has been polled.
             ///
             /// ```no_run
             /// # async fn go(

@@ -111,7 +111,7 @@ impl Place {
         revision: Revision,
         watches: impl IntoIterator<Item = Watch>,
     ) -> Result<Stir> {
-        let mut stir = Stir { end: End::new(&self.holder), watchers: Vec::with_capacity(N + 1) };
+        let mut stir = Stir { end: End::new(&self.holder), watchers: Vec::new() };
         let (since, lease) = (self.since, self.holder.kept.lease());
         let own = self.store.watch(self.key.clone());
         stir.add(revision, own, move |event| !is_same(event.kv(), since, lease))?;

@@ -24,6 +24,7 @@ use super::head::{Head, Item};
 use super::line::{Line, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{LeaseId, Revision};
+use crate::planted::{Bug, planted};
 use crate::service::place::until_answered;
 use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnOps, TxnResponse};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +89,10 @@ pub(super) fn most_levels(max_ops: usize, max_bytes: usize, key_bytes: usize) ->
 
 impl Attempt {
     /// To get one of these; `tried` times there were others.
-    pub(super) fn new(line: Arc<Line>, wish: &Wish, head: Head, tried: u32) -> Self {
+    pub(super) fn new(line: Arc<Line>, wish: &Wish, mut head: Head, tried: u32) -> Self {
+        if planted(Bug::TakeLast) {
+            head.items.reverse();
+        }
         let (what, mark) = (wish.what, line.mark());
         let strict = (tried < STRICT_ATTEMPTS).then_some(head.revision);
         let mut ops: Vec<Op> = Vec::new();
@@ -119,6 +123,7 @@ fn conditions(line: &Line, item: &Item, strict: Option<Revision>) -> Vec<Compare
         Compare::create_revision(key).equals(item.created),
         Compare::absent(line.layout.claim(&item.key)),
     ];
+    let strict = strict.filter(|_| !planted(Bug::MissUrgent));
     if let (Some(range), Some(seen)) = (line.layout.more_urgent(item.priority), strict) {
         all.push(Compare::create_revision(range).less_than(seen.next()));
     }

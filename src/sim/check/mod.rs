@@ -24,9 +24,10 @@
 //!
 //! Those who watch are judged as they are given something, against the one history of events that
 //! is put together from what members apply ([`watch`]). Those who hold leases are judged in true
-//! time, by what their clocks said when the first member ended one ([`lease`]); who holds locks,
-//! and what is written under them, against that history again ([`lock`]), and so are
-//! those who observe elections ([`election`]).
+//! time, by what their clocks said when the first member ended one ([`lease`]); who holds locks and
+//! what else is held in turn, and what is written under it, against that history again ([`lock`]);
+//! and so are those who observe elections ([`election`]), who enqueue and are given items
+//! ([`queue`]), and who meet at barriers ([`barrier`]).
 //!
 //! # By example
 //!
@@ -75,6 +76,7 @@
 //! sees to that.
 
 mod ballot;
+pub(crate) mod barrier;
 mod bounds;
 mod durable;
 pub(crate) mod election;
@@ -85,6 +87,7 @@ pub(crate) mod lock;
 mod log;
 pub(crate) mod model;
 pub(crate) mod once;
+pub(crate) mod queue;
 #[cfg(test)]
 mod rehearsal;
 mod row;

@@ -321,5 +321,6 @@ impl Member {
         counts.add(Mark::QuestionAgain, before.reads.silent, now.reads.silent);
         counts.add(Mark::RepeatSkipped, before.repeats, now.repeats);
         counts.add(Mark::LateSkipped, before.superseded, now.superseded);
+        counts.add(Mark::PlaceLeftBehind, before.deletions, now.deletions);
     }
 }

@@ -1,6 +1,10 @@
 //! Runs whose clients hold leases: which clocks they may rely on, and what must become of what they
 //! leave.
 
+mod recipes;
+mod time;
+mod together;
+
 use std::time::Duration;
 
 use super::{Setting, soon_none};
@@ -40,65 +44,42 @@ pub(super) fn peace(cluster: &Cluster, setting: &Setting, notes: &Holdings) -> R
         tenures.loose(false);
     }
     drop(tenures);
-    run_out(cluster, setting)?;
-    keep(cluster, setting)
-}
-
-/// Every lease ends when what is left of it is over, though another member leads by then
-/// (`LSE-16`): within an election timeout, if that member has had the last tick as soon as others.
-fn run_out(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
-    // In front of a grant there is a tick, which everybody has soon.
-    if let Some(store) = cluster.leader().and_then(|leader| cluster.store(&leader).ok()) {
-        let ttl = setting.election * 8;
-        drop(cluster.block_on(async move { store.grant(ttl).await })?);
+    time::run_out(cluster, setting, notes)?;
+    let standing = soon_none(cluster, setting, || notes.standing())?;
+    if let Some(key) = standing.filter(|_| cluster.leases_left().is_empty()) {
+        cluster.fail(format!("REC-25: no lease is left, and {key} is there"));
     }
-    cluster.run_for(setting.heartbeat * 2)?;
-    // What passes from here on only a clock knows.
-    cluster.run_for(setting.election * 3)?;
-    let left = cluster.leases_left();
-    let begun = cluster.clock().now();
-    hand_over(cluster);
-    for (lease, left) in left {
-        let until = begun + left + setting.election;
-        cluster.run_for(until.saturating_sub(cluster.clock().now()))?;
-        if let Some(name) = cluster.who_has(lease) {
-            let late = setting.election;
-            cluster.fail(format!(
-                "LSE-16: lease {lease} had {left:?} left, and {late:?} later {name} has it still"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Another member shall lead. It may be that none can.
-fn hand_over(cluster: &Cluster) {
-    let Some(leader) = cluster.leader() else { return };
-    let up = |name: &String| *name != leader && cluster.is_up(name).unwrap_or_default();
-    let Some(other) = cluster.names().into_iter().find(up) else { return };
-    if let Ok(transfer) = cluster.transfer_leader(&leader, &other) {
-        cluster.spawn(async move { drop(transfer.await) });
-    }
+    keep(cluster, setting, notes)
 }
 
 /// A session of the shortest TTL at each member is kept for as long as nothing is wrong (`REC-1`),
 /// and nothing is left of it when it is closed.
-fn keep(cluster: &Cluster, setting: &Setting) -> Result<(), Failure> {
-    let mut sessions = Vec::new();
+fn keep(cluster: &Cluster, setting: &Setting, notes: &Holdings) -> Result<(), Failure> {
+    let mut parties = Vec::new();
     for name in cluster.names() {
         let Ok(store) = cluster.store(&name) else { continue };
         let open = store.session(Duration::ZERO);
         match cluster.block_on(open)? {
-            Ok(session) => sessions.push(session),
+            Ok(session) => parties.push((store, session)),
             Err(error) => cluster.fail(format!("REC-1: {name} opens no session: {error}")),
         }
     }
-    let ttl = sessions.iter().map(crate::service::Session::ttl).max().unwrap_or_default();
-    cluster.run_for(ttl * KEPT_TTLS)?;
-    if let Some(lost) = sessions.iter().find(|session| session.is_lost()) {
+    let ttl = parties.iter().map(|(_, session)| session.ttl()).max().unwrap_or_default();
+    let begun = cluster.clock().now();
+    if let (Some(one), Some(other)) = (parties.first(), parties.last()) {
+        recipes::tidy(cluster, setting, notes, (one, other))?;
+        recipes::drain(cluster, notes, &other.0)?;
+        together::give(cluster, setting, &parties)?;
+        together::pass(cluster, setting, &parties)?;
+        together::enter(cluster, setting, &parties)?;
+        together::prefer(cluster, setting, (one, other))?;
+    }
+    let took = cluster.clock().now().saturating_sub(begun);
+    cluster.run_for((ttl * KEPT_TTLS).saturating_sub(took))?;
+    if let Some((_, lost)) = parties.iter().find(|(_, session)| session.is_lost()) {
         cluster.fail(format!("REC-1: nothing is wrong, and a session is lost: {lost:?}"));
     }
-    drop(sessions);
+    drop(parties);
     let left = || cluster.leases_left().first().map(|(lease, _)| *lease);
     if let Some(lease) = soon_none(cluster, setting, || left().map(|it| it.to_string()))? {
         cluster.fail(format!("REC-3: lease {lease} is there when its session was dropped"));

@@ -5,30 +5,43 @@
 //! adopts what another has left; puts keys with the lease, and takes them away from it; is stopped
 //! with its process and goes on; and closes, drops, orphans or revokes, or waits until it is lost.
 //! Whenever it looks at its session, what it sees is held against its own clock and against what
-//! it has seen before (`REC-2`). With its session it takes locks, and stands for election
-//! (`lock.rs`); others look on (`observe.rs`). Others hold leases without sessions, and renew them,
-//! or do not.
+//! it has seen before (`REC-2`). With its session it takes locks and permits, and stands for
+//! election (`ask.rs`, `lock.rs`, `lead.rs`), takes items from queues (`queue.rs`), and waits for
+//! others at barriers (`barrier.rs`); others look on (`observe.rs`). Others hold leases without
+//! sessions, and renew them, or do not.
 
+mod ask;
+mod barrier;
+mod lead;
 mod lock;
 mod look;
 mod observe;
+mod queue;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::lead::Legacy;
 use self::look::Looks;
+pub(in crate::sim) use self::queue::{is_ranked, queue_names};
 use super::bell::within;
 use crate::core::lease::deadline;
 use crate::error::Result;
 use crate::ids::LeaseId;
-use crate::service::Session;
+use crate::service::{OpenSession, Session};
 use crate::sim::check::lease::Until;
 use crate::sim::cluster::Cluster;
 use crate::sim::dice::{Dice, Seed};
-use crate::sim::held::{Boot, Holdings, Thing};
+use crate::sim::held::{Boot, Holdings, Relied};
+use crate::sim::marks::Mark;
 use crate::store::Store;
+
+/// One of them enqueues.
+const FEEDS: u64 = 1;
 
 /// By its own clock, who waits for a loss is woken so soon at the latest.
 const WOKEN_WITHIN: Duration = Duration::from_millis(50);
@@ -67,29 +80,46 @@ impl Holders {
     /// Starts them as tasks, which end by themselves.
     pub(in crate::sim) fn start(&mut self, cluster: &Cluster, notes: &Holdings) {
         cluster.set_zeros(&mut self.dice);
-        let left = Left::default();
-        for number in 0..self.count {
+        let shared = Arc::<Shared>::default();
+        for number in 0..self.count.max(FEEDS) + 1 {
             let holder = Holder {
                 number,
                 cluster: cluster.clone(),
                 dice: self.dice.fork(),
                 notes: notes.clone(),
                 holders: self.clone(),
-                left: Arc::clone(&left),
+                shared: Arc::clone(&shared),
                 puts: 0,
                 leaked: Vec::new(),
             };
             if number % 3 == 2 {
                 cluster.spawn(holder.observe());
+            } else if number == FEEDS {
+                cluster.spawn(holder.feed());
             } else {
+                shared.busy.fetch_add(1, Ordering::Relaxed);
                 cluster.spawn(holder.run());
             }
         }
     }
 }
 
-/// Leases that were left by somebody, for whoever wants them.
-type Left = Arc<Mutex<Vec<LeaseId>>>;
+/// What all of a run share.
+#[derive(Default)]
+struct Shared {
+    /// Leases that were left by somebody, for whoever wants them.
+    left: Mutex<Vec<LeaseId>>,
+    /// Leaderships that were, and what their holders had of them.
+    legacies: Mutex<Vec<Legacy>>,
+    kept: Mutex<Vec<Arc<dyn Relied>>>,
+    /// Holders that have not ended.
+    busy: AtomicUsize,
+    /// Queues of which somebody waits for an item, and barriers that somebody waits for, each as
+    /// often as there are such.
+    hungry: Mutex<Vec<Bytes>>,
+    /// Handles of queues that several consumers of a process have.
+    handles: Mutex<Vec<queue::Handle>>,
+}
 
 /// Somebody who holds leases.
 struct Holder {
@@ -98,10 +128,10 @@ struct Holder {
     dice: Dice,
     notes: Holdings,
     holders: Holders,
-    left: Left,
+    shared: Arc<Shared>,
     puts: u64,
     /// What it never gives back: what is held by it goes with its session.
-    leaked: Vec<Thing>,
+    leaked: Vec<Arc<dyn Relied>>,
 }
 
 /// Where something is held.
@@ -122,6 +152,17 @@ struct Held {
     /// It stood in some line. Who adopts its lease might wait for a place of its own, which the
     /// process that it adopts from has had no time to give back.
     stood: bool,
+    /// It has left a leadership to whoever adopts its lease: nobody is to end that.
+    bequeaths: bool,
+    /// What it holds another has had before, with whom it may go.
+    resumes: bool,
+}
+
+impl Held {
+    fn new(session: Session, place: Place) -> Self {
+        let (looks, leaks, stood) = (Looks::default(), false, false);
+        Self { session, place, looks, leaks, stood, bequeaths: false, resumes: false }
+    }
 }
 
 impl Holder {
@@ -129,21 +170,28 @@ impl Holder {
         while self.cluster.clock().now() < self.holders.until && !self.cluster.has_failed() {
             self.pause(Duration::from_millis(200)).await;
             let Some(place) = self.place() else { continue };
+            let legacy = self.shared.legacies.lock().pop();
+            if let Some(legacy) = legacy {
+                let session = place.store.session(Duration::ZERO).lease(legacy.lease);
+                self.hold(place, session, Some(legacy)).await;
+                continue;
+            }
             match self.dice.below(10) {
                 0 => self.open_and_leave(&place).await,
                 1 | 2 => self.grant(&place).await,
                 3 => {
-                    let left = self.left.lock().pop();
+                    let left = self.shared.left.lock().pop();
                     let Some(lease) = left else { continue };
                     let session = place.store.session(Duration::ZERO).lease(lease);
-                    self.hold(place, session).await;
+                    self.hold(place, session, None).await;
                 }
                 _ => {
                     let session = place.store.session(self.ttl());
-                    self.hold(place, session).await;
+                    self.hold(place, session, None).await;
                 }
             }
         }
+        self.shared.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Some member that is up.
@@ -243,13 +291,18 @@ impl Holder {
     // ---- sessions
 
     /// Opens a session, holds it for a while, and ends it.
-    async fn hold(&mut self, place: Place, open: crate::service::OpenSession) {
+    async fn hold(&mut self, place: Place, open: OpenSession, legacy: Option<Legacy>) {
         let Ok(session) = open.timeout(self.holders.timeout).await else { return };
         let (lease, ttl) = (session.lease(), session.ttl());
         let until = Until::Kept(Arc::downgrade(session.kept()));
         self.notes.granted(&self.cluster, place.boot, (lease, ttl), until);
         self.note(|| format!("holds {lease} for {ttl:?} at {}", place.name));
-        let mut held = Held { session, place, looks: Looks::default(), leaks: false, stood: false };
+        let mut held = Held::new(session, place);
+        if let Some(legacy) = legacy {
+            (held.resumes, held.stood) = (true, true);
+            self.resume(&mut held, legacy).await;
+            return self.end(held).await;
+        }
         let end = self.cluster.clock().now() + self.dice.span(Duration::ZERO, self.holders.kept);
         while !held.leaks && self.cluster.clock().now() < end && !self.cluster.has_failed() {
             if self.looks(&mut held) {
@@ -263,8 +316,10 @@ impl Holder {
     /// Does something with what it holds.
     async fn step(&mut self, held: &mut Held) {
         let (place, lease, ttl) = (&held.place, held.session.lease(), held.session.ttl());
-        match self.dice.below(20) {
-            12.. => self.lock(held).await,
+        match self.dice.below(26) {
+            12..20 => self.lock(held).await,
+            20..24 => self.consume(held).await,
+            24.. => self.meet(held).await,
             0 | 1 => drop(self.put(place, lease).await),
             2 => {
                 // It is the lease's no more, and stays.
@@ -277,6 +332,11 @@ impl Holder {
             }
             4 => self.ask_after(held).await,
             5 => self.keep_alive(&held.place.clone(), lease).await,
+            8 => {
+                // Not behind what everybody has: whoever waits or observes may meet it.
+                let revision = self.notes.newest();
+                drop(place.store.compact(revision).timeout(self.holders.timeout).await);
+            }
             6 => self.stop(held, ttl).await,
             7 => {
                 let limit = self.dice.span(Duration::ZERO, ttl);
@@ -297,7 +357,9 @@ impl Holder {
             drop(self.cluster.pause(&held.place.name, span));
         }
         self.cluster.clock().sleep(span).await;
-        self.looks(held);
+        if !held.looks.was_lost() && self.looks(held) {
+            self.cluster.mark(Mark::HolderStopped);
+        }
     }
 
     /// What is known of its lease: all there is as long as nobody has ended it (`LSE-20`).
@@ -353,6 +415,7 @@ impl Holder {
     async fn end(&mut self, mut held: Held) {
         let lease = held.session.lease();
         match self.dice.below(6) {
+            _ if held.bequeaths => self.orphan(held),
             0 => self.orphan(held),
             1 => {
                 let place = held.place.clone();
@@ -373,7 +436,7 @@ impl Holder {
         let Held { session, stood, .. } = held;
         session.orphan();
         if !stood && self.dice.chance(500_000) {
-            self.left.lock().push(lease);
+            self.shared.left.lock().push(lease);
         }
     }
 

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 
 use crate::core::lease::{Kept, deadline};
 use crate::core::replica::Replica;
-use crate::ids::{Index, LeaseId, NodeId};
+use crate::ids::{Index, LeaseId, NodeId, Term};
 use crate::sim::seen::{Clocks, Judge, Seen};
 use crate::time::Instant;
 
@@ -41,6 +41,8 @@ pub(crate) struct Tenures {
     loose: bool,
     tenures: BTreeMap<LeaseId, Tenure>,
     claims: Vec<Claim>,
+    /// See [`outlived`](Self::outlived).
+    outlived: usize,
     /// How far members had applied their logs when they were looked at.
     applied: BTreeMap<NodeId, Index>,
 }
@@ -51,6 +53,8 @@ struct Tenure {
     ttl: Duration,
     /// Whoever has applied this has had it.
     from: Index,
+    /// And the term in which it had.
+    term: Term,
     /// Somebody may have revoked it.
     revoked: bool,
     ended: Option<Ended>,
@@ -121,10 +125,10 @@ impl Tenures {
 
     /// A lease was granted; whoever has applied `from` has had it. One that was granted under the
     /// id of one that has ended takes its place.
-    pub(crate) fn begin(&mut self, lease: LeaseId, ttl: Duration, from: Index) {
+    pub(crate) fn begin(&mut self, lease: LeaseId, ttl: Duration, from: Index, term: Term) {
         if self.tenures.get(&lease).is_none_or(|it| it.ended.is_some()) {
             self.claims.retain(|claim| claim.lease != lease);
-            let tenure = Tenure { ttl, from, revoked: false, ended: None };
+            let tenure = Tenure { ttl, from, term, revoked: false, ended: None };
             self.tenures.insert(lease, tenure);
         }
     }
@@ -157,18 +161,25 @@ impl Tenures {
         ended.is_some_and(|ended| ended.truth < at)
     }
 
+    /// Leases that nobody revoked, and that ended in a later term than they began in.
+    pub(crate) fn outlived(&self) -> usize {
+        self.outlived
+    }
+
     /// A member has come to `applied`, and has these leases.
     fn look(
         &mut self,
-        (node, applied): (NodeId, Index),
+        (node, applied): (NodeId, (Index, Term)),
         is_there: impl Fn(LeaseId) -> bool,
         clocks: impl Fn() -> (Instant, BTreeMap<NodeId, Instant>),
     ) -> Result<(), String> {
+        let (applied, term) = applied;
         if self.applied.insert(node, applied) != Some(applied) {
             let running = self.tenures.iter_mut().filter(|(_, it)| it.ended.is_none());
             for (lease, tenure) in running {
                 if tenure.from <= applied && !is_there(*lease) {
                     let (truth, clocks) = clocks();
+                    self.outlived += usize::from(!tenure.revoked && tenure.term < term);
                     tenure.ended = Some(Ended { by: node, truth, clocks });
                 }
             }
@@ -215,7 +226,7 @@ pub(crate) struct LeaseJudge(pub(crate) Arc<Mutex<Tenures>>);
 impl LeaseJudge {
     fn turned(&self, node: NodeId, replica: &Replica, clocks: Clocks<'_>) -> Result<(), String> {
         let leases = replica.machine().leases();
-        let applied = replica.machine().applied().0;
+        let applied = replica.machine().applied();
         let all = || (clocks.truth(), clocks.all().collect());
         self.0.lock().look((node, applied), |lease| leases.get(lease).is_some(), all)
     }

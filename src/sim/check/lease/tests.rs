@@ -18,14 +18,14 @@ fn at(ms: u64) -> Instant {
 /// A lease that members have had from entry 5 on.
 fn granted() -> Tenures {
     let mut tenures = Tenures::default();
-    tenures.begin(LEASE, TTL, Index::new(5));
+    tenures.begin(LEASE, TTL, Index::new(5), Term::new(1));
     tenures
 }
 
 /// A member has come so far and the lease is gone, or not. Its own clock is a second ahead.
 fn look(tenures: &mut Tenures, applied: u64, gone: bool, truth: u64) -> Result<(), String> {
     let clocks = || (at(truth), [(node(1), at(truth + 1000))].into());
-    tenures.look((node(1), Index::new(applied)), |_| !gone, clocks)
+    tenures.look((node(1), (Index::new(applied), Term::new(1))), |_| !gone, clocks)
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn lse_13_what_was_revoked_is_excused_and_not_renewed() {
 fn an_id_may_be_granted_again() {
     let mut tenures = granted();
     look(&mut tenures, 9, true, 20_000).unwrap();
-    tenures.begin(LEASE, TTL, Index::new(12));
+    tenures.begin(LEASE, TTL, Index::new(12), Term::new(1));
     tenures.claim(node(1), LEASE, Until::Fixed(at(50_000)));
     assert_eq!(look(&mut tenures, 11, true, 20_200), Ok(()));
     assert!(!tenures.has_ended(LEASE));

@@ -108,6 +108,12 @@ impl Truth {
         })
     }
 
+    /// What a key held, one after the other.
+    pub(crate) fn lives_of(&self, key: &[u8]) -> impl Iterator<Item = &Kv> {
+        let places = self.keys.get(key).into_iter().flatten();
+        places.filter_map(|place| self.changes.get(*place)?.kv.as_ref())
+    }
+
     pub(crate) fn add(&mut self, change: Change) {
         let places = self.keys.entry(change.key.clone()).or_default();
         places.push(self.changes.len());

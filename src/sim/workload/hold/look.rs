@@ -13,6 +13,11 @@ pub(super) struct Looks {
 }
 
 impl Looks {
+    /// Was it lost when somebody last looked?
+    pub(super) fn was_lost(&self) -> bool {
+        self.was_lost
+    }
+
     /// Looks at a session. Its member's clock says `now`; `is_there` if its lease and its member
     /// are, so that nothing but the time may have ended it. Says whether it is lost.
     pub(super) fn look(

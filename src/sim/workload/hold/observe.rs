@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Holder, lock};
+use super::Holder;
+use super::ask::draw_election;
 use crate::service::{Observed, Observer};
 use crate::sim::check::election::Sights;
+use crate::sim::marks::Mark;
 use crate::sim::workload::bell::within;
 
 impl Holder {
@@ -13,7 +15,7 @@ impl Holder {
         while self.cluster.clock().now() < self.holders.until && !self.cluster.has_failed() {
             self.pause(Duration::from_millis(200)).await;
             let Some(place) = self.place() else { continue };
-            let (name, scope, election) = lock::draw_election(&mut self.dice, &place);
+            let (name, scope, election) = draw_election(&mut self.dice, &place);
             let observe = election.observe().timeout(self.holders.timeout);
             let Ok(observer) = observe.await else { continue };
             let sights = self.look_on(observer).await;
@@ -34,7 +36,10 @@ impl Holder {
                 Some(Some(Ok(Observed::Elected(leader)))) => {
                     sights.push(Some(Some((leader.token, leader.value))));
                 }
-                Some(Some(Ok(Observed::Skipped))) => sights.push(None),
+                Some(Some(Ok(Observed::Skipped))) => {
+                    self.cluster.mark(Mark::ObserverSkips);
+                    sights.push(None);
+                }
                 Some(Some(Err(_)) | None) | None => return sights,
             }
             if self.dice.chance(100_000) {

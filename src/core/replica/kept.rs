@@ -24,7 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leftovers::Leftovers;
+#[cfg(feature = "sim")]
+use super::leftovers::MAX_UNDER_WAY;
+#[cfg(feature = "sim")]
+use super::sizes::Size;
+#[cfg(feature = "sim")]
+use crate::core::lease::MAX_LEFTOVERS;
 use crate::core::lease::{End, Ends, Kept, Which, deadline};
+#[cfg(feature = "sim")]
+use crate::core::machine::MAX_WINDOW;
 use crate::ids::{Index, LeaseId};
 use crate::time::{Instant, nanos};
 
@@ -82,6 +90,19 @@ impl KeptLeases {
     /// Places taken.
     pub(super) fn len(&self) -> usize {
         self.by_number.len().saturating_add(self.asked_for)
+    }
+
+    /// How much there is of what has a bound. What holders tell is theirs until it is heard, and
+    /// each has said it for something that he held: of that there is no more than was asked for.
+    #[cfg(feature = "sim")]
+    pub(super) fn sizes(&self, out: &mut Vec<Size>) {
+        out.push(Size::new("leases kept alive", self.len(), MAX_KEPT));
+        let (let_go, undeleted) = self.ends.sizes();
+        out.push(Size::new("leases that were let go of", let_go, MAX_KEPT * 2));
+        let most = MAX_LEFTOVERS + MAX_WINDOW;
+        out.push(Size::new("keys left behind", undeleted, most));
+        out.push(Size::new("deletions known", self.leftovers.known(), undeleted));
+        out.push(Size::new("deletions under way", self.leftovers.under_way(), MAX_UNDER_WAY));
     }
 
     /// Takes a place for a lease that is to be asked for, if there is one left.

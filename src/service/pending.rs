@@ -355,6 +355,10 @@ macro_rules! impl_call {
             /// [`is_timeout`](crate::Error::is_timeout) when it has passed. Without effect once
             /// the call has been polled.
             ///
+            /// With [`Duration::MAX`](std::time::Duration::MAX) it takes as long as it can. A write
+            /// is given up after an hour at the latest, since all that come behind it wait for it:
+            /// then it may have happened, as after any other timeout.
+            ///
             /// ```no_run
             /// # async fn go(store: quorate::Store, node: quorate::Node) -> quorate::Result<()> {
             /// # let id = node.id();

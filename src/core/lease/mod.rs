@@ -19,7 +19,7 @@
 //!   that it is lost never sees that it is held. What ended before its time has the moment of its
 //!   end for a deadline: nobody is told to rely on what is over;
 //! - its node hears of a holder that lets go of it, and keeps it no more ([`Ends`]);
-//! - what its holder leaves behind, a key attached to it that nobody holds any more, its node
+//! - what its holder leaves behind, keys attached to it that nobody holds any more, its node
 //!   deletes, however long that takes ([`Leftover`]);
 //! - whoever ends it wakes all who wait for that, with nothing locked.
 //!
@@ -115,7 +115,7 @@ pub(crate) struct Kept {
 }
 
 /// What holders tell the node that keeps their leases: those that they have let go of, each once or
-/// twice at most, and the keys that they leave behind, each once.
+/// twice at most, and what is to be deleted behind them.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     /// Whether there are any: read without the lock.
@@ -123,20 +123,21 @@ pub(crate) struct Ends {
     list: Mutex<Vec<End>>,
     /// The same of leftovers.
     left: AtomicBool,
+    /// By the deletion, encoded: each once. A key may have several lives that are to end.
     leftovers: Mutex<BTreeMap<Bytes, Leftover>>,
     /// Leftovers that are not known to be deleted: these, and those that the node has taken.
     undeleted: AtomicUsize,
 }
 
-/// So many keys that are to be deleted may be left behind before no more are made.
+/// So many deletions may be left behind before no more is made that may have to be deleted.
 pub(crate) const MAX_LEFTOVERS: usize = 1 << 16;
 
-/// A key that is attached to a kept lease and held by nobody, which its node is to delete: whoever
-/// held it could not.
+/// What is attached to a kept lease and held by nobody, which its node is to delete: whoever held
+/// it could not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leftover {
-    pub(crate) key: Bytes,
-    /// Deletes the life of the key that is meant, and no other: it may be applied more than once.
+    /// Ends the life of the key that is meant, and no other: it may be applied more than once, and
+    /// when somebody else has made the key anew. Of several keys, the same of each.
     pub(crate) deletion: Command,
     /// The key was there. Otherwise it may be made yet, and the deletion must not be applied first.
     pub(crate) made: bool,
@@ -180,6 +181,12 @@ impl Ends {
     /// One of those that were taken is deleted, or was taken before.
     pub(crate) fn deleted(&self) {
         self.undeleted.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Those that let go and were not heard yet, and the leftovers that are not deleted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.list.lock().len(), self.undeleted.load(Ordering::SeqCst))
     }
 }
 
@@ -297,18 +304,19 @@ impl Kept {
         self.ends.push(End { which: self.which, revoke: true });
     }
 
-    /// A key is to be deleted by its node, at its next tick or later.
+    /// Something is to be deleted by its node, at its next tick or later.
     pub(crate) fn leave_behind(&self, leftover: Leftover) {
         let ends = &self.ends;
+        let deletion = leftover.deletion.encode().freeze();
         let mut leftovers = ends.leftovers.lock();
-        if leftovers.insert(leftover.key.clone(), leftover).is_none() {
+        if leftovers.insert(deletion, leftover).is_none() {
             ends.undeleted.fetch_add(1, Ordering::SeqCst);
         }
         drop(leftovers);
         ends.left.store(true, Ordering::SeqCst);
     }
 
-    /// Are there so many keys left behind on its node that no more are to be made?
+    /// Is so much left behind on its node that no more is to be made?
     pub(crate) fn is_littered(&self) -> bool {
         self.ends.undeleted.load(Ordering::SeqCst) >= MAX_LEFTOVERS
     }

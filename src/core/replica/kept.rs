@@ -24,7 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leftovers::Leftovers;
+#[cfg(feature = "sim")]
+use super::leftovers::MAX_UNDER_WAY;
+#[cfg(feature = "sim")]
+use super::sizes::Size;
+#[cfg(feature = "sim")]
+use crate::core::lease::MAX_LEFTOVERS;
 use crate::core::lease::{End, Ends, Kept, Which, deadline};
+#[cfg(feature = "sim")]
+use crate::core::machine::MAX_WINDOW;
 use crate::ids::{Index, LeaseId};
 use crate::time::{Instant, nanos};
 
@@ -82,6 +90,19 @@ impl KeptLeases {
     /// Places taken.
     pub(super) fn len(&self) -> usize {
         self.by_number.len().saturating_add(self.asked_for)
+    }
+
+    /// How much there is of what has a bound. What holders tell is theirs until it is heard, and
+    /// each has said it for something that he held: of that there is no more than was asked for.
+    #[cfg(feature = "sim")]
+    pub(super) fn sizes(&self, out: &mut Vec<Size>) {
+        out.push(Size::new("leases kept alive", self.len(), MAX_KEPT));
+        let (let_go, undeleted) = self.ends.sizes();
+        out.push(Size::new("leases that were let go of", let_go, MAX_KEPT * 2));
+        let most = MAX_LEFTOVERS + MAX_WINDOW;
+        out.push(Size::new("keys left behind", undeleted, most));
+        out.push(Size::new("deletions known", self.leftovers.known(), undeleted));
+        out.push(Size::new("deletions under way", self.leftovers.under_way(), MAX_UNDER_WAY));
     }
 
     /// Takes a place for a lease that is to be asked for, if there is one left.
@@ -220,6 +241,12 @@ impl KeptLeases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "sim")]
+    use crate::core::lease::Leftover;
+    #[cfg(feature = "sim")]
+    use crate::core::machine::Command;
+    #[cfg(feature = "sim")]
+    use crate::ids::Revision;
 
     #[test]
     fn lse_26_so_many_are_kept_and_a_place_is_free_when_its_holder_lets_go() {
@@ -238,5 +265,32 @@ mod tests {
         holder.end(now);
         holder.revoke_later();
         assert_eq!(kept.let_go(), [holder.which()]);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn rec_10_what_holders_tell_is_among_what_must_not_grow() {
+        let mut kept = KeptLeases::new(Duration::from_millis(100));
+        let now = Instant::default();
+        let holder = kept.add((LeaseId::new(7), Index::new(3)), Duration::from_secs(9), now);
+        let sizes = |kept: &KeptLeases| {
+            let mut out = Vec::new();
+            kept.sizes(&mut out);
+            assert!(out.iter().all(|size| size.is <= size.most), "{out:?}");
+            out.iter().map(|size| size.is).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&kept), [1, 0, 0, 0, 0]);
+        holder.let_go(now);
+        for key in 0..3 {
+            let deletion = Command::Compact { revision: Revision::new(key) };
+            holder.leave_behind(Leftover { deletion, made: true });
+        }
+        assert_eq!(sizes(&kept), [1, 1, 3, 0, 0], "said, and not heard");
+        assert!(kept.let_go().is_empty());
+        kept.leftovers.gather(1);
+        let (number, _) = kept.leftovers.take(1).unwrap();
+        assert_eq!(sizes(&kept), [0, 0, 3, 3, 1]);
+        kept.leftovers.ended(number, true);
+        assert_eq!(sizes(&kept), [0, 0, 2, 2, 0]);
     }
 }

@@ -139,7 +139,7 @@ impl Replica {
             }
             Opening::Grant(payload) => {
                 let whose = Whose::Opener(token, now);
-                if let Err(error) = self.proposals.push(whose, payload, deadline) {
+                if let Err(error) = self.proposals.push(whose, payload, deadline, now) {
                     self.kept.asked();
                     self.reply(token, Answer::Failed(error));
                 }
@@ -153,7 +153,7 @@ impl Replica {
             let deadline = self.now.after(self.settings.patience());
             let payload = Command::Revoke { lease, grant }.encode();
             // If there is no room for it, the lease expires.
-            drop(self.proposals.push(Whose::Nobody, payload, deadline));
+            drop(self.proposals.push(Whose::Nobody, payload, deadline, self.now));
         }
     }
 
@@ -166,7 +166,8 @@ impl Replica {
         }
         let deadline = self.now.after(self.settings.patience());
         while let Some((number, payload)) = self.kept.leftovers.take(self.proposals.oldest()) {
-            if self.proposals.push(Whose::Leftover(number), payload, deadline).is_err() {
+            let whose = Whose::Leftover(number);
+            if self.proposals.push(whose, payload, deadline, self.now).is_err() {
                 return self.kept.leftovers.ended(number, false);
             }
         }
@@ -194,7 +195,8 @@ impl Replica {
         let most = (self.settings.max_request_bytes / 16).min(MAX_RENEWALS);
         while let Some(Batch { number, leases, deadline }) = self.renewals.take(most) {
             let payload = Command::Renew { leases }.encode();
-            if let Err(error) = self.proposals.push(Whose::Renewals(number), payload, deadline) {
+            let whose = Whose::Renewals(number);
+            if let Err(error) = self.proposals.push(whose, payload, deadline, self.now) {
                 self.renewals_ended(number, Answer::Failed(error));
             }
         }
@@ -216,6 +218,8 @@ impl Replica {
     pub(super) fn tell(&mut self, whose: Whose, answer: Answer) {
         match whose {
             Whose::Nobody => {}
+            // What was applied says the same each time.
+            Whose::Announcement => self.announced = matches!(answer, Answer::Applied(_)),
             Whose::Caller(token) => self.reply(token, answer),
             Whose::Renewals(number) => self.renewals_ended(number, answer),
             Whose::Leftover(number) => {

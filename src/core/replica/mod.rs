@@ -242,7 +242,7 @@ impl Replica {
             Input::Deliver(envelope) => self.deliver(&envelope)?,
             Input::Write { token, payload, deadline } => {
                 let whose = Whose::Caller(token);
-                if let Err(error) = self.proposals.push(whose, payload, deadline) {
+                if let Err(error) = self.proposals.push(whose, payload, deadline, self.now) {
                     let answer = Answer::Failed(error);
                     self.out.push_back(Output::Reply { token, answer });
                 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::consensus::Role;
 use super::envelope::{Body, Envelope};
 use super::io::{Answer, Output, Token};
-use super::proposals::Whose;
+use super::proposals::{MAX_WAIT, Whose};
 use super::reads::Want;
 use super::{Me, Moving, Replica, Standing};
 use crate::core::machine::{Command, decode};
@@ -49,8 +49,10 @@ impl Replica {
         }
         let Me { node, incarnation, .. } = self.me;
         let payload = Command::Announce { node, incarnation }.encode();
-        let deadline = Instant::from_nanos(u64::MAX);
-        self.announced = self.proposals.push(Whose::Nobody, payload, deadline).is_ok();
+        // When it has ended, and was not applied, another one is made.
+        let deadline = self.now.after(MAX_WAIT);
+        let whose = Whose::Announcement;
+        self.announced = self.proposals.push(whose, payload, deadline, self.now).is_ok();
     }
 
     /// Offers what waits to the leader: this node's own log, or another member.

@@ -13,8 +13,11 @@
 //!        term 4     [ 7: waiting ] ── offer ──► leader B ──► log ──► applied here ──► answer
 //! ```
 //!
-//! Invariant: the window below holds exactly the sequences from `base` on; `base` is the
-//! watermark that later stamps carry, so the machine can forget everything below it.
+//! Invariants:
+//! - the window below holds exactly the sequences from `base` on; `base` is the watermark that
+//!   later stamps carry, so the machine can forget everything below it;
+//! - every write ends at its deadline, and that is never further away than [`MAX_WAIT`]. So `base`
+//!   moves on, whatever the network and the leader do.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,6 +35,12 @@ use crate::ids::{Incarnation, NodeId, Term};
 use crate::planted::{Bug, planted};
 use crate::time::Instant;
 
+/// How long a write waits for its fate at most, however long its caller would. All that come behind
+/// one wait with it: once [`MAX_WINDOW`] have, no more are taken, and what is to be deleted behind
+/// a write that may come yet is not (`leftovers.rs`). Long enough for whoever repairs what is
+/// broken; and it ends.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(3600);
+
 /// Whom this node's writes come from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Me {
@@ -46,6 +55,8 @@ pub(crate) struct Me {
 pub(crate) enum Whose {
     /// The node itself, which does not wait for it.
     Nobody,
+    /// The node itself, which tells the cluster its incarnation.
+    Announcement,
     Caller(Token),
     /// A batch of keep-alives.
     Renewals(u64),
@@ -133,14 +144,17 @@ impl Proposals {
         self.again
     }
 
-    /// Takes a write: stamps it and keeps it until its fate is known. Refuses it when the oldest
-    /// write whose fate is open is so old that the machine would not remember both.
+    /// Takes a write: stamps it and keeps it until its fate is known, for [`MAX_WAIT`] at most.
+    /// Refuses it when the oldest write whose fate is open is so old that the machine would not
+    /// remember both.
     pub(crate) fn push(
         &mut self,
         whose: Whose,
         mut payload: BytesMut,
         deadline: Instant,
+        now: Instant,
     ) -> Result<(), Error> {
+        let deadline = deadline.min(now.after(MAX_WAIT));
         if self.window.len() >= MAX_WINDOW {
             let text = format!(
                 "{MAX_WINDOW} writes were taken since the oldest one that is still under way"
@@ -337,7 +351,7 @@ mod tests {
         let mut proposals = Proposals::new(me);
         for token in 0..writes {
             let payload = Command::Announce { node: A, incarnation: me.incarnation }.encode();
-            proposals.push(Whose::Caller(Token(token)), payload, at(100 + token)).unwrap();
+            proposals.push(Whose::Caller(Token(token)), payload, at(100 + token), at(0)).unwrap();
         }
         proposals
     }
@@ -394,9 +408,33 @@ mod tests {
             proposals.applied(&origin(sequence), Outcome::Announced);
         }
         let write = || Command::Compact { revision: Revision::new(1) }.encode();
-        assert!(proposals.push(Whose::Nobody, write(), at(0)).unwrap_err().is_overloaded());
+        let push = |proposals: &mut Proposals| {
+            proposals.push(Whose::Nobody, write(), at(0), at(0)).map_err(|it| it.is_overloaded())
+        };
+        assert_eq!(push(&mut proposals), Err(true));
         proposals.applied(&origin(1), Outcome::Announced);
-        assert!(proposals.push(Whose::Nobody, write(), at(0)).is_ok());
+        assert_eq!(push(&mut proposals), Ok(()));
+    }
+
+    /// One whose forwards do not get through is not in the way of all others for ever.
+    #[test]
+    fn every_write_ends_however_long_its_caller_would_wait() {
+        let mut proposals = proposals(0);
+        let write = || Command::Compact { revision: Revision::new(1) }.encode();
+        let forever = at(5).after(Duration::MAX);
+        proposals.push(Whose::Caller(Token(1)), write(), forever, at(5)).unwrap();
+        proposals.push(Whose::Nobody, write(), at(9), at(5)).unwrap();
+        proposals.offer(B, Term::new(4), at(5), usize::MAX);
+        assert_eq!(proposals.expire(at(9), false).len(), 1);
+        assert_eq!((proposals.oldest(), proposals.next()), (1, 3), "the first waits");
+        let end = at(5).after(MAX_WAIT);
+        assert_eq!(proposals.earliest(), Some(end));
+        let told = proposals.expire(end, false);
+        let [(Whose::Caller(Token(1)), Answer::Failed(error))] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert!(error.is_timeout() && error.is_unknown(), "{error}");
+        assert_eq!((proposals.oldest(), proposals.next()), (3, 3));
     }
 
     #[test]

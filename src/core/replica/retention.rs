@@ -226,7 +226,7 @@ impl Replica {
         // If there is no room for it now, there will be at another look.
         if self
             .proposals
-            .push(Whose::Nobody, Command::Compact { revision }.encode(), deadline)
+            .push(Whose::Nobody, Command::Compact { revision }.encode(), deadline, self.now)
             .is_ok()
         {
             tracing::debug!(%revision, "compacts by itself");

@@ -1,8 +1,6 @@
 //! How much a member holds of everything that must not grow without bound: for the judges of a
 //! simulation.
 
-use super::kept::MAX_KEPT;
-use super::leftovers::MAX_UNDER_WAY;
 use super::{MAX_HEARD, Replica};
 use crate::core::machine::MAX_WINDOW;
 use crate::ids::Index;
@@ -51,9 +49,7 @@ impl Replica {
         self.snapshots.sizes(members, out);
         self.consensus.sizes(out);
         self.retention.sizes(out);
-        out.push(Size::new("leases kept alive", self.kept.len(), MAX_KEPT));
-        let deletions = self.kept.leftovers.under_way();
-        out.push(Size::new("deletions under way", deletions, MAX_UNDER_WAY));
+        self.kept.sizes(out);
         out.push(Size::new("batches of keep-alives", self.renewals.batches(), MAX_WINDOW));
         let (sessions, longest) = self.machine.sessions();
         out.push(Size::new("sessions", sessions, members));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::effective_ttl;
 use crate::core::lease::{Kept, Opened, Opening, Which};
 use crate::core::machine::{Command, Outcome, Refusal};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Request, Then};
 use crate::ids::LeaseId;
 use crate::service::kv::{encode, failed};
@@ -165,6 +165,15 @@ impl Holder {
     /// It may be relied on no longer.
     pub(in crate::service) fn is_over(&self) -> bool {
         self.kept.is_over(self.gate.now())
+    }
+
+    /// Refuses to make what may have to be deleted, where too much is to be deleted already.
+    pub(in crate::service) fn check_litter(&self) -> Result<()> {
+        if self.kept.is_littered() {
+            let text = "too many keys that were given up are not deleted yet";
+            return Err(Error::new(Kind::Overloaded, text));
+        }
+        Ok(())
     }
 }
 

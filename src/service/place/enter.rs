@@ -80,10 +80,7 @@ impl Line {
             if holder.is_over() {
                 return Err(over(holder));
             }
-            if holder.kept.is_littered() {
-                let text = "too many keys of places that were left are not deleted yet";
-                return Err(Error::new(Kind::Overloaded, text));
-            }
+            holder.check_litter()?;
             let seen = holder.gate.reader()?.revision();
             let lease = holder.kept.lease();
             let number = holder.gate.number(seen.get());

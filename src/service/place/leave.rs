@@ -50,15 +50,12 @@ fn command(whole: &Bytes, which: Which) -> Command {
 /// Leaves it to the node to delete a key, however long that takes.
 pub(super) fn leave_behind(holder: &Holder, whole: &Bytes, which: Which) {
     let made = matches!(which, Which::MadeAt(_));
-    holder.kept.leave_behind(Leftover {
-        key: whole.clone(),
-        deletion: command(whole, which),
-        made,
-    });
+    holder.kept.leave_behind(Leftover { deletion: command(whole, which), made });
 }
 
-/// Deletes a key that is there. Nobody waits for it: what does not succeed is left to the node.
-pub(super) fn delete_in_background(holder: &Holder, whole: &Bytes, since: Revision) {
+/// Deletes a key that is there, made then. Nobody waits for it: what is refused or does not succeed
+/// is left to the node.
+pub(in crate::service) fn delete_in_background(holder: &Holder, whole: &Bytes, since: Revision) {
     let which = Which::MadeAt(since);
     let (reply, answer) = oneshot::channel();
     let payload = command(whole, which).encode();

@@ -70,7 +70,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use self::enter::{Entry, Line};
 pub use self::held_txn::HeldTxn;
-pub(super) use self::leave::Leave;
+pub(super) use self::leave::{Leave, delete_in_background};
 pub use self::lost::Lost;
 pub(super) use self::task::{Manner, Task, impl_task, until_answered};
 pub(super) use self::wait::{Sight, Stir};

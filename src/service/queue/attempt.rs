@@ -15,18 +15,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::QueueItem;
 use super::head::{Head, Item};
 use super::line::{Line, Wish};
+use crate::core::lease::Leftover;
+use crate::core::machine::{Command, txn};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{LeaseId, Revision};
+use crate::ids::Revision;
+use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
+use crate::service::lease::Holder;
 use crate::service::place::until_answered;
-use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnOps, TxnResponse};
+use crate::service::{Branch, Compare, Op, OpResponse, Txn, TxnOp, TxnResponse};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Levels of the transaction at most: transactions may be nested sixteen deep.
@@ -36,12 +39,12 @@ const MAX_LEVELS: usize = 12;
 const STRICT_ATTEMPTS: u32 = 8;
 
 /// What becomes of the item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum What {
     /// It is deleted: nobody else will ever see it.
     Take,
-    /// It is marked as somebody's for as long as the lease lives.
-    Claim(LeaseId),
+    /// It is marked as somebody's for as long as his lease lives.
+    Claim(Holder),
 }
 
 /// An item that was got.
@@ -68,7 +71,7 @@ pub(super) struct Attempt {
 
 /// What is left of one whose caller has gone: it may get an item, which is somebody else's then.
 pub(super) struct UnderWay {
-    pub(super) what: What,
+    what: What,
     /// Who it would be, in the order in which they are asked for.
     items: Vec<Item>,
     /// What a claim says, so that it is known among others.
@@ -93,13 +96,13 @@ impl Attempt {
         if planted(Bug::TakeLast) {
             head.items.reverse();
         }
-        let (what, mark) = (wish.what, line.mark());
+        let (what, mark) = (wish.what.clone(), line.mark());
         let strict = (tried < STRICT_ATTEMPTS).then_some(head.revision);
         let mut ops: Vec<Op> = Vec::new();
         for item in head.items.iter().rev() {
             let conditions = conditions(&line, item, strict);
             let level = conditions.into_iter().fold(Op::txn(), TxnOp::when);
-            let level = level.then(line.ops(what, item, &mark)).or_else(ops);
+            let level = level.then(line.ops(&what, item, &mark)).or_else(ops);
             ops = vec![level.into()];
         }
         let txn = line.store.txn().then(ops).or_else(Vec::new());
@@ -131,13 +134,13 @@ fn conditions(line: &Line, item: &Item, strict: Option<Revision>) -> Vec<Compare
 }
 
 impl Line {
-    fn ops(&self, what: What, item: &Item, mark: &Bytes) -> Vec<Op> {
+    fn ops(&self, what: &What, item: &Item, mark: &Bytes) -> Vec<Op> {
         let key = item.key.clone();
         match what {
             What::Take => vec![Op::delete(key).prev_values().into()],
-            What::Claim(lease) => {
-                let claim = Op::put(self.layout.claim(&key), mark.clone()).lease(lease);
-                vec![Op::get(key).into(), claim.into()]
+            What::Claim(holder) => {
+                let claim = Op::put(self.layout.claim(&key), mark.clone());
+                vec![Op::get(key).into(), claim.lease(holder.kept.lease()).into()]
             }
         }
     }
@@ -173,8 +176,8 @@ impl UnderWay {
         }
     }
 
-    /// Gives back what is claimed for nobody, once it is known: before that the claim may be made
-    /// again, if it was lost on its way, and would come behind what gives it back.
+    /// Gives back what is claimed for nobody, once it is known: before that the claim may come to
+    /// be applied behind what gives it back.
     fn give_back(mut self, line: &Arc<Line>) {
         let Some(reply) = self.txn.take_reply() else { return };
         let of = Arc::clone(line);
@@ -183,38 +186,42 @@ impl UnderWay {
             let Ok(answer) = answer else { return };
             let answer = answer.and_then(|outcome| self.txn.answer(outcome));
             match self.got(answer) {
-                Ok(Some(got)) => in_background(of.free(&of.layout.claim(&got.key), got.at)),
+                Ok(Some(got)) => {
+                    if let What::Claim(holder) = &self.what {
+                        of.give_back(holder, &of.layout.claim(&got.key), got.at);
+                    }
+                }
                 Err(error) if error.is_unknown() => self.unclaim(&of),
                 Ok(None) | Err(_) => {}
             }
         });
     }
 
-    /// Gives back what may have been claimed, where that is not known. What may have been taken is
-    /// gone.
+    /// Gives back what may have been claimed, or may be yet, where that is not known: the node does
+    /// so when no claim of this attempt can come behind it (`core/replica/leftovers.rs`). What may
+    /// have been taken is gone.
     ///
-    /// This member has given the claim up, so what it writes later carries a watermark above it
-    /// (`core/machine/session.rs`): behind that it is never made. What slips through goes with the
-    /// session.
+    /// It is one transaction as the attempt was, and smaller than that: so it may be proposed.
     fn unclaim(&self, line: &Line) {
-        let What::Claim(lease) = self.what else { return };
-        let ops: Vec<Op> = self
-            .items
-            .iter()
-            .map(|item| {
-                let claim = line.layout.claim(&item.key);
-                // Marks are told apart on one member as long as it is open, leases everywhere.
-                let mine = Compare::value(claim.clone()).equals(self.mark.clone());
-                let under = Compare::lease(claim.clone()).equals(lease);
-                Op::txn()
-                    .when(mine)
-                    .when(under)
-                    .then(vec![Op::delete(claim).into()])
-                    .or_else(Vec::new())
-                    .into()
-            })
-            .collect();
-        in_background(line.store.txn().then(ops));
+        let What::Claim(holder) = &self.what else { return };
+        let claims = self.items.iter().map(|item| line.layout.claim(&item.key));
+        // None of them is without a name.
+        let ranges = claims.filter_map(|claim| line.store.scope().key(claim).ok());
+        let unclaim = |range: KeyRange| {
+            // Nobody else's claim, and no other one of this holder's: marks are told apart on one
+            // member as long as it is open, leases everywhere.
+            let targets =
+                [txn::Target::Value(self.mark.clone()), txn::Target::Lease(holder.kept.lease())];
+            let compares = targets.map(|target| {
+                let (range, operator) = (range.clone(), txn::Operator::Equal);
+                txn::Compare { range, operator, target }
+            });
+            let success = vec![txn::Op::Delete(txn::Delete { range, prev: false })];
+            txn::Op::Txn(txn::Txn { compares: compares.into(), success, failure: Vec::new() })
+        };
+        let success = ranges.map(|whole| unclaim(KeyRange::key(whole))).collect();
+        let deletion = Command::Txn(txn::Txn { success, ..txn::Txn::default() });
+        holder.kept.leave_behind(Leftover { deletion, made: false });
     }
 }
 
@@ -231,14 +238,6 @@ fn got(item: Option<&Item>, done: Vec<OpResponse>, at: Revision) -> Result<Got> 
     let Item { priority, created, key } = item.clone();
     let item = QueueItem { revision: created, priority, value: kv.value_bytes() };
     Ok(Got { item, key, at })
-}
-
-/// Hands it over, and does not wait for what comes of it. It is offered for as long as the node is
-/// open: nobody is there to ask again.
-pub(super) fn in_background<T: TxnOps, E: TxnOps>(txn: Txn<T, E>) {
-    let mut txn = txn.timeout(Duration::MAX);
-    // What is dropped while others gather is driven all the same.
-    let _ = Pin::new(&mut txn).poll(&mut Context::from_waker(Waker::noop()));
 }
 
 impl Future for Attempt {
@@ -273,7 +272,7 @@ impl Drop for Attempt {
             self.line.ended();
             return;
         }
-        if it.what != What::Take {
+        if matches!(it.what, What::Claim(_)) {
             self.line.ended();
             it.give_back(&self.line);
             return;

@@ -159,7 +159,7 @@ impl Claim {
         let of_steps = Arc::clone(&doubt);
         let steps = async move |_| {
             let holder = holder?;
-            let what = What::Claim(holder.kept.lease());
+            let what = What::Claim(holder.clone());
             let next = Arc::clone(&of).next(Wish { what, doubt: of_steps });
             let got = during(&holder, next).await?;
             Ok(ClaimedItem::new(of, holder, got))
@@ -175,7 +175,7 @@ impl TryClaim {
         let of_steps = Arc::clone(&doubt);
         let steps = async move |_| {
             let holder = holder?;
-            let what = What::Claim(holder.kept.lease());
+            let what = What::Claim(holder.clone());
             let next = Arc::clone(&of).next_now(Wish { what, doubt: of_steps });
             let got = during(&holder, next).await?;
             Ok(got.map(|got| ClaimedItem::new(of, holder, got)))

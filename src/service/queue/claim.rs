@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::QueueItem;
-use super::attempt::{Got, in_background};
+use super::attempt::Got;
 use super::line::Line;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
@@ -169,7 +169,10 @@ impl fmt::Debug for ClaimedItem {
 
 impl Drop for ClaimedItem {
     fn drop(&mut self) {
-        self.unclaim().into_iter().for_each(in_background);
+        if let Some(line) = &self.line {
+            let [_, claim] = &self.keys;
+            line.give_back(&self.holder, claim, self.token);
+        }
     }
 }
 

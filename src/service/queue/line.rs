@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::ids::{NodeId, Revision};
 use crate::planted::{Bug, planted};
+use crate::service::lease::Holder;
+use crate::service::place::delete_in_background;
 use crate::service::watch::WatchEnd;
 use crate::service::{Compare, DeleteOp, Op, Txn};
 use crate::store::Store;
@@ -76,7 +78,15 @@ impl Line {
         format!("{:x}-{:x}", self.member().get(), self.gate().number(0)).into()
     }
 
-    /// Deletes the claim that was made then.
+    /// Deletes the claim that was made then, however long that takes. Nobody waits for it.
+    pub(super) fn give_back(&self, holder: &Holder, claim: &Bytes, token: Revision) {
+        // It was put under this name.
+        if let Ok(whole) = self.store.scope().key(claim.clone()) {
+            delete_in_background(holder, &whole, token);
+        }
+    }
+
+    /// The same, for whoever waits for it.
     pub(super) fn free(&self, claim: &Bytes, token: Revision) -> Txn<DeleteOp> {
         let mine = Compare::create_revision(claim.clone()).equals(token);
         self.store.txn().when(mine).then(Op::delete(claim.clone()))
@@ -114,7 +124,7 @@ impl Line {
                 }
                 let head = self.look(tried)?;
                 let revision = head.revision;
-                match self.begin(&wish, head, tried) {
+                match self.begin(&wish, head, tried)? {
                     Some(attempt) => break attempt,
                     None => self.news(revision, seen, turn.number).await?,
                 }
@@ -148,6 +158,7 @@ impl Line {
                 is_recent = true;
                 continue;
             }
+            wish.check()?;
             self.begun();
             let attempt = Attempt::new(Arc::clone(&self), &wish, head, tried);
             if let Some(got) = attempt.await? {
@@ -175,14 +186,15 @@ impl Line {
     }
 
     /// An attempt, if there is an item that no other one of this line is about to get.
-    fn begin(self: &Arc<Self>, wish: &Wish, head: Head, tried: u32) -> Option<Attempt> {
+    fn begin(self: &Arc<Self>, wish: &Wish, head: Head, tried: u32) -> Result<Option<Attempt>> {
         let mut state = self.state.lock();
         if head.items.len() <= state.asking {
-            return None;
+            return Ok(None);
         }
+        wish.check()?;
         state.asking = state.asking.saturating_add(1);
         drop(state);
-        Some(Attempt::new(Arc::clone(self), wish, head, tried))
+        Ok(Some(Attempt::new(Arc::clone(self), wish, head, tried)))
     }
 
     fn begun(&self) {
@@ -190,11 +202,13 @@ impl Line {
         state.asking = state.asking.saturating_add(1);
     }
 
-    /// An attempt that was left by somebody who wanted the same.
+    /// An attempt to take an item that somebody has left, for whoever wants one.
     fn take_left(self: &Arc<Self>, wish: &Wish) -> Option<Attempt> {
+        if !matches!(wish.what, What::Take) {
+            return None;
+        }
         let mut state = self.state.lock();
-        let at = state.left.iter().position(|left| left.what == wish.what)?;
-        let left = state.left.remove(at)?;
+        let left = state.left.pop_front()?;
         state.asking = state.asking.saturating_add(1);
         drop(state);
         Some(Attempt::of(Arc::clone(self), left, wish))
@@ -235,7 +249,7 @@ impl Line {
         self.change(|state| state.asking = state.asking.saturating_sub(1));
     }
 
-    /// An attempt is whoever's wants the same.
+    /// An attempt to take an item is whoever's wants one.
     pub(super) fn leave(&self, left: UnderWay) {
         self.change(|state| {
             state.asking = state.asking.saturating_sub(1);
@@ -250,6 +264,16 @@ impl Line {
         let first = state.first_waker();
         drop(state);
         first.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Wish {
+    /// May it be asked for?
+    fn check(&self) -> Result<()> {
+        match &self.what {
+            What::Take => Ok(()),
+            What::Claim(holder) => holder.check_litter(),
+        }
     }
 }
 

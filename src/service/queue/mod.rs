@@ -21,8 +21,12 @@
 //!   answer is decided when it is applied, for the first of several that is still there. Handles
 //!   on other members may be in each other's way, but somebody always gets on.
 //! - A caller who goes away loses nothing by that alone: what was being dequeued for him is given
-//!   to the next one who dequeues from the same handle, what was being claimed is given back once
-//!   it is known to be claimed, not before: a claim that is made again would come behind that.
+//!   to the next one who dequeues from the same handle, what was being claimed is given back.
+//! - A claim that nobody has is deleted, for as long as the node is open: what is refused or fails
+//!   is left to the node, with places in lines (`core/replica/leftovers.rs`). That is not before
+//!   the claim is known to be there, or can come behind its deletion no more. And what deletes one
+//!   deletes no other claim on that item: it is told by its revision, or by the mark of its attempt
+//!   and the lease.
 //!
 //! # What is not done
 //!

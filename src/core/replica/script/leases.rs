@@ -147,7 +147,7 @@ impl Cluster {
             let compares = vec![Compare { range: range.clone(), operator, target }];
             let success = vec![Op::Delete(Delete { range, prev: false })];
             let deletion = Command::Txn(Txn { compares, success, failure: Vec::new() });
-            kept.leave_behind(Leftover { key: key.into(), deletion, made: after.is_none() });
+            kept.leave_behind(Leftover { deletion, made: after.is_none() });
         }
         if kept.is_littered() {
             writeln!(self.out, "no more are to be made")?;

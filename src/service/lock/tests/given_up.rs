@@ -95,7 +95,7 @@ fn rec_10_nobody_enters_while_too_much_is_left_behind() {
     let leave = |key: usize| {
         let range = KeyRange::key(key.to_string());
         let deletion = Command::Delete(Delete { range, prev: false });
-        let leftover = Leftover { key: key.to_string().into(), deletion, made: true };
+        let leftover = Leftover { deletion, made: true };
         node.kept_leases()[0].leave_behind(leftover);
     };
     (1..MAX_LEFTOVERS).for_each(leave);

@@ -2,7 +2,6 @@
 
 use std::task::Wake;
 
-use crate::core::lease::{Leftover, MAX_LEFTOVERS};
 use crate::core::machine::Command;
 use crate::error::Kind;
 use crate::service::fake::by_hand::{node, now, open, told};
@@ -118,23 +117,4 @@ fn who_tries_in_vain_is_told_so_though_his_place_is_not_left_yet() {
     assert_eq!(node.left_to_delete().len(), 1);
     node.set_manner(Manner::AnswerAtOnce);
     drop(held);
-}
-
-/// Who could not delete what others have left makes no more of it.
-#[test]
-fn rec_10_no_place_is_taken_while_too_many_are_not_deleted() {
-    let (node, store) = node();
-    let session = open(&store);
-    let kept = node.kept_leases().remove(0);
-    for number in 0..MAX_LEFTOVERS {
-        let key = format!("left/{number}");
-        kept.leave_behind(Leftover {
-            key: key.into(),
-            deletion: Command::Tick { advance: 0 },
-            made: true,
-        });
-    }
-    let error = store.lock("l").acquire(&session).wait().unwrap_err();
-    assert!(error.is_overloaded(), "{error}");
-    assert_eq!(store.range(KeyRange::prefix("l/")).wait().unwrap().count, 0);
 }

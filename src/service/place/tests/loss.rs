@@ -64,7 +64,7 @@ fn rec_14_who_loses_the_lease_of_his_key_hears_of_it() {
 fn rec_20_who_proclaims_under_a_lease_that_is_due_has_lost() {
     let (node, store) = node();
     for _ in 0..1100 {
-        store.grant(Duration::from_secs(10)).wait().unwrap();
+        store.grant(Duration::from_secs(9)).wait().unwrap();
     }
     let session = open(&store);
     let leads = store.election("e").campaign(&session, "me").wait().unwrap();

@@ -32,14 +32,18 @@ const JOBS: usize = 30;
 /// Who did which job, as each copy tells the terminal.
 type Done = (&'static str, usize);
 
-/// Runs jobs whenever this copy leads, until all are done.
+/// Several election timeouts: that the members elect another leader is no reason to lose a session.
+const TTL: Duration = Duration::from_secs(3);
+
+/// Runs jobs whenever this copy leads, until all are done. Whatever was lost, be it the leadership
+/// or the session that it hangs on, is asked for anew.
 fn schedule(store: &Store, me: &'static str, told: &Sender<Done>) -> Result<()> {
-    let session = store.session(Duration::from_secs(1)).wait()?;
     loop {
-        let leadership = store.election("scheduler").campaign(&session, me).wait()?;
-        match leadership.run_blocking(|lead| run_jobs(store, lead, me, told)) {
+        let session = store.session(TTL).wait()?;
+        let leadership = store.election("scheduler").campaign(&session, me).wait();
+        match leadership.and_then(|it| it.run_blocking(|lead| run_jobs(store, lead, me, told))) {
             Ok(done) => return done,
-            Err(error) if error.is_lost() && !session.is_lost() => {}
+            Err(error) if error.is_lost() => {}
             Err(error) => return Err(error),
         }
     }
@@ -84,7 +88,8 @@ fn run() -> Result<(), Failure> {
         let node = Node::open(config, endpoint)?;
         network.connect(node.inbox());
         let (store, tell) = (node.store(), tell.clone());
-        copies.push(thread::spawn(move || schedule(&store, name, &tell)));
+        let copy = move || schedule(&store, name, &tell).inspect_err(|e| println!("{name}: {e}"));
+        copies.push(thread::spawn(copy));
         nodes.push((name, Some(node)));
     }
     drop(tell);

@@ -93,7 +93,7 @@ pub(crate) trait Gate: Send + Sync + 'static {
     fn lend(&self, done: &mut dyn FnMut() -> bool);
 
     /// Runs what may ask the node in its turn, soon, and where that is allowed: for whoever is told
-    /// something on a thread of the node.
+    /// something on a thread of the node. Not at all once the node has ended.
     fn run(&self, job: Box<dyn FnOnce() + Send>);
 
     /// The moment, by the clock that the node goes by.

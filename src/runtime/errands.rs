@@ -1,113 +1,102 @@
-//! What is to be done when somebody has been answered who does not wait for it.
+//! What is to be done when somebody has been answered who does not wait for it any more.
 
 use std::collections::VecDeque;
 
-use crate::sync::{Mutex, thread};
+use crate::sync::Mutex;
 
 type Errand = Box<dyn FnOnce() + Send>;
 
-/// Errands are run one after the other, by whoever brings the first of them, with nothing locked.
+/// Errands wait here for the node thread.
 ///
-/// An errand may ask the node something, and so be the one who gives others their answers, which
-/// bring further errands. Those are not run inside of it: its thread would sink deeper with each.
+/// An errand asks the node something, and whoever asks may be the one who gives others their
+/// answers, which bring further errands. Run by whoever brings them they would be run inside of
+/// each other, as deep as there are callers that were given up; and a caller's thread would be
+/// kept by what others have left.
 #[derive(Default)]
 pub(super) struct Errands {
     state: Mutex<State>,
 }
 
-/// As many as there are callers that were given up, at most: the mailbox counts those.
 #[derive(Default)]
 struct State {
+    /// One for each caller that was given up and has been answered since the node thread looked:
+    /// it looks before it sleeps.
     waiting: VecDeque<Errand>,
-    /// Some thread runs them.
-    busy: bool,
+    /// The node has ended: nothing is done any more. What waits knows the node, which has this.
+    closed: bool,
 }
 
 impl Errands {
-    pub(super) fn run(&self, errand: Errand) {
+    /// To be followed by waking the node thread.
+    pub(super) fn push(&self, errand: Errand) {
         let mut state = self.state.lock();
-        if state.busy {
+        if !state.closed {
             state.waiting.push_back(errand);
             return;
         }
-        state.busy = true;
         drop(state);
-        let _turn = Turn(self);
-        let mut next = errand;
-        loop {
-            next();
-            let mut state = self.state.lock();
-            let Some(errand) = state.waiting.pop_front() else {
-                // In one with the look: who comes later sees to it himself.
-                state.busy = false;
-                return;
-            };
-            next = errand;
+        drop(errand);
+    }
+
+    /// Runs those that wait, with nothing locked; what they bring waits for the next time.
+    pub(super) fn run(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        for errand in waiting {
+            errand();
         }
     }
-}
 
-/// Somebody runs errands. If one panics, as a host's waker may, those that wait are the next one's.
-struct Turn<'a>(&'a Errands);
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().waiting.is_empty()
+    }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.state.lock().busy = false;
-        }
+    /// Forgets those that wait, and all that come.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
 
     use super::*;
 
-    /// How deep errands are inside of each other, and how many have run.
-    #[derive(Default)]
-    struct Seen {
-        depth: usize,
-        deepest: usize,
-        count: usize,
-    }
-
-    fn errand(errands: &Arc<Errands>, seen: &Arc<Mutex<Seen>>, left: usize) -> Errand {
+    fn errand(errands: &Arc<Errands>, seen: &Arc<Mutex<Vec<usize>>>, left: usize) -> Errand {
         let (errands, seen) = (Arc::clone(errands), Arc::clone(seen));
         Box::new(move || {
-            {
-                let mut seen = seen.lock();
-                (seen.depth, seen.count) = (seen.depth + 1, seen.count + 1);
-                seen.deepest = seen.deepest.max(seen.depth);
-            }
+            seen.lock().push(left);
             if left > 0 {
-                errands.run(errand(&errands, &seen, left - 1));
+                errands.push(errand(&errands, &seen, left - 1));
             }
-            seen.lock().depth -= 1;
         })
     }
 
     #[test]
     fn errands_that_bring_errands_do_not_pile_up() {
         let (errands, seen) = (Arc::default(), Arc::default());
-        Errands::run(&errands, errand(&errands, &seen, 100_000));
-        let seen = seen.lock();
-        assert_eq!((seen.deepest, seen.count, seen.depth), (1, 100_001, 0));
+        Errands::push(&errands, errand(&errands, &seen, 2));
+        Errands::push(&errands, errand(&errands, &seen, 7));
+        errands.run();
+        assert_eq!(*seen.lock(), [2, 7], "what they bring is not run inside of them");
+        errands.run();
+        assert_eq!(*seen.lock(), [2, 7, 1, 6]);
+        assert!(!errands.is_empty());
     }
 
     #[test]
-    fn what_waits_behind_a_panic_is_run_with_the_next() {
+    fn nothing_is_done_and_nothing_kept_behind_the_end() {
         let (errands, seen) = (Arc::default(), Arc::default());
-        let last = errand(&errands, &seen, 0);
-        let (inner, mut last) = (Arc::clone(&errands), Some(last));
-        let broken: Errand = Box::new(move || {
-            last.take().into_iter().for_each(|last| inner.run(last));
-            panic!("a waker of the host's");
-        });
-        catch_unwind(AssertUnwindSafe(|| errands.run(broken))).unwrap_err();
-        assert_eq!(seen.lock().count, 0);
-        errands.run(Box::new(|| ()));
-        assert_eq!(seen.lock().count, 1);
+        Errands::push(&errands, errand(&errands, &seen, 1));
+        errands.close();
+        Errands::push(&errands, errand(&errands, &seen, 1));
+        errands.run();
+        assert!(seen.lock().is_empty() && errands.is_empty());
+        assert_eq!((Arc::strong_count(&errands), Arc::strong_count(&seen)), (1, 1));
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct Shared {
     pub(super) term: AtomicU64,
     /// Envelopes whose frame was refused.
     pub(super) refused: AtomicU64,
-    errands: Errands,
+    pub(super) errands: Errands,
     /// The longest slice of a removal, in nanoseconds: as long nobody else got at the driver.
     pub(super) longest_slice: AtomicU64,
 }
@@ -254,7 +254,8 @@ impl Shared {
         let until = self.wake_at.load(Ordering::SeqCst);
         self.parked_until.store(until, Ordering::SeqCst);
         let span = Instant::from_nanos(until).since(self.clock.now());
-        (!span.is_zero() && !self.mailbox.is_filled()).then_some(span)
+        let idle = !self.mailbox.is_filled() && self.errands.is_empty();
+        (!span.is_zero() && idle).then_some(span)
     }
 
     pub(super) fn awake(&self) {
@@ -302,6 +303,7 @@ impl Shared {
         self.leads_alone.store(false, Ordering::Release);
         self.mailbox.close();
         self.watches.end();
+        self.errands.close();
     }
 
     /// Answers everybody who waits with why nothing more will come. A thread that drives at the
@@ -455,7 +457,8 @@ impl Gate for Shared {
     }
 
     fn run(&self, job: Box<dyn FnOnce() + Send>) {
-        self.errands.run(job);
+        self.errands.push(job);
+        self.node_thread.unpark();
     }
 
     fn now(&self) -> Instant {

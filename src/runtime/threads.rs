@@ -89,13 +89,14 @@ impl Threads {
     }
 }
 
-/// The node thread: keeps time, drives what nobody else does, rings watchers, and removes
-/// what was compacted.
+/// The node thread: keeps time, drives what nobody else does, runs errands of callers that have
+/// gone, rings watchers, and removes what was compacted.
 fn run_node(shared: &Shared, parker: &Parker, patience: Duration) {
     let mut overdue = false;
     while !shared.has_ended() {
         shared.watch_disk(patience, &mut overdue);
         shared.drive_patiently();
+        shared.errands.run();
         if shared.ring() {
             // Those who wait for what has happened come before what nobody waits for.
             continue;

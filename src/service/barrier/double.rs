@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::deletion;
+use super::until;
 use crate::core::mvcc::KeyValue;
 use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
@@ -131,7 +131,7 @@ impl Keys {
                 continue;
             }
             let opened = self.line.store.watch(self.ready.clone()).no_deletes();
-            held.place().stir(revision, [opened])?.await?;
+            held.place().stir_if(revision, [], opened, |_| true)?.await?;
         }
     }
 
@@ -224,10 +224,12 @@ impl Keys {
             let (seen, other) = self.line.newest(Some(round)).await?;
             let Some(other) = other else { break };
             is_last = false;
-            deletion(&self.line.store, Bytes::copy_from_slice(other.key()), seen).await?;
+            let other = self.line.store.watch(Bytes::copy_from_slice(other.key()));
+            until(other, seen, |event| !place::stands(event.kv())).await?;
         }
         if is_last {
-            self.tidy().await?;
+            // All have left, whatever comes of this: who enters next tidies too.
+            drop(self.tidy().await);
         }
         Ok(())
     }

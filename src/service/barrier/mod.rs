@@ -31,7 +31,8 @@ use super::lease::Session;
 use super::once::{Once, impl_once, lease_of};
 use super::place::{Task, impl_task};
 use super::txn::{Branch, DeleteOp, PutOp, Txn};
-use super::watch::WatchEnd;
+use super::watch::{Watch, WatchEnd};
+use crate::core::mvcc::Event;
 use crate::error::{Error, Result};
 use crate::ids::{LeaseId, Revision};
 use crate::planted::{Bug, planted};
@@ -127,17 +128,20 @@ async fn pass(store: Store, name: Bytes) -> Result<()> {
         if !got.kv.as_ref().is_some_and(is_same) {
             return Ok(());
         }
-        deletion(&store, name.clone(), got.header.revision).await?;
+        until(store.watch(name.clone()).no_puts(), got.header.revision, |_| true).await?;
     }
 }
 
-/// Waits until a key is deleted behind `seen`, or this is not known any more: then is to be looked.
-async fn deletion(store: &Store, key: Bytes, seen: Revision) -> Result<()> {
-    let mut watcher = store.watch(key).no_puts().from_revision(seen.next()).start()?;
-    match watcher.next().await {
-        Some(Ok(_) | Err(WatchEnd::Compacted(_))) => Ok(()),
-        Some(Err(end)) => Err(Error::from(end)),
-        None => Err(store.gate().ending()),
+/// Waits until something happens behind `seen` that is a reason to look, or it is not known any
+/// more what did.
+async fn until(watch: Watch, seen: Revision, is_reason: fn(&Event) -> bool) -> Result<()> {
+    let mut watcher = watch.from_revision(seen.next()).start()?;
+    loop {
+        match watcher.next().await {
+            Some(Ok(batch)) if !batch.events().iter().any(is_reason) => {}
+            Some(Ok(_) | Err(WatchEnd::Compacted(_))) | None => return Ok(()),
+            Some(Err(end)) => return Err(Error::from(end)),
+        }
     }
 }
 

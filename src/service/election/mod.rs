@@ -237,7 +237,7 @@ async fn campaign(
             let stepped = line.enter_last(holder, &entry, manner).await;
             entry.instead_of = None;
             held = match stepped {
-                Err(error) if error.is_timeout() => {
+                Err(error) if error.is_timeout() || error.is_unknown() => {
                     // In which of the two places it stands nobody knows: it leaves both.
                     drop(held);
                     line.enter_last(holder, &entry, manner).await?
@@ -246,10 +246,9 @@ async fn campaign(
             };
             continue;
         }
-        let gone = place.store.watch(before).no_puts();
         let come = place.store.watch(line.range()).no_deletes();
         let outranks = outranks(line.directory.clone(), priority);
-        place.stir_if(revision, [gone], come, outranks)?.await?;
+        place.stir_if(revision, [before], come, outranks)?.await?;
     }
     Ok(Leadership::new(held, line.directory, priority))
 }

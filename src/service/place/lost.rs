@@ -27,13 +27,11 @@ use crate::service::pending::block_on;
 pub struct Lost {
     place: Arc<Place>,
     stir: Option<Stir>,
-    /// Its number among those whom the place wakes.
-    number: Option<u64>,
 }
 
 impl Lost {
     pub(in crate::service) fn new(place: &Arc<Place>) -> Self {
-        Self { place: Arc::clone(place), stir: None, number: None }
+        Self { place: Arc::clone(place), stir: None }
     }
 
     /// Blocks the thread until it is so. Not for a thread that runs futures: await it there.
@@ -73,8 +71,6 @@ impl Future for Lost {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Before looking: who gives it back afterwards wakes.
-        self.number = Some(self.place.losers.enter(self.number, context.waker()));
         loop {
             if self.place.is_lost() {
                 return Poll::Ready(());
@@ -88,12 +84,6 @@ impl Future for Lost {
             }
             self.stir = None;
         }
-    }
-}
-
-impl Drop for Lost {
-    fn drop(&mut self) {
-        self.number.into_iter().for_each(|number| self.place.losers.leave(number));
     }
 }
 

@@ -73,7 +73,7 @@ pub use self::held_txn::HeldTxn;
 pub(super) use self::leave::{Leave, delete_in_background};
 pub use self::lost::Lost;
 pub(super) use self::task::{Manner, Task, impl_task, until_answered};
-pub(super) use self::wait::{Sight, Stir};
+pub(super) use self::wait::{Sight, Stir, stands};
 use super::lease::Holder;
 use super::scope::Scope;
 use crate::core::lease::Waiters;
@@ -217,7 +217,8 @@ impl fmt::Debug for Place {
             .field("key", &format_args!("\"{}\"", self.key.escape_ascii()))
             .field("since", &self.since)
             .field("lease", &self.holder.kept.lease())
-            .field("is_lost", &self.is_lost())
+            // Looking would make it known, and wake tasks: not while somebody only prints it.
+            .field("is_lost", &(self.gone.load(Ordering::SeqCst) || self.holder.is_over()))
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::stream::Stream;
@@ -14,6 +15,7 @@ use crate::keys::KeyRange;
 use crate::planted::{Bug, planted};
 use crate::service::lease::Holder;
 use crate::service::watch::{Watch, WatchBatch, WatchEnd, Watcher};
+use crate::sync::atomic::Ordering;
 
 /// What this member sees of lines, at a revision that is not before the place was taken.
 ///
@@ -66,8 +68,8 @@ impl Sight<'_> {
 
 impl Held {
     /// Waits until it is the turn of this place, as the rule says: it is given what this member
-    /// sees and answers with what to watch for deletions, or with nothing if it is its turn. It is
-    /// asked again when something there was deleted, and may be asked more often.
+    /// sees and answers with the keys of the places that it waits for, or with nothing if it is its
+    /// turn. It is asked again when one of those is no place any more, and may be asked more often.
     ///
     /// Fails when the session is over or the key is gone (`REC-9`).
     pub(in crate::service) async fn turn<R>(
@@ -80,12 +82,11 @@ impl Held {
         let place = self.place();
         loop {
             let (revision, obstacles) = place.look(&rule)?;
-            let watch = |range| place.store.watch(range).no_puts();
-            let watches: Vec<Watch> = obstacles.into_iter().map(watch).collect();
-            if watches.is_empty() {
+            let mut obstacles = obstacles.into_iter().peekable();
+            if obstacles.peek().is_none() {
                 return Ok(());
             }
-            place.stir(revision, watches)?.await?;
+            place.stir(revision, obstacles)?.await?;
         }
     }
 }
@@ -105,34 +106,47 @@ impl Place {
     }
 
     /// Waits until something happens behind `revision` that concerns the place: to its own key, or
-    /// what is watched.
+    /// to places that it waits for.
     pub(in crate::service) fn stir(
-        &self,
+        self: &Arc<Self>,
         revision: Revision,
-        watches: impl IntoIterator<Item = Watch>,
+        obstacles: impl IntoIterator<Item = KeyRange>,
     ) -> Result<Stir> {
-        let mut stir = Stir { end: End::new(&self.holder), watchers: Vec::new() };
+        let mut stir = Stir {
+            place: Arc::clone(self),
+            number: None,
+            end: End::new(&self.holder),
+            watchers: Vec::new(),
+        };
         let (since, lease) = (self.since, self.holder.kept.lease());
         let own = self.store.watch(self.key.clone());
         stir.add(revision, own, move |event| !is_same(event.kv(), since, lease))?;
-        for watch in watches {
-            stir.add(revision, watch, |_| true)?;
+        for range in obstacles {
+            // A key that somebody puts without its lease is deleted by nobody, and no obstacle.
+            stir.add(revision, self.store.watch(range), |event| !stands(event.kv()))?;
         }
         Ok(stir)
     }
 
     /// As [`stir`](Self::stir), and also when something happens in `judged` that is a reason.
     pub(in crate::service) fn stir_if(
-        &self,
+        self: &Arc<Self>,
         revision: Revision,
-        watches: impl IntoIterator<Item = Watch>,
+        obstacles: impl IntoIterator<Item = KeyRange>,
         judged: Watch,
         is_reason: impl Fn(&Event) -> bool + Send + Sync + 'static,
     ) -> Result<Stir> {
-        let mut stir = self.stir(revision, watches)?;
+        let mut stir = self.stir(revision, obstacles)?;
         stir.add(revision, judged, is_reason)?;
         Ok(stir)
     }
+}
+
+/// Is that a place still, in whichever line it is? A deletion leaves none.
+pub(in crate::service) fn stands(kv: &KeyValue) -> bool {
+    let name = kv.key().iter().rev().take_while(|byte| **byte != b'/').count();
+    let directory = kv.key().len().saturating_sub(name);
+    is_place(kv.key().get(..directory).unwrap_or_default(), kv)
 }
 
 /// The end of a session, for one who waits for it among other things.
@@ -165,9 +179,18 @@ impl Drop for End {
 
 /// Ends when there is a reason to look again.
 pub(in crate::service) struct Stir {
+    place: Arc<Place>,
+    /// Its number among those whom the place wakes.
+    number: Option<u64>,
     end: End,
     /// What they see, and which of it is a reason.
     watchers: Vec<(Watcher, Judge)>,
+}
+
+impl Drop for Stir {
+    fn drop(&mut self) {
+        self.number.into_iter().for_each(|number| self.place.losers.leave(number));
+    }
 }
 
 impl Stir {
@@ -198,8 +221,10 @@ impl Future for Stir {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { end, watchers } = self.get_mut();
-        if end.poll(context) {
+        let Self { place, number, end, watchers } = self.get_mut();
+        // Before looking: who gives it back afterwards wakes.
+        *number = Some(place.losers.enter(*number, context.waker()));
+        if end.poll(context) || place.gone.load(Ordering::SeqCst) {
             return Poll::Ready(Ok(()));
         }
         for (watcher, is_reason) in watchers {

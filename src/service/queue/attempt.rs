@@ -47,6 +47,12 @@ pub(super) enum What {
     Claim(Holder),
 }
 
+impl What {
+    pub(super) fn takes(&self) -> bool {
+        matches!(self, Self::Take)
+    }
+}
+
 /// An item that was got.
 #[derive(Debug)]
 pub(super) struct Got {

@@ -39,8 +39,8 @@ pub(super) struct Line {
 struct State {
     /// Numbers that were given.
     last: u64,
-    /// Who waits to be the first, by number, and how they are woken once they have waited.
-    waiting: BTreeMap<u64, Option<Waker>>,
+    /// Who waits to be the first, by number.
+    waiting: BTreeMap<u64, Waits>,
     /// Attempts that are under way: no more than there are items.
     asking: usize,
     /// Attempts to take an item whose callers have gone. They may get something: it is for whoever
@@ -48,6 +48,14 @@ struct State {
     left: VecDeque<UnderWay>,
     /// Rises when what the first has seen of this may be otherwise.
     changes: u64,
+}
+
+/// Somebody who waits.
+struct Waits {
+    /// Whether he takes an item, and so may have one that another has left.
+    takes: bool,
+    /// Once he has waited.
+    waker: Option<Waker>,
 }
 
 /// What a caller wants, and what he is not told of.
@@ -61,6 +69,7 @@ pub(super) struct Wish {
 struct Turn<'a> {
     line: &'a Line,
     number: u64,
+    takes: bool,
 }
 
 impl Line {
@@ -113,20 +122,24 @@ impl Line {
 
     /// Gets an item, once there is one.
     pub(super) async fn next(self: Arc<Self>, wish: Wish) -> Result<Got> {
-        let turn = Turn::enter(&self);
+        let turn = Turn::enter(&self, wish.what.takes());
         let mut tried = 0;
-        loop {
-            turn.first().await;
+        'turn: loop {
+            turn.comes().await;
             let attempt = loop {
                 let seen = self.state.lock().changes;
                 if let Some(left) = self.take_left(&wish) {
                     break left;
                 }
+                if !turn.is_first() {
+                    // It had come for what was left, and another one was faster.
+                    continue 'turn;
+                }
                 let head = self.look(tried)?;
                 let revision = head.revision;
                 match self.begin(&wish, head, tried)? {
                     Some(attempt) => break attempt,
-                    None => self.news(revision, seen, turn.number).await?,
+                    None => self.news(revision, seen, &turn).await?,
                 }
             };
             turn.step_out();
@@ -204,7 +217,7 @@ impl Line {
 
     /// An attempt to take an item that somebody has left, for whoever wants one.
     fn take_left(self: &Arc<Self>, wish: &Wish) -> Option<Attempt> {
-        if !matches!(wish.what, What::Take) {
+        if !wish.what.takes() {
             return None;
         }
         let mut state = self.state.lock();
@@ -216,13 +229,13 @@ impl Line {
 
     /// Waits until the queue is otherwise than at a revision, or what is under way is otherwise
     /// than it was seen.
-    async fn news(&self, revision: Revision, seen: u64, number: u64) -> Result<()> {
+    async fn news(&self, revision: Revision, seen: u64, turn: &Turn<'_>) -> Result<()> {
         let from = if planted(Bug::WaitPastItem) { revision.next() } else { revision }.next();
         let watch = self.store.watch(self.layout.all()).from_revision(from);
         let mut watcher = watch.start()?;
         let mut next = watcher.next();
         let ended = std::future::poll_fn(|context| {
-            if self.poll_change(seen, number, context).is_ready() {
+            if self.poll_change(seen, turn, context).is_ready() {
                 return Poll::Ready(None);
             }
             std::pin::Pin::new(&mut next).poll(context).map(Some)
@@ -235,12 +248,12 @@ impl Line {
         }
     }
 
-    fn poll_change(&self, seen: u64, number: u64, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_change(&self, seen: u64, turn: &Turn<'_>, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         if state.changes != seen {
             return Poll::Ready(());
         }
-        state.waiting.insert(number, Some(context.waker().clone()));
+        state.waiting.insert(turn.number, turn.waits(Some(context)));
         Poll::Pending
     }
 
@@ -261,9 +274,9 @@ impl Line {
         let mut state = self.state.lock();
         change(&mut state);
         state.changes = state.changes.wrapping_add(1);
-        let first = state.first_waker();
+        let (first, taker) = (state.first_waker(), state.taker_waker());
         drop(state);
-        first.into_iter().for_each(Waker::wake);
+        first.into_iter().chain(taker).for_each(Waker::wake);
     }
 }
 
@@ -279,24 +292,44 @@ impl Wish {
 
 impl State {
     fn first_waker(&mut self) -> Option<Waker> {
-        self.waiting.first_entry()?.get_mut().take()
+        self.waiting.first_entry()?.get_mut().waker.take()
+    }
+
+    /// Of whoever is to have what somebody has left.
+    fn taker_waker(&mut self) -> Option<Waker> {
+        let number = self.taker()?;
+        self.waiting.get_mut(&number)?.waker.take()
+    }
+
+    /// The first of those who take, if somebody has left something.
+    fn taker(&self) -> Option<u64> {
+        let mut waiting = self.waiting.iter().filter(|_| !self.left.is_empty());
+        waiting.find(|(_, waits)| waits.takes).map(|(number, _)| *number)
     }
 }
 
 impl<'a> Turn<'a> {
-    fn enter(line: &'a Line) -> Self {
+    fn enter(line: &'a Line, takes: bool) -> Self {
         let mut state = line.state.lock();
         state.last = state.last.wrapping_add(1);
         let number = state.last;
         drop(state);
-        let turn = Self { line, number };
+        let turn = Self { line, number, takes };
         turn.step_in();
         turn
     }
 
     /// Stands where its number says: who was there before is before those who came since.
     fn step_in(&self) {
-        self.line.state.lock().waiting.insert(self.number, None);
+        self.line.state.lock().waiting.insert(self.number, self.waits(None));
+    }
+
+    fn waits(&self, context: Option<&Context<'_>>) -> Waits {
+        Waits { takes: self.takes, waker: context.map(|context| context.waker().clone()) }
+    }
+
+    fn is_first(&self) -> bool {
+        self.line.state.lock().waiting.keys().next() == Some(&self.number)
     }
 
     /// Lets the next one be the first.
@@ -304,13 +337,18 @@ impl<'a> Turn<'a> {
         self.line.change(|state| drop(state.waiting.remove(&self.number)));
     }
 
-    /// Waits until it is the first.
-    async fn first(&self) {
+    /// Waits until it is the first, or to have what somebody has left: who is before it may want
+    /// something else.
+    async fn comes(&self) {
         std::future::poll_fn(|context| {
             let mut state = self.line.state.lock();
+            state.waiting.insert(self.number, self.waits(Some(context)));
             let is_first = state.waiting.keys().next() == Some(&self.number);
-            state.waiting.insert(self.number, Some(context.waker().clone()));
-            if is_first { Poll::Ready(()) } else { Poll::Pending }
+            if is_first || state.taker() == Some(self.number) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }

@@ -1,5 +1,6 @@
 //! Who waits for a loss, or for his turn, and hears of it.
 
+use std::mem::ManuallyDrop;
 use std::task::Wake;
 
 use crate::core::machine::Command;
@@ -24,7 +25,10 @@ fn rec_21_who_waits_for_the_loss_hears_of_a_resignation_when_it_is_asked_for() {
     let (node, store) = node();
     let session = open(&store);
     let leads = store.election("e").campaign(&session, "me").wait().unwrap();
-    let bells: [Arc<Bell>; 2] = Default::default();
+    let bells: [Arc<Bell>; 3] = Default::default();
+    let mut outranked = leads.outranked();
+    let waker = Waker::from(Arc::clone(&bells[2]));
+    assert!(Pin::new(&mut outranked).poll(&mut Context::from_waker(&waker)).is_pending());
     let mut waits = [(); 2].map(|()| leads.lost());
     for (bell, lost) in bells.iter().zip(&mut waits) {
         let waker = Waker::from(Arc::clone(bell));
@@ -35,8 +39,8 @@ fn rec_21_who_waits_for_the_loss_hears_of_a_resignation_when_it_is_asked_for() {
     node.set_manner(Manner::Keep);
     let mut resign = leads.resign();
     assert!(now(&mut resign).is_none());
-    assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 0]);
-    assert!(now(&mut lost).is_some());
+    assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [1, 0, 1]);
+    assert!(now(&mut lost).is_some() && now(&mut outranked).is_some());
 }
 
 /// Others pass over a key without its lease: whoever has it hears of that at once.
@@ -57,6 +61,34 @@ fn rec_14_who_loses_the_lease_of_his_key_hears_of_it() {
     assert!(told(&node, &mut second).unwrap().unwrap_err().is_lost());
     store.put(guard.key().clone(), "").wait().unwrap();
     assert!(told(&node, &mut lost).is_some());
+}
+
+/// A key without its lease goes with nobody: who waits for it would wait for ever.
+#[test]
+fn rec_8_who_has_lost_the_lease_of_his_key_is_waited_for_no_more() {
+    let (node, store) = node();
+    let session = open(&store);
+    let (lock, semaphore) = (store.lock("l"), store.semaphore("s", 1));
+    let (rw_lock, election) = (store.rw_lock("r"), store.election("e"));
+    let held = lock.acquire(&session).wait().unwrap();
+    let permit = semaphore.acquire(&session).wait().unwrap();
+    let read = rw_lock.read(&session).wait().unwrap();
+    let leads = election.campaign(&session, "").wait().unwrap();
+    let mut next = (lock.acquire(&session), semaphore.acquire(&session));
+    let mut more = (rw_lock.write(&session), election.campaign(&session, ""));
+    assert!(told(&node, &mut next.0).is_none() && told(&node, &mut next.1).is_none());
+    assert!(told(&node, &mut more.0).is_none() && told(&node, &mut more.1).is_none());
+    leads.proclaim("with its lease").wait().unwrap();
+    assert!(told(&node, &mut more.1).is_none());
+    for key in [held.key(), permit.key(), read.key(), leads.key()] {
+        store.put(key.clone(), "").wait().unwrap();
+    }
+    // Nobody gives them back.
+    let _leaked = ManuallyDrop::new((held, permit, read, leads));
+    assert!(told(&node, &mut next.0).unwrap().is_ok());
+    assert!(told(&node, &mut next.1).unwrap().is_ok());
+    assert!(told(&node, &mut more.0).unwrap().is_ok());
+    assert!(told(&node, &mut more.1).unwrap().is_ok());
 }
 
 /// More leases are due than one tick ends: one that is due ends whatever is asked for with it.
@@ -89,11 +121,19 @@ fn rec_17_a_candidate_that_steps_back_in_doubt_begins_again() {
     assert!(told(&node, &mut third).is_none());
     node.set_manner(Manner::Keep);
     assert!(told(&node, &mut second).is_none(), "it steps back");
+    // It has, and nobody tells it: or it has not.
+    node.set_answer(Answer::Unknown);
+    node.answer();
+    node.set_answer(Answer::Honest);
+    assert!(told(&node, &mut second).is_none(), "it takes a new place");
     node.set_answer(Answer::Fail(Kind::Timeout));
     node.answer();
     node.set_answer(Answer::Honest);
     node.set_manner(Manner::AnswerAtOnce);
     assert!(told(&node, &mut second).is_none(), "and again");
+    for left in node.left_to_delete() {
+        node.write(&left.deletion);
+    }
     drop(first);
     drop(told(&node, &mut third).unwrap().unwrap());
     let leads = told(&node, &mut second).unwrap().unwrap();

@@ -267,3 +267,21 @@ fn rec_40_what_is_given_back_is_given_back_for_certain() {
     drop(claim());
     assert!(keys(&store).len() == 1 && node.left_to_delete().is_empty());
 }
+
+/// Who claims cannot have what was taken, and is in nobody's way who can.
+#[test]
+fn rec_40_what_a_dequeue_has_left_is_for_the_next_one_whoever_is_before_it() {
+    let (node, store) = node();
+    let (queue, session) = (store.queue("q"), open(&store));
+    enqueue(&queue, "a");
+    node.set_manner(Manner::Keep);
+    let mut first = queue.dequeue();
+    assert!(now(&mut first).is_none());
+    let mut claims = queue.claim(&session);
+    let mut second = queue.dequeue();
+    assert!(now(&mut claims).is_none() && now(&mut second).is_none());
+    drop(first);
+    node.answer();
+    assert!(now(&mut claims).is_none());
+    assert_eq!(now(&mut second).unwrap().unwrap().value, "a");
+}

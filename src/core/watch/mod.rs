@@ -57,8 +57,10 @@
 //! # Compaction
 //!
 //! What a watcher has yet to look at is not removed ([`Watches::oldest`]), up to a configured
-//! distance. One that falls further behind is told the compacted revision and ends (`WAT-11`):
-//! never a silent gap, because who removes says so first, and a read looks at that when it is done.
+//! distance. That is its own distance, and not that of what is marked: as long as this is further
+//! behind, nothing within the distance is removed. One that falls further behind is told the
+//! compacted revision and ends (`WAT-11`): never a silent gap, because who removes says so first,
+//! and a read looks at that when it is done.
 //!
 //! # Invariants
 //!
@@ -66,7 +68,8 @@
 //! - Nobody sleeps whose topic's newest change is at or after its cursor, unless the topic is
 //!   queued to be rung. Going to sleep and marking take the topic's lock.
 //! - A watcher that sleeps and is not to be rung has been given everything up to `matched`: it
-//!   holds nothing back. One that has ended is in no topic.
+//!   holds nothing back, unless its topic is queued: then it may be rung for what comes, and reads
+//!   on from its cursor. One that has ended is in no topic.
 //! - A topic's sleepers are rung in rounds: whoever sleeps again before the round is over waits for
 //!   the next, so none is passed over (`WAT-29`).
 //!
@@ -241,7 +244,8 @@ impl Watches {
         }
         let state = self.state.lock();
         let behind = state.matcher.values().filter_map(|topic| topic.oldest(waited_for));
-        behind.chain(Some(state.next.0).filter(|next| *next >= waited_for)).min()
+        // Who sleeps may be concerned by what is not marked yet, and nearer than where that begins.
+        behind.chain(Some(state.next.0.max(waited_for))).min()
     }
 
     /// Is there a leader, and if not, for too long (`WAT-33`)? Who wants to know is rung by the

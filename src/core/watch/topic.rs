@@ -418,10 +418,10 @@ impl Topic {
             state.members.set_read(None);
         }
         let (asleep, awake) = state.members.as_slice().split_at_checked(state.asleep())?;
-        let marked = state.marked().map(|marked| {
-            let behind = asleep.iter().map(|slot| slot.cursor());
-            behind.filter(|cursor| *cursor <= self.newest()).map(move |it| it.max(marked))
-        });
+        // Those who came by themselves too, and have it all: if there is more before all are rung,
+        // they read on from where they are.
+        let marked =
+            state.marked().map(|marked| asleep.iter().map(move |slot| slot.cursor().max(marked)));
         let awake = awake.iter().map(|slot| slot.cursor());
         awake.chain(marked.into_iter().flatten()).filter(|cursor| *cursor >= waited_for).min()
     }

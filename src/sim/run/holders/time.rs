@@ -26,13 +26,14 @@ enum Change {
     HandOver,
     /// All members end, and begin again.
     Restart,
-    /// Somebody leads who was away, and was given a snapshot.
-    Snapshot,
+    /// Somebody leads who was away, and was given a snapshot or what the log had meanwhile.
+    Return,
 }
 
 /// Every lease ends when what is left of it is over, though another member leads by then
-/// (`LSE-16`): within an election timeout, if that member has had the last tick as soon as others.
-/// If it has begun since or was given a snapshot (`LSE-18`), up to a checkpoint more.
+/// (`LSE-16`): within an election timeout, and what passed before that member had the last tick.
+/// That is no more than passes here until all have it, and never more than a checkpoint: the next
+/// tick would have come. When all have begun again (`LSE-18`) it is up to a checkpoint.
 pub(super) fn run_out(
     cluster: &Cluster,
     setting: &Setting,
@@ -41,20 +42,24 @@ pub(super) fn run_out(
     let mut dice = Dice::of_part(cluster.seed(), "peace");
     let change = match dice.below(4) {
         0 => Change::Restart,
-        1 => Change::Snapshot,
+        1 => Change::Return,
         _ => Change::HandOver,
     };
-    let away = (change == Change::Snapshot).then(|| follower(cluster)).flatten();
+    let away = (change == Change::Return).then(|| follower(cluster)).flatten();
     let away = away.filter(|_| may_be_away(cluster, setting));
     if let Some(away) = &away {
         drop(cluster.crash(away));
     }
+    let asked = cluster.clock().now();
     grant(cluster, setting, notes)?;
     if let Some(away) = &away {
         write_much(cluster, setting)?;
         drop(cluster.start(away));
     }
-    cluster.run_for(setting.heartbeat * 2)?;
+    // Who was away counts from now at the latest, whether it was given a snapshot or entries.
+    cluster.run_until(setting.election * LIVE_WITHIN, Cluster::is_settled)?;
+    let checkpoint = setting.election * CHECKPOINT;
+    let behind = cluster.clock().now().saturating_sub(asked).min(checkpoint);
     // What passes from here on only a clock knows.
     cluster.run_for(setting.election * 3)?;
     let left = cluster.leases_left();
@@ -63,15 +68,12 @@ pub(super) fn run_out(
         cluster.mark(Mark::LeasesOutliveAll);
     }
     let begun = cluster.clock().now();
-    let mut late = setting.election;
-    match away {
-        Some(away) if cluster.installs(&away) > 0 => {
-            hand_over(cluster, Some(away));
-            cluster.mark(Mark::LeasesInSnapshot);
-            late *= CHECKPOINT + 1;
-        }
-        _ if change == Change::Restart => late *= CHECKPOINT + 1,
-        away => hand_over(cluster, away),
+    let late = setting.election + if change == Change::Restart { checkpoint } else { behind };
+    if away.as_ref().is_some_and(|away| cluster.installs(away) > 0) {
+        cluster.mark(Mark::LeasesInSnapshot);
+    }
+    if change != Change::Restart {
+        hand_over(cluster, away);
     }
     for (lease, left) in left {
         let until = begun + left + late;
@@ -87,7 +89,7 @@ pub(super) fn run_out(
 }
 
 /// A lease that is not renewed, and lasts as long as it was promised. In front of it there is
-/// a tick, which everybody has soon.
+/// a tick, which everybody has as soon as all have settled.
 fn grant(cluster: &Cluster, setting: &Setting, notes: &Holdings) -> Result<(), Failure> {
     let Some(leader) = cluster.leader() else { return Ok(()) };
     let (Some(boot), Ok(store)) = (cluster.boot(&leader), cluster.store(&leader)) else {

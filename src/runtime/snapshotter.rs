@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendError};
-use crate::sync::thread;
 
 use super::shared::Shared;
 
@@ -54,12 +53,7 @@ pub(super) struct Snapshotter {
 impl Snapshotter {
     /// The snapshot thread. Ends when the node has let go of the queue, or closes.
     pub(super) fn run(self, shared: &Shared) {
-        // Asked between the pieces of a job: so long others have had to wait for the processor at
-        // most, who may have something locked that a write waits for.
-        let closing = || {
-            thread::yield_now();
-            shared.closing.load(Ordering::Acquire)
-        };
+        let closing = || shared.closing.load(Ordering::Acquire);
         let mut garbage = Tail::default();
         while let Some(job) = self.next(&mut garbage) {
             if closing() {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::leave::{Which, delete, delete_in_background, leave_behind};
-use super::wait::End;
-use super::{Held, Leave, MORE, Manner, Place, Sight, is_place, loss, until_answered};
+use super::{End, Held, Leave, MORE, Manner, Place, Sight, is_place, loss, until_answered};
 use crate::core::machine::txn::{Compare, Op, Operator, Put, Target, Txn};
 use crate::core::machine::{Command, Outcome, Refusal};
 use crate::core::mvcc::{KeyValue, Order, SortBy};

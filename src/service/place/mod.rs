@@ -73,7 +73,7 @@ pub use self::held_txn::HeldTxn;
 pub(super) use self::leave::{Leave, delete_in_background};
 pub use self::lost::Lost;
 pub(super) use self::task::{Manner, Task, impl_task, until_answered};
-pub(super) use self::wait::{Sight, Stir, stands};
+pub(super) use self::wait::{End, Sight, Stir, stands};
 use super::lease::Holder;
 use super::scope::Scope;
 use crate::core::lease::Waiters;

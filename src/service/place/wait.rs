@@ -150,19 +150,19 @@ pub(in crate::service) fn stands(kv: &KeyValue) -> bool {
 }
 
 /// The end of a session, for one who waits for it among other things.
-pub(super) struct End {
+pub(in crate::service) struct End {
     holder: Holder,
     /// Its number among those who wait.
     number: Option<u64>,
 }
 
 impl End {
-    pub(super) fn new(holder: &Holder) -> Self {
+    pub(in crate::service) fn new(holder: &Holder) -> Self {
         Self { holder: holder.clone(), number: None }
     }
 
     /// Is it over? If not, the task is woken when it is.
-    pub(super) fn poll(&mut self, context: &Context<'_>) -> bool {
+    pub(in crate::service) fn poll(&mut self, context: &Context<'_>) -> bool {
         // Before looking: what ends it afterwards wakes.
         self.number = Some(self.holder.kept.waiters.enter(self.number, context.waker()));
         self.holder.is_over()

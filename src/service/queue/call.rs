@@ -9,7 +9,7 @@ use super::line::{Line, Wish};
 use super::{ClaimedItem, QueueItem};
 use crate::error::{Error, Kind, Result};
 use crate::service::lease::{Holder, Session};
-use crate::service::place::{self, Task, impl_task};
+use crate::service::place::{self, End, Task, impl_task};
 use crate::sync::atomic::AtomicBool;
 
 /// What was not there in time.
@@ -197,29 +197,15 @@ fn holder(line: &Line, session: &Session) -> Result<Holder> {
 /// Does this for as long as a session is there.
 async fn during<T>(holder: &Holder, steps: impl Future<Output = Result<T>>) -> Result<T> {
     let mut steps = std::pin::pin!(steps);
-    let mut waiting = Waiting { holder, number: None };
+    let mut end = End::new(holder);
     std::future::poll_fn(|context| {
-        // Before looking: what ends it afterwards wakes.
-        waiting.number = Some(holder.kept.waiters.enter(waiting.number, context.waker()));
-        if holder.is_over() {
+        if end.poll(context) {
             let text = "the session under which an item was to be claimed is over";
             return Poll::Ready(Err(Error::new(Kind::Lost, text)));
         }
         steps.as_mut().poll(context)
     })
     .await
-}
-
-/// Somebody who waits for the end of a session too.
-struct Waiting<'a> {
-    holder: &'a Holder,
-    number: Option<u64>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.number.into_iter().for_each(|number| self.holder.kept.waiters.leave(number));
-    }
 }
 
 impl_task!(Dequeue -> QueueItem, "store.queue(\"jobs\").dequeue()");

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::Revision;
 use crate::planted::{Bug, planted};
 use crate::service::lease::Holder;
+use crate::service::once::polled_too_often;
 use crate::service::pending::impl_call;
 
 use crate::service::{
@@ -381,8 +382,4 @@ fn with<T: TxnOps, E: TxnOps>(txn: Txn<T, E>, timeout: Option<Duration>) -> Txn<
         Some(timeout) => txn.timeout(timeout),
         None => txn,
     }
-}
-
-fn polled_too_often() -> Error {
-    Error::invalid("the call has ended already: it was polled once too often")
 }
